@@ -1,0 +1,87 @@
+"""The base: a frozen causal language model, its target layers, and the one place where an adapter touches it.
+
+Hooks exist only inside a `with`; nothing of a user stays on a module after it. One caller at a time: hooks are global to a
+module, so the base is locked while it computes. Knows nothing of generators or text.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from core.adapter import Adapter
+from core.errors import CheckpointError
+
+
+class Base:
+    """A causal LM with decoder layers that have an attention output projection (`self_attn.o_proj`)."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.decoder: nn.Module = model.base_model
+        try:
+            self.layers: Sequence[nn.Module] = list(self.decoder.layers)
+            self.projections: Sequence[nn.Module] = [layer.self_attn.o_proj for layer in self.layers]
+        except AttributeError as error:
+            kind = type(model).__name__
+            raise CheckpointError(f"{kind} has no `layers[i].self_attn.o_proj`; use a Llama-like base.") from error
+        self._lock = threading.Lock()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.projections[0].weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are kept in."""
+        return self.projections[0].weight.dtype
+
+    @property
+    def context_length(self) -> int:
+        """The longest sequence, in tokens, that positions were trained for."""
+        return int(self.model.config.max_position_embeddings)
+
+    @contextmanager
+    def adapted(self, adapter: Adapter | None) -> Iterator[None]:
+        """Hold the base alone and add the adapter's delta to every target projection; None leaves it bare."""
+        with self._lock, ExitStack() as hooks:
+            for layer, projection in enumerate(self.projections if adapter else ()):
+                hooks.callback(projection.register_forward_hook(_adding(adapter, layer)).remove)
+            yield
+
+    @contextmanager
+    def captured(self, entering: list[Tensor]) -> Iterator[None]:
+        """Append to `entering` what enters each target layer, (rows, T, d), in the forward passes of the block."""
+        with ExitStack() as hooks:
+            for layer in self.layers:
+                hooks.callback(layer.register_forward_pre_hook(_keeping(entering), with_kwargs=True).remove)
+            yield
+
+    def read(self, ids: Tensor, adapter: Adapter | None = None) -> list[Tensor]:
+        """The hidden states (rows, T, d) that enter each target layer; one forward pass without the LM head."""
+        entering: list[Tensor] = []
+        with self.adapted(adapter), self.captured(entering):
+            self.decoder(input_ids=ids, use_cache=False)
+        return entering
+
+
+def _adding(adapter: Adapter | None, layer: int) -> Any:
+    def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        assert adapter is not None
+        return output + adapter.delta(layer, args[0])
+
+    return hook
+
+
+def _keeping(entering: list[Tensor]) -> Any:
+    def hook(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        entering.append(args[0] if args else kwargs["hidden_states"])
+
+    return hook

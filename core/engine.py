@@ -1,0 +1,123 @@
+"""The engine: base and generator together, which remembers (fold) and replies.
+
+Everything about a user is an argument and a return value; the engine keeps nothing between calls and never sees a database.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from core.adapter import Adapter
+from core.base import Base
+from core.chat import Message, encode
+from core.checkpoint import Checkpoint, load_checkpoint
+from core.decoding import Decoding, Row, Sampling
+from core.device import resolve_device
+from core.errors import PromptError, StateError
+from core.generator import Generator
+from core.reading import read_parallel, read_sequential
+from core.state import State
+from core.text import TextStream
+
+
+class Engine:
+    """Folds messages into states and replies with the adapters made of them. Safe to call from any thread."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.name: str = checkpoint.name
+        self.fingerprint: str = checkpoint.fingerprint
+        self.base: Base = checkpoint.base
+        self.generator: Generator = checkpoint.generator
+        self.tokenizer: PreTrainedTokenizerBase = checkpoint.tokenizer
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """How long a prompt may be; the rest of the base's context is for the reply."""
+        return self.base.context_length * 3 // 4
+
+    def empty_state(self) -> State:
+        """The state of a memory that holds nothing."""
+        return State(self.generator.empty_sums())
+
+    def check_state(self, state: State) -> None:
+        """Raise StateError unless this engine's generator can have made the state."""
+        expected = self.generator.state_shape
+        if tuple(state.sums.shape) != expected:
+            raise StateError(
+                f"The state has the shape {tuple(state.sums.shape)}, but {self.name} keeps {expected}; "
+                "it belongs to another model: rebuild the memory from its turns."
+            )
+        if not bool(state.sums.isfinite().all()):
+            raise StateError("The state holds numbers that are not finite; rebuild the memory from its turns.")
+
+    def fold(self, state: State, messages: Sequence[Message]) -> State:
+        """The state after one more turn: one forward pass over its tokens, without LM head or gradient.
+
+        Nothing changes on failure: the result is a new, checked value. Messages longer than the generator's window
+        are read in several, as one turn.
+        """
+        ids = torch.tensor(encode(self.tokenizer, messages, reply=False))
+        windows = ids.split(self.generator.config.window)
+        with torch.inference_mode():
+            sums = state.sums.to(self.base.device)
+            if self.generator.reads_sequentially:
+                folded = read_sequential(self.base, self.generator, windows, sums)
+            else:
+                folded = self.generator.fold(sums, read_parallel(self.base, self.generator, windows))
+        result = State(folded.cpu())
+        self.check_state(result)
+        return result
+
+    def materialise(self, state: State) -> Adapter:
+        """The adapter of a state; deterministic, one decomposition per layer."""
+        with torch.inference_mode():
+            sums = state.sums.to(self.base.device)
+            return self.generator.materialise(sums[None]).to(self.base.device, self.base.dtype)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt that `reply` would read."""
+        return len(encode(self.tokenizer, messages, reply=True))
+
+    def reply(
+        self,
+        adapter: Adapter | None,
+        messages: Sequence[Message],
+        sampling: Sampling = Sampling(),  # noqa: B008 - frozen
+        stop: threading.Event | None = None,
+    ) -> Iterator[str]:
+        """Yield the reply in pieces; ends at the end token, a stop string, `max_tokens`, or a token after `stop` is set.
+
+        The adapter is on the base only while a step computes, so pieces may be pulled from any thread, at any pace.
+        Raise PromptError at once for a prompt longer than `max_prompt_tokens`.
+        """
+        prompt = encode(self.tokenizer, messages, reply=True)
+        if len(prompt) > self.max_prompt_tokens:
+            raise PromptError(
+                f"The prompt has {len(prompt)} tokens, but this model reads at most {self.max_prompt_tokens}; shorten it."
+            )
+        return self._stream(Row(prompt, adapter, sampling), stop or threading.Event())
+
+    def _stream(self, row: Row, stop: threading.Event) -> Iterator[str]:
+        decoding = Decoding(self.base, [row])
+        text = TextStream(self.tokenizer, row.sampling.stop)
+        room = self.base.context_length - len(row.prompt)
+        for _ in range(min(row.sampling.max_tokens, room)):
+            token = decoding.step()[0]
+            if token == self.tokenizer.eos_token_id:
+                break
+            if piece := text.push(token):
+                yield piece
+            if text.ended or stop.is_set():
+                break
+        if rest := text.finish():
+            yield rest
+
+
+def load_engine(folder: Path, device: str = "auto") -> Engine:
+    """Open a model folder (`base/` and `generator/`) on `device`; raise CoreError in one sentence if it cannot be."""
+    return Engine(load_checkpoint(Path(folder), resolve_device(device)))

@@ -1,0 +1,63 @@
+"""The published checkpoint format (`peft_type` FASTLORA), loaded as it is. Source: METHOD 5; Chen et al., ICLR 2025."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from core.base import Base
+from core.config import PublishedConfig
+from core.errors import CheckpointError
+from core.generator import PublishedGenerator
+
+PUBLISHED_CONFIG, PUBLISHED_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+REQUIRED = {
+    "peft_type": "FASTLORA",
+    "fastlora_norm": "svd",
+    "fastlora_merge": "pre-norm-sum",
+    "fastlora_arch": "aassbb",
+    "fastlora_param": ["o_proj"],
+}
+KEY = re.compile(r"layers\.(\d+)\.base_layer\.self_attn\.o_proj\.fastlora_(A1|A2|A3|B|hidden_state_norm)\.weight$")
+
+
+def load_published(folder: Path, base: Base) -> PublishedGenerator:
+    """Open a generator in the published format for `base`; raise CheckpointError for what differs from METHOD 5."""
+    values: dict[str, Any] = json.loads((folder / PUBLISHED_CONFIG).read_text(encoding="utf-8"))
+    for key, expected in REQUIRED.items():
+        if values.get(key) != expected:
+            raise CheckpointError(f"{folder / PUBLISHED_CONFIG} has {key} = {values.get(key)!r}; only {expected!r} can be read.")
+    generator = PublishedGenerator(_config(values, base))
+    weights = {_renamed(key, folder): value.float() for key, value in load_file(folder / PUBLISHED_WEIGHTS).items()}
+    generator.load_state_dict(weights)
+    return generator
+
+
+def _config(values: dict[str, Any], base: Base) -> PublishedConfig:
+    projection = base.projections[0]
+    value_size = values["fastlora_r"]
+    return PublishedConfig(
+        layers=len(base.layers),
+        hidden_size=base.model.config.hidden_size,
+        input_size=projection.in_features,
+        output_size=projection.out_features,
+        key_size=values["fastlora_inter_size"] or value_size,
+        value_size=value_size,
+        window=values["fastlora_window"],
+        rank=values["fastlora_max_rank"],
+        scaling=values["fastlora_alpha"] / value_size,
+    )
+
+
+def _renamed(key: str, folder: Path) -> str:
+    match = KEY.search(key)
+    if not match:
+        raise CheckpointError(f"{folder / PUBLISHED_WEIGHTS} holds {key!r}, which the published format does not have.")
+    layer, name = match.groups()
+    return f"layers.{layer}.{'norm' if name == 'hidden_state_norm' else name}"
+
+

@@ -1,0 +1,33 @@
+"""The options of one training run, saved beside its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Shape of the model, length of the run, optimiser. Every default runs; sizes in tokens, times in minutes."""
+
+    out: Path
+    corpora: Path
+    hidden_size: int = 256
+    layers: int = 6
+    heads: int = 4
+    state_size: int = 128
+    vocab_size: int = 4096
+    context_length: int = 1024
+    tokens: int = 30_000_000
+    batch_tokens: int = 12_000
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 100
+    seed: int = 0
+    save_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}.")
+        if self.batch_tokens > self.tokens:
+            raise ValueError(f"batch_tokens {self.batch_tokens} is more than tokens {self.tokens}.")

@@ -1,0 +1,251 @@
+"""Synthetic memory dialogues: turns that tell, change, ask and chat, as people write them.
+
+Composes the catalogue's facts and small talk into conversations; tokens and batches are made elsewhere.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from training.corpora import Turn
+from training.facts import CATALOGUE, Fact, Kind, draw_facts, draw_value, group_of
+
+OPENINGS = ["By the way, ", "Hi, ", "Hello! ", "Just so you know, ", "Oh, ", "Well, ", "So, ", "Hey, ", "You know, "]
+OPENINGS += [
+    "You should know that ",
+    "Fun fact: ",
+    "Did I tell you that ",
+    "I wanted to say that ",
+    "OK, ",
+    "Actually, ",
+]
+LEAD_INS = [
+    "Good morning. ",
+    "Nice to meet you. ",
+    "It's a lovely day. ",
+    "I'm a bit bored. ",
+    "Let me tell you about me. ",
+]
+LEAD_INS += ["Long day today. ", "I was thinking. ", "How are you? ", "Guess what? ", "I have some news. ", "Thanks! "]
+JOINTS = [" and ", " and ", ", and ", ". ", ". ", ", ", "; ", ". Also, ", " - ", " but "]
+ENDS = [".", ".", ".", ".", "!", "", "...", " :)"]
+THANKS = [
+    "Thanks for telling me!",
+    "Good to know.",
+    "I'll remember that.",
+    "Got it, I will keep that in mind.",
+    "How nice!",
+]
+THANKS += ["That's good to know.", "I'm glad you told me.", "Noted!", "Interesting, thank you for sharing.", "I see!"]
+UPDATED = [
+    "Thanks, I'll remember the change.",
+    "Good to know, I have updated that.",
+    "Got it, that's new.",
+    "Noted, thanks!",
+]
+ASK_OPENINGS = [
+    "Hi! ",
+    "Hello, ",
+    "Do you remember? ",
+    "Quick question: ",
+    "Tell me, ",
+    "Hey, ",
+    "By the way, ",
+    "OK, ",
+]
+COMBINED = {  # two facts on one person or animal, told as one
+    ("relative_name", "relative_age"): [
+        "my {s} {v} is {w}",
+        "my {s} {v} is {w} years old",
+        "my {s}, {v}, just turned {w}",
+    ],
+    ("relative_name", "relative_city"): ["my {s} {v} lives in {w}", "my {s} {v}, who lives in {w}, called me"],
+    ("relative_name", "relative_job"): ["my {s} {v} works as a {w}", "my {s} {v} is a {w}"],
+    ("pet_name", "pet_age"): ["my {s} {v} is {w} years old", "our {s} {v} just turned {w}"],
+    ("pet_name", "pet_color"): ["my {s} {v} is {w}", "{v} is my {w} {s}"],
+}
+Chat = Callable[[Random], list[Turn]]
+
+
+@dataclass
+class Memory:
+    """What one synthetic person said: the turns in order, and what is true at the end."""
+
+    turns: list[Turn] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Author:
+    """Writes conversations from one side of the split; `chat` gives a few turns of small talk."""
+
+    kinds: list[Kind]
+    chat: Chat
+    held_out: bool = False
+    rare: float = 0.3
+
+    def memory(self, rng: Random, count: int, fillers: int) -> Memory:
+        """A person with `count` facts, a quarter of them changed later, and `fillers` other turns in between."""
+        facts = self._facts(rng, count)
+        steps = self._tellings(rng, facts)
+        finals = [self._changed_later(rng, fact, steps) for fact in facts]
+        for _ in range(fillers):
+            steps.insert(rng.randint(0, len(steps)), self._filler(rng, finals))
+        return Memory([turn for step in steps for turn in step], finals)
+
+    def _changed_later(self, rng: Random, fact: Fact, steps: list[list[Turn]]) -> Fact:
+        """Perhaps insert a change of the fact somewhere after it was told; return what is true at the end."""
+        final = fact.changed(draw_value(rng, fact.kind, held_out=self.held_out, rare=self.rare))
+        if not fact.kind.change or final.value == fact.value or rng.random() > 0.25:
+            return fact
+        told = next(i for i, turns in enumerate(steps) if any(fact.value.lower() in turn.user.lower() for turn in turns))
+        steps.insert(rng.randint(told + 1, len(steps)), [self.change_turn(rng, final)])
+        return final
+
+    def _facts(self, rng: Random, count: int) -> list[Fact]:
+        facts = draw_facts(rng, self.kinds, count, held_out=self.held_out, rare=self.rare)
+        for first in list(facts):
+            pairs = [pair for pair in COMBINED if pair[0] == first.kind.name]
+            if pairs and rng.random() < 0.35 and len(facts) > 1:
+                second = next((kind for kind in self.kinds if kind.name == rng.choice(pairs)[1]), None)
+                if (
+                    second
+                    and (second.name, first.slot) not in [fact.key for fact in facts]
+                    and first.slot in second.slots
+                ):
+                    other = next(i for i in reversed(range(len(facts))) if facts[i] is not first)
+                    del facts[other]
+                    facts.append(Fact(second, draw_value(rng, second, held_out=self.held_out, rare=0), first.slot))
+        return facts
+
+    def _tellings(self, rng: Random, facts: list[Fact]) -> list[list[Turn]]:
+        left, steps = list(facts), []
+        rng.shuffle(left)
+        while left:
+            fact = left.pop()
+            partner = next((f for f in left if (fact.kind.name, f.kind.name) in COMBINED and f.slot == fact.slot), None)
+            if partner and rng.random() < 0.7:
+                left.remove(partner)
+                clause = rng.choice(COMBINED[fact.kind.name, partner.kind.name]).replace("{w}", partner.value)
+                steps.append([Turn(sentence(rng, fact.say(clause)), self._reaction(rng, [fact, partner]))])
+                continue
+            together = [fact] + [left.pop() for _ in range(rng.choice((0, 0, 0, 1, 1, 2))) if left]
+            steps.append([self.tell_turn(rng, together)])
+        return steps
+
+    def tell_turn(self, rng: Random, facts: list[Fact]) -> Turn:
+        """A message that tells one or several facts, and a reaction."""
+        fact = facts[0]
+        if len(facts) == 1 and fact.kind.tells and rng.random() < 0.35:
+            return Turn(fact.say(rng.choice(fact.kind.tells)), self._reaction(rng, facts))
+        text = fact.say(rng.choice(fact.kind.clauses))
+        for other in facts[1:]:
+            joint, clause = rng.choice(JOINTS), other.say(rng.choice(other.kind.clauses))
+            text += joint + (clause[0].upper() + clause[1:] if joint == ". " else clause)
+        if rng.random() < 0.12:
+            text = joined(rng, [text, self._about_others(rng, fact)])
+        return Turn(sentence(rng, text), self._reaction(rng, facts))
+
+    def _about_others(self, rng: Random, fact: Fact) -> str:
+        """A clause with the same sort of value about somebody else: never an answer about the user."""
+        other = Fact(fact.kind, draw_value(rng, fact.kind, held_out=self.held_out, rare=self.rare), fact.slot)
+        return other.say(rng.choice(fact.kind.others))
+
+    def change_turn(self, rng: Random, fact: Fact) -> Turn:
+        """A message that says a fact is different now."""
+        if rng.random() < 0.75:
+            text = fact.say(rng.choice(fact.kind.change))
+        else:
+            now = rng.choice(
+                ["Now ", "These days ", "Actually ", "Correction: ", "As of today, ", "Update: ", "No, sorry, "]
+            )
+            text = now + fact.say(rng.choice(fact.kind.clauses)) + rng.choice([".", " now.", "!"])
+        return Turn(text, rng.choice([self._reaction(rng, [fact]), rng.choice(UPDATED)]))
+
+    def _reaction(self, rng: Random, facts: list[Fact]) -> str:
+        if len(facts) > 1 and rng.random() < 0.4 or rng.random() < 0.1:
+            return rng.choice(THANKS)
+        fact = rng.choice(facts)
+        if rng.random() < 0.03:  # a wrong reply is folded too and must not become a fact
+            fact = Fact(fact.kind, draw_value(rng, fact.kind, held_out=self.held_out, rare=self.rare), fact.slot)
+        return fact.say(rng.choice(fact.kind.react))
+
+    def _filler(self, rng: Random, facts: list[Fact]) -> list[Turn]:
+        """What happens between tellings: mostly small talk; now and then a question, or somebody else's life."""
+        draw = rng.random()
+        if draw < 0.12:
+            return [self.unknown_turn(rng, facts)]
+        if draw < 0.2:
+            fact = rng.choice(facts)
+            return [Turn(sentence(rng, self._about_others(rng, fact)), rng.choice(THANKS))]
+        return self.chat(rng)
+
+    def ask_turn(self, rng: Random, fact: Fact) -> Turn:
+        """A question about a fact and its answer; sometimes "Do I live in Rome?"."""
+        answer = fact.say(rng.choice(fact.kind.answer))
+        if fact.kind.check and rng.random() < 0.08:
+            value = (
+                fact.value if rng.random() < 0.5 else draw_value(rng, fact.kind, held_out=self.held_out, rare=self.rare)
+            )
+            asked = Fact(fact.kind, value, fact.slot)
+            lead = "Yes, " if value == fact.value else "No, "
+            return Turn(asked.say(rng.choice(fact.kind.check)), lead + answer[0].lower() + answer[1:])
+        return Turn(question(rng, fact.say(rng.choice(fact.kind.ask))), answer)
+
+    def unknown_turn(self, rng: Random, facts: list[Fact]) -> Turn:
+        """A question about something never told, and the honest answer."""
+        told = {fact.key for fact in facts}
+        groups = {name for fact in facts for name in group_of(fact.kind) if len(group_of(fact.kind)) > 1}
+        while True:
+            kind = rng.choice(self.kinds)
+            fact = Fact(kind, draw_value(rng, kind, held_out=self.held_out, rare=self.rare), rng.choice(kind.slots))
+            near = {key[0] for key in told} if not fact.slot else set()
+            if (
+                fact.key not in told
+                and kind.name not in near
+                and (kind.name not in groups or fact.slot and kind.name in {k for k, _ in told})
+            ):
+                break
+        template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
+        return Turn(question(rng, fact.say(template)), fact.say(rng.choice(kind.unknown)))
+
+
+def sentence(rng: Random, clause: str) -> str:
+    """Make a message of a clause: an opening now and then, a capital mostly, an end."""
+    draw = rng.random()
+    if draw < 0.2:
+        return rng.choice(OPENINGS) + clause + rng.choice(ENDS)
+    text = clause if draw > 0.85 else clause[0].upper() + clause[1:]
+    if draw < 0.3:
+        text = rng.choice(LEAD_INS) + text
+    return text + rng.choice(ENDS)
+
+
+def question(rng: Random, text: str) -> str:
+    """Vary a question: an opening, lower case, no question mark."""
+    draw = rng.random()
+    if draw < 0.12:
+        return rng.choice(ASK_OPENINGS) + text[0].lower() + text[1:] if not text.startswith("I") else text
+    if draw < 0.2:
+        return text[0].lower() + text[1:].rstrip("?.")
+    return text
+
+
+def joined(rng: Random, clauses: Sequence[str]) -> str:
+    """Join clauses in either order."""
+    first, second = clauses if rng.random() < 0.5 else reversed(clauses)
+    return first + rng.choice([" and ", ", but ", ". ", ", while ", "; "]) + second
+
+
+def load_small_talk() -> Callable[[Random], list[Turn]]:
+    """One exchange of the small-talk catalogue at a time."""
+    exchanges = tomllib.loads((CATALOGUE / "smalltalk.toml").read_text(encoding="utf-8"))["exchange"]
+
+    def draw(rng: Random) -> list[Turn]:
+        exchange = rng.choice(exchanges)
+        return [Turn(rng.choice(exchange["user"]), rng.choice(exchange["reply"]))]
+
+    return draw

@@ -1,0 +1,158 @@
+"""The catalogue of facts: kinds, their phrasings and values, and the split between training and held-out.
+
+Reads `catalogue/*.toml`. Knows single facts and sentences about them; how a conversation is made of them is dialogues.py.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import zlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+PHRASINGS = ("clauses", "tells", "change", "ask", "check")
+# Questions of these kinds can mean each other, so at most one kind of a group is told in a memory, and a question
+# about another of the group never stands for "never told".
+GROUPS = (
+    ("birthday_month", "birthday_date"),
+    ("home_city", "hometown_name", "home_country", "origin"),
+    ("name", "nickname"),
+    ("favorite_animal", "pet_kind", "pet_name", "pet_age", "pet_color"),
+    ("activity", "hobby", "sport_played", "weekend_plan", "weekend_outing"),
+    ("favorite_food", "favorite_dessert", "favorite_fruit", "diet", "disliked_food"),
+    ("job", "dream_job", "employer", "workplace_city"),
+    ("music_genre", "favorite_band"),
+    ("favorite_film", "film_genre", "tv_show"),
+    ("favorite_book", "favorite_author"),
+    ("study_subject", "university", "favorite_subject"),
+    ("favorite_holiday_place", "travel_plan"),
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of fact: what it may be, and every way it is told, changed, asked, answered."""
+
+    name: str
+    values: tuple[str, ...]
+    slots: tuple[str, ...]
+    invented: bool
+    clauses: tuple[str, ...]
+    tells: tuple[str, ...]
+    change: tuple[str, ...]
+    ask: tuple[str, ...]
+    check: tuple[str, ...]
+    answer: tuple[str, ...]
+    unknown: tuple[str, ...]
+    react: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A value of a kind; `slot` is the word it is about ("sister"), `old` the value it replaced."""
+
+    kind: Kind
+    value: str
+    slot: str = ""
+    old: str = ""
+    key: tuple[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (self.kind.name, self.slot))
+
+    def say(self, template: str) -> str:
+        """Fill a template of this fact's kind; "a {v}" becomes "an {v}" before a vowel."""
+        value = self.value
+        if value[:1].lower() in tuple("aeiou") and not value.lower().startswith(("uni", "eu", "one")):
+            template = re.sub(r"\b([Aa]) \{v\}", r"\1n {v}", template)
+        return template.replace("{v}", value).replace("{s}", self.slot).replace("{old}", self.old)
+
+    def changed(self, value: str) -> Fact:
+        """The same fact with a new value."""
+        return replace(self, value=value, old=self.value)
+
+
+def load_kinds(*, held_out: bool, folder: Path = CATALOGUE) -> list[Kind]:
+    """All kinds with the phrasings and values of one side of the split."""
+    kinds = []
+    for path in sorted(folder.glob("*.toml")):
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        kinds += [_kind(entry, data["pools"], held_out) for entry in data.get("kind", [])]
+    return kinds
+
+
+def _kind(entry: dict[str, object], pools: dict[str, list[str]], held_out: bool) -> Kind:
+    phrasings = {name: tuple(_side(entry.get(name, []), held_out)) for name in PHRASINGS}  # type: ignore[arg-type]
+    fixed = {name: tuple(entry[name]) for name in ("answer", "unknown", "react", "others")}  # type: ignore[arg-type]
+    return Kind(
+        name=str(entry["name"]),
+        values=tuple(_values(pools[str(entry["pool"])], held_out)),
+        slots=tuple(pools[str(entry["slot"])]) if "slot" in entry else ("",),
+        invented=bool(entry.get("invented", False)),
+        **phrasings,
+        **fixed,
+    )
+
+
+def _side(phrasings: list[str], held_out: bool) -> list[str]:
+    """Every sixth phrasing is held out."""
+    return [text for i, text in enumerate(phrasings) if (i % 6 == 5) == held_out]
+
+
+def _values(pool: list[str], held_out: bool) -> list[str]:
+    """One value in seven is held out, by its digest: the same in every pool. Small pools (months) are not split."""
+    if len(pool) < 30:
+        return pool
+    return [value for value in pool if (zlib.crc32(value.lower().encode()) % 7 == 0) == held_out]
+
+
+def group_of(kind: Kind) -> tuple[str, ...]:
+    """The names of the kinds whose questions may mean this one's."""
+    return next((group for group in GROUPS if kind.name in group), (kind.name,))
+
+
+ONSETS = ["b", "br", "c", "cl", "cr", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "kr", "l", "m", "n", "p", "pr", "qu", "r", "s", "sh", "st", "t", "th", "tr", "v", "w", "y", "z"]
+VOWELS = ["a", "e", "i", "o", "u", "ai", "ea", "ia", "io", "oo", "or", "ar", "en", "an", "el"]
+ENDINGS = ["", "", "n", "r", "s", "l", "x", "th", "rk", "na", "la", "ra", "wick", "ton", "dell", "mir", "vi", "by"]
+HELD_OUT_ONSETS = ("qu", "kr", "dr")
+
+
+def invented_name(rng: Random, *, held_out: bool) -> str:
+    """A name that no list has; those that begin with certain sounds are kept for evaluation."""
+    onsets = [onset for onset in ONSETS if (onset in HELD_OUT_ONSETS) == held_out]
+    syllables = [rng.choice(onsets) + rng.choice(VOWELS)]
+    syllables += [rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.choice((0, 1, 1)))]
+    return ("".join(syllables) + rng.choice(ENDINGS)).capitalize()
+
+
+def draw_value(rng: Random, kind: Kind, *, held_out: bool, rare: float) -> str:
+    """A value of the kind; with chance `rare` an invented one where the kind has them."""
+    if kind.invented and rng.random() < rare:
+        return invented_name(rng, held_out=held_out)
+    return rng.choice(kind.values)
+
+
+def draw_facts(rng: Random, kinds: list[Kind], count: int, *, held_out: bool = False, rare: float = 0.3) -> list[Fact]:
+    """Draw `count` facts whose questions cannot mean each other."""
+    facts: dict[tuple[str, str], Fact] = {}
+    owner: dict[str, str] = {}  # group -> the one kind of it that is told
+    for _ in range(20 * count):
+        if len(facts) == count:
+            break
+        kind = rng.choice(kinds)
+        group = group_of(kind)[0]
+        if owner.setdefault(group, kind.name) != kind.name:
+            continue
+        fact = Fact(kind, draw_value(rng, kind, held_out=held_out, rare=rare), rng.choice(kind.slots))
+        if not any(_alike(fact.key, key) for key in facts):
+            facts[fact.key] = fact
+    return list(facts.values())
+
+
+def _alike(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether two facts are of one kind and their slot words overlap ("sister", "older sister")."""
+    return one[0] == other[0] and bool(set(one[1].split()) & set(other[1].split()) or one[1] == other[1])

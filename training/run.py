@@ -1,0 +1,111 @@
+"""One run's model, optimiser and progress: made, saved, resumed. Knows files; the loop is in train.py."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from core.base import Base
+from core.config import GeneratorConfig
+from core.generator import GatedGenerator
+from training.config import TrainConfig
+
+CHECKPOINT, PROGRESS, TOKENIZER = "checkpoint.safetensors", "progress.json", "tokenizer"
+
+
+@dataclass
+class Progress:
+    """How far a run is."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Run:
+    """Base and generator, trained jointly, with their optimiser."""
+
+    def __init__(self, config: TrainConfig, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.tokenizer = config, tokenizer
+        model = LlamaForCausalLM(_base_config(config, tokenizer)).to(device)
+        self.base = Base(model)
+        self.generator = GatedGenerator(_generator_config(config)).to(device)
+        self.modules = nn.ModuleDict({"base": model, "generator": self.generator})
+        self.optimizer = torch.optim.AdamW(
+            _groups(self.modules, config.weight_decay), lr=config.lr, betas=(0.9, 0.95), fused=True
+        )
+        self.progress = Progress()
+
+    def save(self) -> None:
+        """Write weights, optimiser and progress so that a kill at any moment leaves one whole checkpoint."""
+        tensors = {f"weights.{name}": value for name, value in self.modules.named_parameters()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
+        path = self.config.out / CHECKPOINT
+        progress = {name: str(value) for name, value in vars(self.progress).items()}
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, path.with_suffix(".new"), metadata=progress)
+        os.replace(path.with_suffix(".new"), path)
+        (self.config.out / PROGRESS).write_text(json.dumps(vars(self.progress)))
+
+    def resume(self) -> bool:
+        """Load the checkpoint of an earlier run in the same folder, if there is one."""
+        path = self.config.out / CHECKPOINT
+        if not path.exists():
+            return False
+        tensors = load_file(path)
+        weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")}
+        with torch.no_grad():
+            for name, parameter in self.modules.named_parameters():
+                parameter.copy_(weights[name])
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, i, name = key.split(".")
+                state.setdefault(int(i), {})[name] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        self.progress = Progress(**json.loads((self.config.out / PROGRESS).read_text()))
+        return True
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that an earlier start of the run has trained."""
+    return PreTrainedTokenizerFast.from_pretrained(folder / TOKENIZER, local_files_only=True)
+
+
+def _base_config(config: TrainConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=config.hidden_size,
+        intermediate_size=config.hidden_size * 8 // 3 // 32 * 32,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.heads,
+        max_position_embeddings=config.context_length,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation="sdpa",
+    )
+
+
+def _generator_config(config: TrainConfig) -> GeneratorConfig:
+    d, r = config.hidden_size, config.state_size
+    return GeneratorConfig(config.layers, d, d, d, key_size=r, value_size=r)
+
+
+def _groups(modules: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay; norms, gates and scalars do not."""
+    parameters = [p for p in modules.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,66 @@
+"""What the model reads besides facts: small talk between turns, and plain rows for language. Weights are arguments of taste so far."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+from training.corpora import Turn, dialogue_turns, read_records, tidy
+from training.dialogues import load_small_talk
+
+STORIES = ("african_storybook", "fairytale_stories")
+
+
+class Sources:
+    """Every corpus in memory (about 150 MB), drawn from at random."""
+
+    def __init__(self, corpora: Path) -> None:
+        self.small_talk = load_small_talk()
+        self.dialogues = [dialogue_turns(record) for record in read_records(corpora, "self_dialogue")]
+        self.dialogues = [turns for turns in self.dialogues if turns]
+        self.chitchat = _by_answer(corpora)
+        self.stories = [record["text"] for source in STORIES for record in read_records(corpora, source)]
+        self.sentences = [tidy(record["text"]) for record in read_records(corpora, "common_voice_sentences")]
+
+    def chat(self, rng: Random) -> list[Turn]:
+        """A turn or two of small talk."""
+        draw = rng.random()
+        if draw < 0.65:
+            return self.small_talk(rng)
+        if draw < 0.8:
+            return [rng.choice(rng.choice(self.chitchat))]
+        turns = rng.choice(self.dialogues)
+        start = rng.randrange(len(turns))
+        return turns[start : start + 1]
+
+    def plain(self, rng: Random) -> list[Turn] | str:
+        """Something to learn English from: conversations mostly, some stories and sentences."""
+        draw = rng.random()
+        if draw < 0.4:
+            turns = rng.choice(self.dialogues)
+            start = rng.randrange(len(turns))
+            return turns[start : start + 5]
+        if draw < 0.75:
+            return [turn for _ in range(rng.randint(1, 4)) for turn in self.chat(rng)]
+        if draw < 0.88:
+            story = rng.choice(self.stories)
+            start = rng.randrange(max(1, len(story) - 900))
+            return story[start : start + 900]
+        return " ".join(rng.choice(self.sentences) for _ in range(3))
+
+    def texts(self, rng: Random, count: int) -> Iterator[str]:
+        """Text to train a tokenizer on, in the proportions of training."""
+        for _ in range(count):
+            drawn = self.plain(rng)
+            yield from [drawn] if isinstance(drawn, str) else (text for turn in drawn for text in turn)
+
+
+def _by_answer(corpora: Path) -> list[list[Turn]]:
+    """ms_chitchat has 90 answers with very many paraphrases each: group them, to draw an answer first."""
+    groups: dict[int, list[Turn]] = {}
+    for record in read_records(corpora, "ms_chitchat"):
+        turn = dialogue_turns(record)[0]
+        groups.setdefault(zlib.crc32(turn.assistant.encode()), []).append(turn)
+    return list(groups.values())
