@@ -1,7 +1,7 @@
 """`python -m benchmarks.parity DIR`: do we compute what the research code computes?
 
-DIR holds `base/`, `generator/` and `expected.safetensors` (METHOD 5). Prints the largest difference of the query's logits in
-each of the three reading modes; exits with 1 where one is beyond 1e-4.
+DIR holds `base/`, `generator/` and `expected.safetensors` (METHOD 5). Prints the largest difference of the query's
+logits in each of the three reading modes; exits with 1 where one is beyond 1e-4.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The base: a frozen causal language model, its target layers, and the one place where an adapter touches it.
 
-Hooks exist only inside a `with`; nothing of a user stays on a module after it. One caller at a time: hooks are global to a
-module, so the base is locked while it computes. Knows nothing of generators or text.
+Hooks exist only inside a `with`; nothing of a user stays on a module after it. One caller at a time: hooks are
+global to a module, so the base is locked while it computes. Knows nothing of generators or text.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -24,10 +24,10 @@ class Base:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self.decoder: nn.Module = model.base_model
+        self.decoder: Any = model.base_model
         try:
-            self.layers: Sequence[nn.Module] = list(self.decoder.layers)
-            self.projections: Sequence[nn.Module] = [layer.self_attn.o_proj for layer in self.layers]
+            self.layers: list[Any] = list(self.decoder.layers)
+            self.projections: list[nn.Linear] = [layer.self_attn.o_proj for layer in self.layers]
         except AttributeError as error:
             kind = type(model).__name__
             raise CheckpointError(f"{kind} has no `layers[i].self_attn.o_proj`; use a Llama-like base.") from error

@@ -61,7 +61,9 @@ def load_base(folder: Path, placement: Placement) -> PreTrainedModel:
             folder, dtype=placement.dtype, attn_implementation=placement.attention, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"The base in {folder} cannot be opened ({_first_line(error)}); fetch it again.") from error
+        raise CheckpointError(
+            f"The base in {folder} cannot be opened ({_first_line(error)}); fetch it again."
+        ) from error
     return model.to(placement.device).eval().requires_grad_(False)
 
 
@@ -70,14 +72,20 @@ def load_generator(folder: Path, base: Base) -> Generator:
     try:
         generator = load_published(folder, base) if (folder / PUBLISHED_CONFIG).exists() else _load_ours(folder)
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"The generator in {folder} cannot be opened ({_first_line(error)}); fetch it again.") from error
+        raise CheckpointError(
+            f"The generator in {folder} cannot be opened ({_first_line(error)}); fetch it again."
+        ) from error
     except RuntimeError as error:
-        raise CheckpointError(f"The generator's weights in {folder} do not fit its config ({_first_line(error)}).") from error
+        raise CheckpointError(
+            f"The generator's weights in {folder} do not fit its config ({_first_line(error)})."
+        ) from error
     config, projection = generator.config, base.projections[0]
     ours = (config.layers, config.hidden_size, config.input_size, config.output_size)
     theirs = (len(base.layers), base.model.config.hidden_size, projection.in_features, projection.out_features)
     if ours != theirs:
-        raise CheckpointError(f"The generator in {folder} is for (layers, d, d_in, d_out) = {ours}, but the base has {theirs}.")
+        raise CheckpointError(
+            f"The generator in {folder} is for (layers, d, d_in, d_out) = {ours}, but the base has {theirs}."
+        )
     return generator
 
 
@@ -86,10 +94,14 @@ def _load_ours(folder: Path) -> Generator:
         raise CheckpointError(f"{folder} has neither {CONFIG} nor {PUBLISHED_CONFIG}; it holds no generator.")
     values: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if (version := values.pop("format", None)) != FORMAT:
-        raise CheckpointError(f"The generator in {folder} has format {version}, this program reads {FORMAT}; update it.")
+        raise CheckpointError(
+            f"The generator in {folder} has format {version}, this program reads {FORMAT}; update it."
+        )
     digest = values.pop("digest", None)
     if digest != file_digest(folder / WEIGHTS):
-        raise CheckpointError(f"{folder / WEIGHTS} is not the file its config names (digest {str(digest)[:12]}); fetch it again.")
+        raise CheckpointError(
+            f"{folder / WEIGHTS} is not the file its config names (digest {str(digest)[:12]}); fetch it again."
+        )
     generator = GatedGenerator(GeneratorConfig.from_json(values))
     generator.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
     return generator
@@ -128,7 +140,9 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"The tokenizer in {folder} cannot be opened ({_first_line(error)}); fetch it again.") from error
+        raise CheckpointError(
+            f"The tokenizer in {folder} cannot be opened ({_first_line(error)}); fetch it again."
+        ) from error
     if not tokenizer.chat_template:
         raise CheckpointError(f"The tokenizer in {folder} has no chat template; use an instruction-tuned base.")
     return tokenizer

@@ -1,6 +1,6 @@
 """The engine: base and generator together, which remembers (fold) and replies.
 
-Everything about a user is an argument and a return value; the engine keeps nothing between calls and never sees a database.
+Everything about a user is an argument and a return value; the engine keeps nothing between calls and sees no database.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Engine:
         sampling: Sampling = Sampling(),  # noqa: B008 - frozen
         stop: threading.Event | None = None,
     ) -> Iterator[str]:
-        """Yield the reply in pieces; ends at the end token, a stop string, `max_tokens`, or a token after `stop` is set.
+        """Yield the reply in pieces, up to the end token, a stop string, `max_tokens`, or a token after `stop`.
 
         The adapter is on the base only while a step computes, so pieces may be pulled from any thread, at any pace.
         Raise PromptError at once for a prompt longer than `max_prompt_tokens`.
@@ -98,7 +98,7 @@ class Engine:
         prompt = encode(self.tokenizer, messages, reply=True)
         if len(prompt) > self.max_prompt_tokens:
             raise PromptError(
-                f"The prompt has {len(prompt)} tokens, but this model reads at most {self.max_prompt_tokens}; shorten it."
+                f"The prompt has {len(prompt)} tokens; {self.name} reads at most {self.max_prompt_tokens}. Shorten it."
             )
         return self._stream(Row(prompt, adapter, sampling), stop or threading.Event())
 

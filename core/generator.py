@@ -1,14 +1,14 @@
 """The generator: the trained network that turns hidden states into a state, and a state into an adapter.
 
-One small interface, two kinds: `GatedGenerator` (bundled) and `PublishedGenerator` (Chen et al.). Pure maths on tensors;
-it knows no tokens, users or devices. Notation of the paper: A1, A2, A3, B, and S for the sums.
+One small interface, two kinds: `GatedGenerator` (bundled) and `PublishedGenerator` (Chen et al.). Pure maths on
+tensors; it knows no tokens, users or devices. Notation of the paper: A1, A2, A3, B, and S for the sums.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -100,14 +100,17 @@ class GatedGenerator(Generator):
         super().__init__(config)
         self.layers = nn.ModuleList(GatedLayer(config) for _ in range(config.layers))
 
+    def _parts(self) -> Sequence[GatedLayer]:
+        return cast(Sequence[GatedLayer], self.layers)
+
     def decay(self) -> Tensor:
         """How much of each layer's sums stays when a turn is folded, (layers, 1, 1)."""
-        return torch.stack([layer.decay_logit for layer in self.layers]).sigmoid()[:, None, None]
+        return torch.stack([layer.decay_logit for layer in self._parts()]).sigmoid()[:, None, None]
 
     def contribution(self, hidden: Sequence[Tensor], windows: Tensor, ages: Tensor | None = None) -> Tensor:
         """See Generator.contribution."""
         writes = ((windows[:, 1:] == windows[:, :-1]) & (windows[:, 1:] != PADDING)).float()
-        layers = zip(self.layers, hidden, strict=True)
+        layers = zip(self._parts(), hidden, strict=True)
         return torch.stack([self._layer_sums(layer, h, writes, ages) for layer, h in layers], 1)
 
     @staticmethod
@@ -128,8 +131,8 @@ class GatedGenerator(Generator):
         """See Generator.materialise: lora_A = A1 for every row, lora_B = s B M^T with M = orthogonal(S)."""
         memory = orthogonal(sums)
         return Adapter(
-            tuple(layer.A1 for layer in self.layers),
-            tuple(layer.scale * layer.B @ memory[:, i].mT for i, layer in enumerate(self.layers)),
+            tuple(layer.A1 for layer in self._parts()),
+            tuple(layer.scale * layer.B @ memory[:, i].mT for i, layer in enumerate(self._parts())),
         )
 
 
@@ -143,11 +146,14 @@ class PublishedGenerator(Generator):
         self.rank, self.scaling = config.rank, config.scaling
         self.layers = nn.ModuleList(LayerGenerator(config) for _ in range(config.layers))
 
+    def _parts(self) -> Sequence[LayerGenerator]:
+        return cast(Sequence[LayerGenerator], self.layers)
+
     def contribution(self, hidden: Sequence[Tensor], windows: Tensor, ages: Tensor | None = None) -> Tensor:
         """See Generator.contribution; age has no meaning here."""
         kept = (windows != PADDING).float()[..., None]
         sums = []
-        for layer, h in zip(self.layers, hidden, strict=True):
+        for layer, h in zip(self._parts(), hidden, strict=True):
             normalised = layer.normalised(h) * kept
             sums.append((normalised @ layer.A2.T).mT @ (normalised @ layer.A3.T))
         return torch.stack(sums, 1)
@@ -160,6 +166,6 @@ class PublishedGenerator(Generator):
         """See Generator.materialise: lora_A = U_q^T A1, lora_B = c B W_q."""
         u, w = polar_factors(sums, self.rank)
         return Adapter(
-            tuple(u[:, i].mT @ layer.A1 for i, layer in enumerate(self.layers)),
-            tuple(self.scaling * layer.B @ w[:, i] for i, layer in enumerate(self.layers)),
+            tuple(u[:, i].mT @ layer.A1 for i, layer in enumerate(self._parts())),
+            tuple(self.scaling * layer.B @ w[:, i] for i, layer in enumerate(self._parts())),
         )

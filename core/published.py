@@ -30,7 +30,9 @@ def load_published(folder: Path, base: Base) -> PublishedGenerator:
     values: dict[str, Any] = json.loads((folder / PUBLISHED_CONFIG).read_text(encoding="utf-8"))
     for key, expected in REQUIRED.items():
         if values.get(key) != expected:
-            raise CheckpointError(f"{folder / PUBLISHED_CONFIG} has {key} = {values.get(key)!r}; only {expected!r} can be read.")
+            raise CheckpointError(
+                f"{folder / PUBLISHED_CONFIG} has {key} = {values.get(key)!r}; only {expected!r} can be read."
+            )
     generator = PublishedGenerator(_config(values, base))
     weights = {_renamed(key, folder): value.float() for key, value in load_file(folder / PUBLISHED_WEIGHTS).items()}
     generator.load_state_dict(weights)
@@ -59,5 +61,3 @@ def _renamed(key: str, folder: Path) -> str:
         raise CheckpointError(f"{folder / PUBLISHED_WEIGHTS} holds {key!r}, which the published format does not have.")
     layer, name = match.groups()
     return f"layers.{layer}.{'norm' if name == 'hidden_state_norm' else name}"
-
-

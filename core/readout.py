@@ -1,6 +1,7 @@
 """Normalising a state: the two readouts, pure functions from matrices to matrices.
 
-`orthogonal` is what the bundled generator was trained with; `polar_factors` is the published SVD. Neither knows layers or users.
+`orthogonal` is what the bundled generator was trained with; `polar_factors` is the published SVD. Neither knows
+layers or users.
 """
 
 from __future__ import annotations

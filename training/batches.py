@@ -1,12 +1,12 @@
 """From conversations to packed tensors: rows of windows, with nothing padded but the end of a row.
 
-Three sorts of rows: context rows (each owned by one memory and folded), plain rows (language modelling on the bare base) and
-question rows (read through the adapter of the memory that owns them). Windows in a row do not see each other.
+Three sorts of rows: context rows (each owned by one memory and folded), plain rows (language modelling on the bare
+base) and question rows (read through the adapter of the memory that owns them). Windows in a row do not see each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -20,6 +20,7 @@ from training.dialogues import Author, Memory
 from training.tokenizer import END, ROLES
 
 IGNORED = -100
+REPLY, BOTH = ("assistant",), ("user", "assistant")
 MEMORIES = 32  # at most, in a batch: each costs a decomposition per layer, whatever its length
 ROW, PLAIN_ROW = 128, 256  # short rows waste less at the end of a memory; conversations need long ones
 
@@ -76,15 +77,18 @@ class Codec:
         self.end = tokenizer.convert_tokens_to_ids(END)
         self.user, self.assistant = (tokenizer.convert_tokens_to_ids(ROLES[role]) for role in ("user", "assistant"))
 
-    def window(self, turns: Sequence[Turn], learn: Callable[[int, str], bool], age: float = 0.0) -> Window:
-        """One window of whole turns; `learn(turn number, role)` says whose words are targets."""
+    def window(
+        self, turns: Sequence[Turn], learn: Collection[str], *, last_only: bool = False, age: float = 0.0
+    ) -> Window:
+        """One window of whole turns; the words of the roles in `learn` are targets, or of the last turn only."""
         texts = self._encode([" " + text for turn in turns for text in turn], add_special_tokens=False)
         ids: list[int] = []
         learnt: list[bool] = []
         for i, text in enumerate(texts):
             role = "assistant" if i % 2 else "user"
             ids += [self.assistant if i % 2 else self.user, *text.ids, self.end]
-            learnt += [False] + [learn(i // 2, role)] * (len(text.ids) + 1)
+            target = role in learn and (not last_only or i >= len(texts) - 2)
+            learnt += [False] + [target] * (len(text.ids) + 1)
         return Window(ids, learnt, age)
 
     def text(self, text: str, length: int) -> list[Window]:
@@ -181,11 +185,9 @@ class Batcher:
         gaps = sorted(rng.uniform(0, extra) for _ in memory.turns)
         windows = []
         for i, turn in enumerate(memory.turns):
-            draw = rng.random()
             age = len(memory.turns) - 1 - i + (extra - gaps[i])
-            windows.append(
-                self.codec.window([turn], lambda _, role, d=draw: d < 0.1 or (d < 0.4 and role == "assistant"), age)
-            )
+            learn = rng.choice((BOTH, REPLY, REPLY, REPLY, (), (), (), (), (), ()))  # all would teach no faster
+            windows.append(self.codec.window([turn], learn, age=age))
         return windows
 
     def question_windows(self, rng: Random, memory: Memory) -> list[Window]:
@@ -197,12 +199,12 @@ class Batcher:
         ]
         windows = [self._after_others(rng, turn) for turn in turns]
         if rng.random() < 0.5:
-            windows.append(self.codec.window(self.author.chat(rng), lambda _, role: role == "assistant"))
+            windows.append(self.codec.window(self.author.chat(rng), REPLY))
         return windows
 
     def _after_others(self, rng: Random, turn: Turn) -> Window:
         before = self.author.chat(rng) if rng.random() < 0.15 else []
-        return self.codec.window([*before[-2:], turn], lambda i, role: role == "assistant" and i == len(before[-2:]))
+        return self.codec.window([*before[-2:], turn], REPLY, last_only=True)
 
     def plain_windows(self, rng: Random) -> list[Window]:
         """Language modelling: corpora, and whole histories with the question in the same window (RECIPE 10)."""
@@ -214,8 +216,8 @@ class Batcher:
             ]
             if rng.random() < 0.3:
                 turns.append(self.author.unknown_turn(rng, memory.facts))
-            return [self.codec.window(turns, lambda _, role: role == "assistant")]
+            return [self.codec.window(turns, REPLY)]
         drawn = self.plain(rng)
         if isinstance(drawn, str):
             return self.codec.text(drawn, PLAIN_ROW)
-        return [self.codec.window(drawn, lambda _, role: True)]
+        return [self.codec.window(drawn, BOTH)]

@@ -101,7 +101,9 @@ class Author:
         final = fact.changed(draw_value(rng, fact.kind, held_out=self.held_out, rare=self.rare))
         if not fact.kind.change or final.value == fact.value or rng.random() > 0.25:
             return fact
-        told = next(i for i, turns in enumerate(steps) if any(fact.value.lower() in turn.user.lower() for turn in turns))
+        told = next(
+            i for i, turns in enumerate(steps) if any(fact.value.lower() in turn.user.lower() for turn in turns)
+        )
         steps.insert(rng.randint(told + 1, len(steps)), [self.change_turn(rng, final)])
         return final
 
@@ -166,7 +168,7 @@ class Author:
         return Turn(text, rng.choice([self._reaction(rng, [fact]), rng.choice(UPDATED)]))
 
     def _reaction(self, rng: Random, facts: list[Fact]) -> str:
-        if len(facts) > 1 and rng.random() < 0.4 or rng.random() < 0.1:
+        if (len(facts) > 1 and rng.random() < 0.4) or rng.random() < 0.1:
             return rng.choice(THANKS)
         fact = rng.choice(facts)
         if rng.random() < 0.03:  # a wrong reply is folded too and must not become a fact
@@ -206,7 +208,7 @@ class Author:
             if (
                 fact.key not in told
                 and kind.name not in near
-                and (kind.name not in groups or fact.slot and kind.name in {k for k, _ in told})
+                and (kind.name not in groups or (fact.slot and kind.name in {k for k, _ in told}))
             ):
                 break
         template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)

@@ -1,6 +1,6 @@
 """The catalogue of facts: kinds, their phrasings and values, and the split between training and held-out.
 
-Reads `catalogue/*.toml`. Knows single facts and sentences about them; how a conversation is made of them is dialogues.py.
+Reads `catalogue/*.toml`. Knows single facts and sentences about them; dialogues.py makes conversations of them.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def load_kinds(*, held_out: bool, folder: Path = CATALOGUE) -> list[Kind]:
 
 def _kind(entry: dict[str, object], pools: dict[str, list[str]], held_out: bool) -> Kind:
     phrasings = {name: tuple(_side(entry.get(name, []), held_out)) for name in PHRASINGS}  # type: ignore[arg-type]
-    fixed = {name: tuple(entry[name]) for name in ("answer", "unknown", "react", "others")}  # type: ignore[arg-type]
+    fixed: dict[str, tuple[str, ...]] = {name: tuple(entry[name]) for name in ("answer", "unknown", "react", "others")}  # type: ignore[arg-type]
     return Kind(
         name=str(entry["name"]),
         values=tuple(_values(pools[str(entry["pool"])], held_out)),
@@ -115,7 +115,40 @@ def group_of(kind: Kind) -> tuple[str, ...]:
     return next((group for group in GROUPS if kind.name in group), (kind.name,))
 
 
-ONSETS = ["b", "br", "c", "cl", "cr", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "kr", "l", "m", "n", "p", "pr", "qu", "r", "s", "sh", "st", "t", "th", "tr", "v", "w", "y", "z"]
+ONSETS = [
+    "b",
+    "br",
+    "c",
+    "cl",
+    "cr",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gr",
+    "h",
+    "j",
+    "k",
+    "kr",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pr",
+    "qu",
+    "r",
+    "s",
+    "sh",
+    "st",
+    "t",
+    "th",
+    "tr",
+    "v",
+    "w",
+    "y",
+    "z",
+]
 VOWELS = ["a", "e", "i", "o", "u", "ai", "ea", "ia", "io", "oo", "or", "ar", "en", "an", "el"]
 ENDINGS = ["", "", "n", "r", "s", "l", "x", "th", "rk", "na", "la", "ra", "wick", "ton", "dell", "mir", "vi", "by"]
 HELD_OUT_ONSETS = ("qu", "kr", "dr")

@@ -1,4 +1,4 @@
-"""What is minimised: cross-entropy of answers read through memory, plus language modelling on the bare base (RECIPE 8)."""
+"""What is minimised: cross-entropy of answers read through memory, plus language modelling (RECIPE 8)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def loss_of(base: Base, generator: Generator, batch: Batch) -> Loss:
     sums = generator.contribution(entering, batch.contexts.windows, batch.contexts.ages)
     states = sums.new_zeros(batch.memories, *sums.shape[1:]).index_add(0, batch.contexts.owner, sums)
     asked = _scored(base, batch.asked, generator.materialise(states).row(batch.asked.owner))
-    language = cross_entropy(*(torch.cat(pair) for pair in zip(told, plain, strict=True)))
+    language = cross_entropy(torch.cat([told[0], plain[0]]), torch.cat([told[1], plain[1]]))
     answers = cross_entropy(*asked)
     exact = _exact(*asked, batch.asked)
     return Loss(answers + LANGUAGE_WEIGHT * language, answers.detach(), language.detach(), exact)

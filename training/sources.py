@@ -1,4 +1,7 @@
-"""What the model reads besides facts: small talk between turns, and plain rows for language. Weights are arguments of taste so far."""
+"""What the model reads besides facts: small talk between turns, and plain rows for language.
+
+The share of each source is a choice of taste so far, not of measurement.
+"""
 
 from __future__ import annotations
 

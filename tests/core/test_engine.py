@@ -1,0 +1,140 @@
+"""The engine: folding and replying, with everything about a user passed in."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from core.chat import Message, encode
+from core.decoding import Decoding, Row, Sampling
+from core.engine import Engine
+from core.errors import PromptError, StateError
+from core.state import State
+from tests.tiny import tiny_engine
+
+TURN = [Message("user", "My name is Marta."), Message("assistant", "Hello, Marta!")]
+ASK = [Message("user", "What is my name?")]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return tiny_engine()
+
+
+def reply(engine: Engine, state: State | None, sampling: Sampling, stop: threading.Event | None = None) -> list[str]:
+    adapter = engine.materialise(state) if state else None
+    return list(engine.reply(adapter, ASK, sampling, stop))
+
+
+def test_folding_is_pure_and_deterministic(engine: Engine) -> None:
+    empty = engine.empty_state()
+    first, second = engine.fold(empty, TURN), engine.fold(empty, TURN)
+    assert torch.equal(first.sums, second.sums)
+    assert empty.is_empty
+    assert not first.is_empty
+
+
+def test_a_turns_contribution_does_not_depend_on_what_was_before(engine: Engine) -> None:
+    before = engine.fold(engine.empty_state(), ASK)
+    alone = engine.fold(engine.empty_state(), TURN)
+    after = engine.fold(before, TURN)
+    torch.testing.assert_close(after.sums - engine.generator.decay() * before.sums, alone.sums)
+
+
+def test_a_turn_longer_than_the_window_is_folded_in_several(engine: Engine) -> None:
+    folded = engine.fold(engine.empty_state(), [Message("user", "I like sushi. " * 60)])
+    assert folded.sums.isfinite().all()
+
+
+def test_memory_changes_the_reply_and_an_empty_one_does_not(engine: Engine) -> None:
+    sampling = Sampling(max_tokens=20)
+    bare = reply(engine, None, sampling)
+    assert reply(engine, engine.empty_state(), sampling) == bare
+    assert reply(engine, engine.fold(engine.empty_state(), TURN), sampling) != bare
+
+
+def test_the_same_seed_gives_the_same_text_and_another_seed_another(engine: Engine) -> None:
+    one, two = (Sampling(max_tokens=20, temperature=1.0, seed=seed) for seed in (1, 2))
+    assert reply(engine, None, one) == reply(engine, None, one)
+    assert reply(engine, None, one) != reply(engine, None, two)
+
+
+def test_a_narrow_nucleus_is_greedy(engine: Engine) -> None:
+    narrow = Sampling(max_tokens=20, temperature=1.0, top_p=1e-6)
+    assert reply(engine, None, narrow) == reply(engine, None, Sampling(max_tokens=20))
+
+
+def test_stop_ends_the_reply_within_a_token(engine: Engine) -> None:
+    stop = threading.Event()
+    pieces = engine.reply(None, ASK, Sampling(max_tokens=100), stop)
+    next(pieces)
+    stop.set()
+    assert len(list(pieces)) <= 2
+
+
+def test_a_stop_string_is_cut_off_and_ends_the_reply(engine: Engine) -> None:
+    whole = "".join(reply(engine, None, Sampling(max_tokens=40)))
+    stop = whole[8:11]
+    cut = "".join(reply(engine, None, Sampling(max_tokens=40, stop=(stop,))))
+    assert cut == whole[: whole.index(stop)]
+
+
+def test_max_tokens_bounds_the_reply(engine: Engine) -> None:
+    assert len(reply(engine, None, Sampling(max_tokens=3))) <= 4
+    assert len(reply(engine, None, Sampling(max_tokens=30))) > 4
+
+
+def test_rows_decode_together_as_they_do_alone(engine: Engine) -> None:
+    """Prompts of different lengths, one adapted, one bare, one with other dice."""
+    prompts = [
+        encode(engine.tokenizer, [Message("user", text)], reply=True) for text in ("Hi", "I live in Vienna", "So?")
+    ]
+    adapters = [engine.materialise(engine.fold(engine.empty_state(), TURN)), None, None]
+    samplings = [Sampling(), Sampling(), Sampling(temperature=1.0, seed=7)]
+    rows = [Row(*row) for row in zip(prompts, adapters, samplings, strict=True)]
+    together = Decoding(engine.base, rows)
+    alone = [Decoding(engine.base, [row]) for row in rows]
+    for _ in range(8):
+        assert together.step() == [decoding.step()[0] for decoding in alone]
+
+
+def test_two_threads_with_two_memories_never_mix(engine: Engine) -> None:
+    states = [engine.fold(engine.empty_state(), [Message("user", text)]) for text in ("I am Ada", "I like sushi a lot")]
+    expected = [reply(engine, state, Sampling(max_tokens=12)) for state in states]
+    results: dict[int, list[str]] = {}
+
+    def talk(i: int) -> None:
+        results[i] = reply(engine, states[i % 2], Sampling(max_tokens=12))
+
+    threads = [threading.Thread(target=talk, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(results[i] == expected[i % 2] for i in range(8))
+
+
+def test_streaming_leaves_gradients_as_they_were(engine: Engine) -> None:
+    pieces = engine.reply(None, ASK, Sampling(max_tokens=5))
+    next(pieces)
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_a_prompt_too_long_is_refused_before_anything_is_computed(engine: Engine) -> None:
+    with pytest.raises(PromptError, match="at most 192"):
+        engine.reply(None, [Message("user", "word " * 500)])
+
+
+@pytest.mark.parametrize("sums", [torch.zeros(2, 4, 4), torch.full((2, 16, 16), float("nan"))])
+def test_a_state_of_another_shape_or_not_finite_is_refused(engine: Engine, sums: torch.Tensor) -> None:
+    with pytest.raises(StateError, match="rebuild"):
+        engine.check_state(State(sums))
+
+
+@pytest.mark.parametrize(("field", "value"), [("max_tokens", 0), ("temperature", -1.0), ("top_p", 0.0)])
+def test_impossible_sampling_is_refused(field: str, value: float) -> None:
+    with pytest.raises(PromptError, match=field):
+        Sampling(**{field: value})  # type: ignore[arg-type]

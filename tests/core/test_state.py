@@ -1,0 +1,43 @@
+"""The state: a value that survives bytes, adds exactly, and refuses anything else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from core.errors import StateError
+from core.state import State
+
+
+def state(seed: int = 0) -> State:
+    return State(torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(seed)))
+
+
+def test_bytes_give_the_same_state_back() -> None:
+    assert torch.equal(State.from_bytes(state().to_bytes()).sums, state().sums)
+
+
+def test_taking_out_what_was_added_gives_the_state_before() -> None:
+    torch.testing.assert_close((state(0) + state(1) - state(1)).sums, state(0).sums)
+
+
+@pytest.mark.parametrize("blob", [b"", b"not a state", state().to_bytes()[:40], save({"other": torch.zeros(1)})])
+def test_other_bytes_are_refused_in_a_sentence(blob: bytes) -> None:
+    with pytest.raises(StateError, match="stored"):
+        State.from_bytes(blob)
+
+
+def test_a_state_in_half_precision_is_refused() -> None:
+    with pytest.raises(StateError, match="stored"):
+        State.from_bytes(save({"sums": torch.zeros(2, 4, 4, dtype=torch.bfloat16)}))
+
+
+def test_a_state_is_empty_until_something_is_folded() -> None:
+    assert State(torch.zeros(2, 4, 4)).is_empty
+    assert not state().is_empty
+
+
+def test_the_norm_is_that_of_the_spectrum() -> None:
+    for norm, spectrum in zip(state().norms(), state().spectrum(), strict=True):
+        assert norm == pytest.approx(sum(value**2 for value in spectrum) ** 0.5, rel=1e-5)
