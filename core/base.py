@@ -25,6 +25,7 @@ class Base:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.decoder: Any = model.base_model
+        self.head: Any = model.get_output_embeddings()
         try:
             self.layers: list[Any] = list(self.decoder.layers)
             self.projections: list[nn.Linear] = [layer.self_attn.o_proj for layer in self.layers]

@@ -16,21 +16,22 @@ from transformers import PreTrainedTokenizerBase
 
 from core.generator import PADDING
 from training.corpora import Turn
-from training.dialogues import Author, Memory
+from training.dialogues import Author, Memory, Question
 from training.tokenizer import END, ROLES
 
 IGNORED = -100
 REPLY, BOTH = ("assistant",), ("user", "assistant")
 MEMORIES = 32  # at most, in a batch: each costs a decomposition per layer, whatever its length
+VALUE_WEIGHT = 3.0  # of a token that only memory can give
 ROW, PLAIN_ROW = 128, 256  # short rows waste less at the end of a memory; conversations need long ones
 
 
 @dataclass(frozen=True)
 class Window:
-    """Tokens read together; `learnt[i]` says whether token i is a target; `age` is how many turns came later."""
+    """Tokens read together; `weights[i]` is what token i counts as a target; `age` is how many turns came later."""
 
     ids: list[int]
-    learnt: list[bool]
+    weights: list[float]
     age: float = 0.0
 
 
@@ -43,6 +44,7 @@ class Rows:
     windows: Tensor
     ages: Tensor
     labels: Tensor
+    weights: Tensor
     owner: Tensor
 
     def to(self, device: torch.device) -> Rows:
@@ -77,24 +79,34 @@ class Codec:
         self.end = tokenizer.convert_tokens_to_ids(END)
         self.user, self.assistant = (tokenizer.convert_tokens_to_ids(ROLES[role]) for role in ("user", "assistant"))
 
-    def window(
-        self, turns: Sequence[Turn], learn: Collection[str], *, last_only: bool = False, age: float = 0.0
-    ) -> Window:
-        """One window of whole turns; the words of the roles in `learn` are targets, or of the last turn only."""
+    def window(self, turns: Sequence[Turn], learn: Collection[str], age: float = 0.0) -> Window:
+        """One window of whole turns; the words of the roles in `learn` are targets."""
         texts = self._encode([" " + text for turn in turns for text in turn], add_special_tokens=False)
         ids: list[int] = []
-        learnt: list[bool] = []
+        weights: list[float] = []
         for i, text in enumerate(texts):
             role = "assistant" if i % 2 else "user"
             ids += [self.assistant if i % 2 else self.user, *text.ids, self.end]
-            target = role in learn and (not last_only or i >= len(texts) - 2)
-            learnt += [False] + [target] * (len(text.ids) + 1)
-        return Window(ids, learnt, age)
+            weights += [0.0] + [float(role in learn)] * (len(text.ids) + 1)
+        return Window(ids, weights, age)
+
+    def asked(self, before: Sequence[Turn], question: Question) -> Window:
+        """One window with a question at its end: the answer is the target, its value counts VALUE_WEIGHT."""
+        earlier, last = self.window(before, ()), self.window([question.turn], REPLY)
+        if question.value:
+            text = " " + question.turn.assistant
+            start = text.lower().rindex(question.value.lower())
+            encoded = self._encode([text], add_special_tokens=False)[0]
+            first = len(last.ids) - 1 - len(encoded.ids)
+            for i, (_, end) in enumerate(encoded.offsets):
+                if start < end <= start + len(question.value):
+                    last.weights[first + i] = VALUE_WEIGHT
+        return Window(earlier.ids + last.ids, earlier.weights + last.weights)
 
     def text(self, text: str, length: int) -> list[Window]:
         """Plain text, cut into windows that are all targets."""
         ids = self._encode([" " + text], add_special_tokens=False)[0].ids
-        return [Window(ids[i : i + length], [True] * len(ids[i : i + length])) for i in range(0, len(ids), length)]
+        return [Window(ids[i : i + length], [1.0] * len(ids[i : i + length])) for i in range(0, len(ids), length)]
 
 
 def pack(owned: Sequence[tuple[int, Sequence[Window]]], length: int) -> Rows:
@@ -109,7 +121,7 @@ def pack(owned: Sequence[tuple[int, Sequence[Window]]], length: int) -> Rows:
                 row = (owner, [])
                 mine.append(row)
             row[1].append(
-                window if size == len(window.ids) else Window(window.ids[:length], window.learnt[:length], window.age)
+                window if size == len(window.ids) else Window(window.ids[:length], window.weights[:length], window.age)
             )
         rows += mine
     return _tensors(rows, length)
@@ -122,7 +134,7 @@ def _tensors(rows: Sequence[tuple[int, list[Window]]], length: int) -> Rows:
         torch.zeros(shape, dtype=torch.long),
         torch.full(shape, PADDING),
     )
-    ages, labels = torch.zeros(shape), torch.full(shape, IGNORED)
+    ages, labels, weights = torch.zeros(shape), torch.full(shape, IGNORED), torch.zeros(shape)
     for r, (_, row) in enumerate(rows):
         start = 0
         for number, window in enumerate(row):
@@ -131,12 +143,11 @@ def _tensors(rows: Sequence[tuple[int, list[Window]]], length: int) -> Rows:
             positions[r, here] = torch.arange(len(window.ids))
             windows[r, here] = number
             ages[r, here] = window.age
-            targets = [
-                token if learn else IGNORED for token, learn in zip(window.ids[1:], window.learnt[1:], strict=True)
-            ]
-            labels[r, here] = torch.tensor([*targets, IGNORED])
+            targets = zip(window.ids[1:], window.weights[1:], strict=True)
+            labels[r, here] = torch.tensor([*(token if weight else IGNORED for token, weight in targets), IGNORED])
+            weights[r, here] = torch.tensor([*window.weights[1:], 0.0])
         positions[r, start:] = torch.arange(length - start)  # a window of padding that nobody looks at
-    return Rows(ids, positions, windows, ages, labels, torch.tensor([owner for owner, _ in rows]))
+    return Rows(ids, positions, windows, ages, labels, weights, torch.tensor([owner for owner, _ in rows]))
 
 
 @dataclass(frozen=True)
@@ -192,31 +203,26 @@ class Batcher:
 
     def question_windows(self, rng: Random, memory: Memory) -> list[Window]:
         """Every fact asked, a few never told, a little small talk; some after turns of the same conversation."""
-        turns = [self.author.ask_turn(rng, fact) for fact in memory.facts]
-        turns += [
-            self.author.unknown_turn(rng, memory.facts)
-            for _ in range(sum(rng.random() < 0.25 for _ in turns) or rng.random() < 0.3)
-        ]
-        windows = [self._after_others(rng, turn) for turn in turns]
+        questions = [self.author.ask(rng, fact) for fact in memory.facts]
+        never_told = sum(rng.random() < 0.25 for _ in questions) or int(rng.random() < 0.3)
+        questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
+        windows = [self._after_others(rng, question) for question in questions]
         if rng.random() < 0.5:
             windows.append(self.codec.window(self.author.chat(rng), REPLY))
         return windows
 
-    def _after_others(self, rng: Random, turn: Turn) -> Window:
-        before = self.author.chat(rng) if rng.random() < 0.15 else []
-        return self.codec.window([*before[-2:], turn], REPLY, last_only=True)
+    def _after_others(self, rng: Random, question: Question) -> Window:
+        return self.codec.asked(self.author.chat(rng) if rng.random() < 0.15 else [], question)
 
     def plain_windows(self, rng: Random) -> list[Window]:
         """Language modelling: corpora, and whole histories with the question in the same window (RECIPE 10)."""
         if rng.random() < 0.45:
             memory = self.author.memory(rng, rng.randint(1, 4), rng.randint(0, 2))
-            turns = [
-                *memory.turns,
-                *(self.author.ask_turn(rng, fact) for fact in rng.sample(memory.facts, min(2, len(memory.facts)))),
-            ]
-            if rng.random() < 0.3:
-                turns.append(self.author.unknown_turn(rng, memory.facts))
-            return [self.codec.window(turns, REPLY)]
+            if rng.random() < 0.2:
+                return [self.codec.asked(memory.turns, self.author.unknown(rng, memory.facts))]
+            first, *others = rng.sample(memory.facts, min(2, len(memory.facts)))
+            turns = [*memory.turns, *(self.author.ask(rng, fact).turn for fact in others)]
+            return [self.codec.asked(turns, self.author.ask(rng, first))]
         drawn = self.plain(rng)
         if isinstance(drawn, str):
             return self.codec.text(drawn, PLAIN_ROW)

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
 
 from training.corpora import Turn
 from training.facts import CATALOGUE, Fact, Kind, draw_facts, draw_value, group_of
@@ -68,6 +69,13 @@ COMBINED = {  # two facts on one person or animal, told as one
     ("pet_name", "pet_color"): ["my {s} {v} is {w}", "{v} is my {w} {s}"],
 }
 Chat = Callable[[Random], list[Turn]]
+
+
+class Question(NamedTuple):
+    """A question with its answer, and the words in the answer that only memory can give ("" for none)."""
+
+    turn: Turn
+    value: str
 
 
 @dataclass
@@ -179,25 +187,26 @@ class Author:
         """What happens between tellings: mostly small talk; now and then a question, or somebody else's life."""
         draw = rng.random()
         if draw < 0.12:
-            return [self.unknown_turn(rng, facts)]
+            return [self.unknown(rng, facts).turn]
         if draw < 0.2:
             fact = rng.choice(facts)
             return [Turn(sentence(rng, self._about_others(rng, fact)), rng.choice(THANKS))]
         return self.chat(rng)
 
-    def ask_turn(self, rng: Random, fact: Fact) -> Turn:
+    def ask(self, rng: Random, fact: Fact) -> Question:
         """A question about a fact and its answer; sometimes "Do I live in Rome?"."""
-        answer = fact.say(rng.choice(fact.kind.answer))
+        answer = fact.say(favoured(rng, fact.kind.answer))
         if fact.kind.check and rng.random() < 0.08:
             value = (
                 fact.value if rng.random() < 0.5 else draw_value(rng, fact.kind, held_out=self.held_out, rare=self.rare)
             )
             asked = Fact(fact.kind, value, fact.slot)
             lead = "Yes, " if value == fact.value else "No, "
-            return Turn(asked.say(rng.choice(fact.kind.check)), lead + answer[0].lower() + answer[1:])
-        return Turn(question(rng, fact.say(rng.choice(fact.kind.ask))), answer)
+            turn = Turn(asked.say(rng.choice(fact.kind.check)), lead + answer[0].lower() + answer[1:])
+            return Question(turn, fact.value)
+        return Question(Turn(question(rng, fact.say(rng.choice(fact.kind.ask))), answer), fact.value)
 
-    def unknown_turn(self, rng: Random, facts: list[Fact]) -> Turn:
+    def unknown(self, rng: Random, facts: list[Fact]) -> Question:
         """A question about something never told, and the honest answer."""
         told = {fact.key for fact in facts}
         groups = {name for fact in facts for name in group_of(fact.kind) if len(group_of(fact.kind)) > 1}
@@ -212,7 +221,12 @@ class Author:
             ):
                 break
         template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
-        return Turn(question(rng, fact.say(template)), fact.say(rng.choice(kind.unknown)))
+        return Question(Turn(question(rng, fact.say(template)), fact.say(favoured(rng, kind.unknown))), "")
+
+
+def favoured(rng: Random, options: Sequence[str]) -> str:
+    """One of the options, the first ones most often: a model this small answers better when it has habits."""
+    return options[min(rng.randrange(len(options)) for _ in range(3))]
 
 
 def sentence(rng: Random, clause: str) -> str:

@@ -58,7 +58,7 @@ def memory_texts(author: Author, count: int) -> list[str]:
     rng = Random(1)
     memories = [author.memory(rng, 4, 0) for _ in range(count // 4)]
     turns = [turn for memory in memories for turn in memory.turns]
-    turns += [author.ask_turn(rng, fact) for memory in memories for fact in memory.facts]
+    turns += [author.ask(rng, fact).turn for memory in memories for fact in memory.facts]
     return [text for turn in turns for text in turn]
 
 

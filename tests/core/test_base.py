@@ -82,5 +82,7 @@ def test_a_model_without_output_projections_is_refused() -> None:
     class Other(nn.Module):
         base_model = nn.Linear(2, 2)
 
+        def get_output_embeddings(self) -> None: ...
+
     with pytest.raises(CheckpointError, match="Other has no"):
         Base(Other())  # type: ignore[arg-type]

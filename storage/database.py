@@ -1,0 +1,107 @@
+"""An open database: short transactions to read or to write, and the erasing of what was deleted.
+
+Knows sessions, locks and the SQLite write-ahead log; knows no tables and no verbs.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+from sqlalchemy import Engine, NullPool
+from sqlalchemy.orm import Session
+
+from storage.address import build_engine, describe, ensure_folder, file_url, for_writing, read_address
+from storage.errors import DatabaseUnavailable
+from storage.faults import UNAVAILABLE, translated
+from storage.schema import bring_to_head
+
+__all__ = ["Database", "file_url", "open_database"]
+
+PAUSE = 0.02
+
+
+class Database:
+    """Hand out transactions; safe to use from any thread. A transaction is short and never spans a yield."""
+
+    def __init__(self, engine: Engine, place: str, timeout: float) -> None:
+        self._engine = engine
+        self._place = place
+        self._timeout = timeout
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One transaction that sees one moment and does not wait for writers (SQLite)."""
+        with translated(self._place), Session(self._engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction that commits at the end, or changes nothing when anything is raised within."""
+        with translated(self._place), Session(for_writing(self._engine)) as session, session.begin():
+            yield session
+
+    def erase_traces(self) -> None:
+        """Leave nothing of what was deleted in SQLite's files; other databases clean up by themselves, later.
+
+        secure_delete overwrites deleted rows, but not the copies that stay behind when a row grows and moves to
+        another page: only VACUUM, which writes the whole file anew, leaves those out. Its cost grows with the file.
+        Raises DatabaseUnavailable when other processes keep reading or writing for longer than the timeout.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return
+        with translated(self._place):
+            with closing(self._engine.raw_connection()) as connection:
+                connection.cursor().execute("VACUUM")
+            if not _until(self._empty_write_ahead_log, self._timeout):
+                raise DatabaseUnavailable(
+                    f"What was deleted may still be found in {self._place}-wal, because another process is reading: "
+                    "close that process, then forget once more."
+                )
+
+    def _empty_write_ahead_log(self) -> bool:
+        with closing(self._engine.raw_connection()) as connection:
+            busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not busy
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def open_database(url: str, timeout: float = 15.0) -> Database:
+    """Open a database, create it where there is none, and bring its schema to the newest revision.
+
+    timeout is how many seconds a transaction waits for another one's lock. Raises DatabaseUnavailable,
+    NotADatabase or NewerSchema, each before anything is changed.
+    """
+    address = read_address(url)
+    place = describe(address)
+    ensure_folder(address)
+    # Without foreign keys: a revision that rebuilds a table must not cascade into the others.
+    migrating = build_engine(address, timeout, NullPool)
+    with translated(place):
+        bring_to_head(for_writing(migrating), place)
+        if migrating.dialect.name == "sqlite" and not _until(lambda: _use_write_ahead_log(migrating), timeout):
+            raise DatabaseUnavailable(f"The database {place} {UNAVAILABLE[sqlite3.SQLITE_BUSY]}.")
+    return Database(build_engine(address, timeout, None, "foreign_keys=ON", "synchronous=NORMAL"), place, timeout)
+
+
+def _use_write_ahead_log(engine: Engine) -> bool:
+    """Let readers and the writer not wait for each other, where the file system can; False while others are busy."""
+    with closing(engine.raw_connection()) as connection:
+        try:
+            connection.cursor().execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            return False
+    return True
+
+
+def _until(attempt: Callable[[], bool], timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while not attempt():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PAUSE)
+    return True

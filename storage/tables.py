@@ -1,0 +1,105 @@
+"""The tables, and how each row becomes a plain record.
+
+Knows no sessions and no rules. A change here needs a revision in migrations/versions; a test compares the two.
+"""
+
+from typing import Any, ClassVar
+
+from sqlalchemy import Double, ForeignKey, LargeBinary, MetaData, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from storage.records import Conversation, Header, Memory, Turn, User
+
+NAME_LENGTH = 80
+
+CONSTRAINT_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=CONSTRAINT_NAMES)
+    type_annotation_map: ClassVar[dict[type, Any]] = {float: Double(), bytes: LargeBinary()}
+
+
+class Numbered:
+    """A row whose id is never given to another row, also not after it is deleted."""
+
+    __table_args__: ClassVar[dict[str, Any]] = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True, sort_order=-1)
+
+
+class UserRow(Numbered, Base):
+    """memory_version is the last version given out; it outlives the memory, so no number comes twice."""
+
+    __tablename__ = "users"
+
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH), unique=True)
+    created_at: Mapped[float]
+    memory_version: Mapped[int] = mapped_column(default=0)
+
+    def record(self) -> User:
+        return User(self.id, self.name, self.created_at)
+
+
+class ConversationRow(Numbered, Base):
+    __tablename__ = "conversations"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[float]
+
+    def record(self, turns: int, title: str) -> Conversation:
+        return Conversation(self.id, self.user_id, self.created_at, turns, title)
+
+
+class TurnRow(Numbered, Base):
+    __tablename__ = "turns"
+
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    user_text: Mapped[str] = mapped_column(Text)
+    reply_text: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[float]
+    answered_at: Mapped[float | None]
+    folded_at: Mapped[float | None]
+    fold_seconds: Mapped[float | None]
+    tokens: Mapped[int | None]
+
+    def record(self) -> Turn:
+        return Turn(
+            id=self.id,
+            conversation_id=self.conversation_id,
+            user_id=self.user_id,
+            user_text=self.user_text,
+            reply_text=self.reply_text,
+            created_at=self.created_at,
+            answered_at=self.answered_at,
+            folded_at=self.folded_at,
+            fold_seconds=self.fold_seconds,
+            tokens=self.tokens,
+        )
+
+
+class MemoryRow(Base):
+    """The blob is read only where it is asked for, and stands last so that SQLite reads the rest without it."""
+
+    __tablename__ = "memories"
+
+    user_id: Mapped[int] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    version: Mapped[int]
+    format_version: Mapped[int]
+    fingerprint: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(64))
+    turns_folded: Mapped[int]
+    updated_at: Mapped[float]
+    blob: Mapped[bytes] = mapped_column(deferred=True)
+
+    def record(self) -> Memory:
+        header = Header(self.format_version, self.fingerprint, self.digest, self.turns_folded)
+        return Memory(self.user_id, self.version, header, self.blob, self.updated_at)

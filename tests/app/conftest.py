@@ -1,0 +1,81 @@
+"""A service over a fake engine and a real store, each test with a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from app.handlers import Handlers
+from app.reply import Remembered
+from app.service import Service
+from app.settings import Settings
+from app.ui import LAUNCH, build_page
+from storage.database import Database, file_url, open_database
+from storage.records import User
+from storage.store import Store
+from tests.fakes import FakeEngine
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(model=tmp_path, database_url=file_url(tmp_path / "imprint.db"), patience_seconds=20)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    opened = open_database(settings.database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    return Store(database)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def service(store: Store, engine: FakeEngine, settings: Settings) -> Iterator[Service]:
+    made = Service(store, loaded(engine), settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ada(store: Store) -> User:
+    return store.ensure_user("Ada")
+
+
+@pytest.fixture
+def bob(store: Store) -> User:
+    return store.ensure_user("Bob")
+
+
+@pytest.fixture
+def page(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Blocks]:
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    blocks = build_page(Handlers(service))
+    blocks.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **LAUNCH)
+    yield blocks
+    blocks.close(verbose=False)
+
+
+def loaded(engine: FakeEngine) -> Future[FakeEngine]:
+    """The engine as the service gets it, loaded already."""
+    future: Future[FakeEngine] = Future()
+    future.set_result(engine)
+    return future
+
+
+def say(service: Service, user: User, text: str, conversation_id: int | None = None) -> tuple[str, Remembered]:
+    """Send a message and wait until it is folded; return the reply and what it left behind."""
+    reply = service.send(user.id, conversation_id, text)
+    return "".join(reply), reply.remembered.result(timeout=10)

@@ -1,0 +1,115 @@
+"""The page in a real browser: what only clicking shows. Skipped without chromium."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from threading import Event
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from storage.store import Store
+from tests.fakes import FakeEngine
+
+pytestmark = pytest.mark.browser
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+REPLY = "#chat .bot .message-content"
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no chromium is installed")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def tab_of(browser: Any, page: gr.Blocks, name: str, width: int = 1200) -> Any:
+    """A new tab in which somebody has entered a name."""
+    tab = browser.new_page(viewport={"width": width, "height": 844})
+    tab.goto(page.local_url)
+    tab.fill("#name input", name)
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector(f"#box textarea[placeholder='Message as {name}']")
+    return tab
+
+
+def send(tab: Any, text: str, note: str = "Remembered") -> None:
+    """Send a message and wait for what the quiet line says then."""
+    tab.fill("#box textarea", text)
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector(f"#status :text('{note}')")
+
+
+def test_two_tabs_with_two_names_never_mix(browser: Any, page: gr.Blocks) -> None:
+    tabs = {word: tab_of(browser, page, name) for name, word in (("Ada", "vienna"), ("Bob", "oslo"))}
+    for word, tab in tabs.items():
+        send(tab, f"I live in {word}")
+    for word, tab in tabs.items():
+        tab.click("#anew")
+        tab.wait_for_selector("#status :text('Ready')")
+        send(tab, "Where do I live?")
+        assert tab.inner_text(REPLY) == f"I know {word}."
+
+
+def test_the_stop_button_keeps_the_part_that_was_shown(
+    browser: Any, page: gr.Blocks, store: Store, engine: FakeEngine
+) -> None:
+    engine.gate = Event()
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I am Ada", note="Replying")
+    tab.wait_for_selector(REPLY)
+    tab.click("#box .stop-button")
+    tab.wait_for_selector("#status :text('Stopping')")
+    engine.gate.set()
+    tab.wait_for_selector("#status :text('Remembered')")
+    ada = store.find_user("Ada")
+    assert ada and [turn.reply_text for turn in store.held_turns(ada.id)] == ["I"]
+
+
+def test_html_in_a_message_is_shown_as_it_was_written(browser: Any, page: gr.Blocks) -> None:
+    tab = tab_of(browser, page, "Ada")
+    markup = "<b>bold</b> <img src=x onerror='document.title=1'>"
+    send(tab, markup)
+    assert tab.inner_text("#chat .user .message-content") == markup
+    assert tab.title() == "Imprint"
+
+
+def test_changing_the_name_during_a_reply_shows_nothing_of_it(
+    browser: Any, page: gr.Blocks, engine: FakeEngine
+) -> None:
+    engine.gate = Event()
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I am Ada", note="Replying")
+    tab.fill("#name input", "Bob")
+    tab.press("#name input", "Enter")
+    tab.wait_for_selector("#box textarea[placeholder='Message as Bob']")
+    engine.gate.set()
+    tab.wait_for_timeout(1000)
+    assert "Ada" not in tab.inner_text("#chat").replace("My name is Ada and I live in Vienna.", "")
+    assert "0 turns in the weights" in tab.inner_text("#status")
+
+
+def test_forgetting_asks_first(browser: Any, page: gr.Blocks, store: Store) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I am Ada")
+    ada = store.find_user("Ada")
+    tab.get_by_role("tab", name="Memory").click()
+    tab.click("#forget:enabled")
+    tab.wait_for_selector("#really")
+    assert ada and store.load_memory(ada.id)
+    tab.click("#really")
+    tab.wait_for_selector("#forget:disabled")
+    assert store.load_memory(ada.id) is None
+
+
+def test_a_phone_shows_name_box_and_status_without_scrolling(browser: Any, page: gr.Blocks) -> None:
+    tab = tab_of(browser, page, "Ada", width=390)
+    for part in ("#name", "#anew", "#box", "#status"):
+        box = tab.locator(part).bounding_box()
+        assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["y"] + box["height"] <= 844, part

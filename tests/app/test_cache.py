@@ -1,0 +1,37 @@
+"""Adapters at hand: the newest of each memory, the least used go first."""
+
+from __future__ import annotations
+
+from app.cache import AdapterCache
+from tests.fakes import FakeAdapter
+
+ADAPTER = FakeAdapter(("tea",))
+
+
+def test_an_adapter_is_found_by_its_exact_version() -> None:
+    cache = AdapterCache(1000)
+    cache.keep(1, 7, ADAPTER)
+    assert (cache.find(1, 7), cache.find(1, 8), cache.find(2, 7)) == (ADAPTER, None, None)
+
+
+def test_a_newer_version_takes_the_place_of_the_older() -> None:
+    cache = AdapterCache(1000)
+    cache.keep(1, 7, ADAPTER)
+    cache.keep(1, 8, ADAPTER)
+    assert (cache.find(1, 7), cache.nbytes) == (None, 100)
+
+
+def test_the_least_recently_used_goes_when_the_bytes_are_full() -> None:
+    cache = AdapterCache(200)
+    cache.keep(1, 1, ADAPTER)
+    cache.keep(2, 1, ADAPTER)
+    cache.find(1, 1)
+    cache.keep(3, 1, ADAPTER)
+    assert [bool(cache.find(user, 1)) for user in (1, 2, 3)] == [True, False, True]
+
+
+def test_a_forgotten_persons_adapter_is_gone() -> None:
+    cache = AdapterCache(1000)
+    cache.keep(1, 1, ADAPTER)
+    cache.forget(1)
+    assert cache.nbytes == 0

@@ -1,0 +1,129 @@
+"""What a page shows for what happened: sentences instead of errors, text instead of HTML."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from app import wording
+from app.errors import BadMessage, sentence_of
+from app.handlers import SAME, Handlers, guarded
+from app.intake import text_from_bytes, text_of
+from app.service import Service
+from storage.records import User
+from storage.store import Store
+from tests.app.conftest import say
+
+
+@pytest.fixture
+def handlers(service: Service) -> Handlers:
+    return Handlers(service)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "tea",
+        {"text": "tea"},
+        [{"type": "text", "text": "tea"}],
+        {"role": "user", "content": [{"type": "text", "text": "tea"}]},
+        [{"type": "text", "text": "tea"}, {"type": "file", "file": {"path": "x"}}],
+    ],
+)
+def test_every_form_of_content_becomes_its_text(content: object) -> None:
+    assert text_of(content) == "tea"
+
+
+def test_bytes_that_are_not_utf8_are_one_sentence() -> None:
+    with pytest.raises(BadMessage, match="0xff at position 2"):
+        text_from_bytes(b"te\xffa")
+
+
+def test_a_turn_streams_into_the_chat_and_ends_with_what_was_remembered(handlers: Handlers, ada: User) -> None:
+    shown = list(handlers.send(ada, None, "I am Ada"))
+    replies = [chat[-1]["content"] for _, _, chat, _, _ in shown if isinstance(chat, list)]
+    assert replies == ["I am Ada", "I", "I know", "I know nothing", "I know nothing."]
+    assert "Remembered in" in shown[-1][-1]
+    assert "1 turn in the weights" in shown[-1][-1]
+
+
+def test_leaving_a_streaming_page_stops_the_turn(handlers: Handlers, store: Store, service: Service, ada: User) -> None:
+    stream = handlers.send(ada, None, "I am Ada")
+    next(stream), next(stream)
+    stream.close()
+    service.close()
+    assert store.held_turns(ada.id)[0].reply_text in ("I", "I know nothing.")
+
+
+def test_without_a_name_nothing_is_sent(handlers: Handlers, store: Store) -> None:
+    [shown] = guarded(handlers.send, [SAME] * 4)(None, None, "I am Ada")
+    assert "Nobody is named yet" in shown[-1]
+    assert not store.unfolded_turns()
+
+
+def test_entering_a_name_shows_that_persons_conversations_only(
+    handlers: Handlers, service: Service, ada: User, bob: User
+) -> None:
+    say(service, ada, "I am Ada")
+    say(service, bob, "I am Bob")
+    user, name, conversation, listed, *_ = handlers.enter(" Ada ")
+    assert (user, name, conversation) == (ada, "Ada", None)
+    assert [title for title, _ in listed["choices"]] == ["I am Ada"]
+
+
+def test_an_old_conversation_is_shown_as_it_was(handlers: Handlers, service: Service, ada: User) -> None:
+    reply = service.send(ada.id, None, "<b>I am Ada</b>")
+    reply.remembered.result(timeout=10)
+    chat = handlers.open_conversation(ada, reply.turn.conversation_id)[2]
+    assert chat == [
+        {"role": "user", "content": "&lt;b&gt;I am Ada&lt;/b&gt;"},
+        {"role": "assistant", "content": "I know nothing."},
+    ]
+
+
+def test_another_persons_conversation_is_one_sentence(
+    handlers: Handlers, service: Service, ada: User, bob: User
+) -> None:
+    reply = service.send(ada.id, None, "I am Ada")
+    reply.remembered.result(timeout=10)
+    [shown] = guarded(handlers.open_conversation, [SAME] * 4)(bob, reply.turn.conversation_id)
+    assert shown[:-1] == (SAME,) * 4
+    assert "There is no conversation" in shown[-1]
+
+
+def test_the_memory_tab_shows_the_ledger_and_each_layer(handlers: Handlers, service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada from Vienna")
+    rows, norms, spectrum, _, _, summary = handlers.show_memory(ada)
+    assert rows[0][1] == "I am Ada from Vienna"
+    assert (len(norms.data[0].y), len(spectrum.data)) == (2, 2)
+    assert "1 turn held" in summary
+
+
+def test_forgetting_clears_the_page(handlers: Handlers, service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada")
+    conversation, listed, chat, _, status = handlers.forget(ada)
+    assert (conversation, listed["choices"], chat["value"]) == (None, [], [])
+    assert "Forgotten: 1 turn in 1 conversation" in status
+
+
+def test_an_unexpected_error_shows_and_logs_its_kind_but_never_what_was_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(text: str) -> Any:
+        raise RuntimeError(f"secret {text}")
+
+    with caplog.at_level(logging.INFO):
+        [shown] = guarded(broken, [])("my secret")
+    assert "RuntimeError" in shown[-1]
+    assert "secret" not in shown[-1] + caplog.text.replace('raise RuntimeError(f"secret {text}")', "")
+
+
+def test_html_in_a_sentence_is_inert() -> None:
+    assert "<img" not in wording.alert(sentence_of(BadMessage("no <img src=x> here")))
+
+
+def test_the_words_of_sizes_and_excerpts() -> None:
+    assert (wording.sized(304), wording.sized(200_000)) == ("304 bytes", "195 KB")
+    assert wording.excerpt("a\n b" + "c" * 200) == "a b" + "c" * 76 + "…"

@@ -1,0 +1,67 @@
+"""Command line, then environment, then default; what cannot be used is one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app import settings as module
+from app.errors import SettingsError
+from app.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with one model and no variables set."""
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    monkeypatch.setattr(module, "HOME", tmp_path)
+    for name in ("HOST", "PORT", "MODEL", "DATABASE_URL"):
+        monkeypatch.delenv(f"IMPRINT_{name}", raising=False)
+    return tmp_path
+
+
+def test_every_default_works(home: Path) -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 7860, home / "models" / "tiny")
+    assert settings.database_url.endswith("/data/imprint.db")
+
+
+def test_the_environment_wins_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPRINT_PORT", "8000")
+    assert load_settings(port=None).port == 8000
+
+
+def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPRINT_PORT", "8000")
+    assert load_settings(port=9000).port == 9000
+
+
+@pytest.mark.parametrize("value", ["0", "70000", "many"])
+def test_a_bad_value_is_named_with_its_flag_and_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("IMPRINT_PORT", value)
+    with pytest.raises(SettingsError, match=f"--port, IMPRINT_PORT.*{value}"):
+        load_settings()
+
+
+def test_an_unknown_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPRINT_DATABASE", "sqlite:///x.db")
+    with pytest.raises(SettingsError, match="IMPRINT_DATABASE is not a setting"):
+        load_settings()
+
+
+def test_two_models_need_a_choice(home: Path) -> None:
+    (home / "models" / "other").mkdir()
+    with pytest.raises(SettingsError, match="holds other, tiny; choose one with --model"):
+        load_settings()
+
+
+def test_a_model_folder_that_is_not_there_is_named(home: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no model folder at .*nowhere"):
+        load_settings(model=home / "nowhere")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        load_settings().port = 1

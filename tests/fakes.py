@@ -1,0 +1,91 @@
+"""A scripted engine for tests of the chat: a real additive toy over a handful of words.
+
+Its state counts how often each word of WORDS was told by a person, its adapter remembers which were, and its reply says
+so. Folding is addition, so a lost, doubled or mixed-up turn shows in the counts.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from core.chat import Message
+from core.decoding import Sampling
+from core.errors import StateError
+from core.state import State
+
+WORDS = ("ada", "bob", "vienna", "oslo", "cat", "dog", "tea", "red")
+
+
+@dataclass(frozen=True)
+class FakeAdapter:
+    """The words that were told."""
+
+    words: tuple[str, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return 100
+
+
+@dataclass
+class FakeEngine:
+    """Counts words instead of reading; `pace` seconds pass before each piece, `gate` holds a reply back until set."""
+
+    fingerprint: str = "fa4e" * 16
+    name: str = "fake"
+    max_prompt_tokens: int = 200
+    pace: float = 0.0
+    gate: threading.Event | None = None
+    prompts: list[list[Message]] = field(default_factory=list)
+    folds: list[list[Message]] = field(default_factory=list)
+    materialised: int = 0
+
+    def empty_state(self) -> State:
+        return State(torch.zeros(2, len(WORDS), 3))
+
+    def check_state(self, state: State) -> None:
+        if state.sums.shape != (2, len(WORDS), 3):
+            raise StateError(f"The state has the shape {tuple(state.sums.shape)}; fold the turns again.")
+
+    def fold(self, state: State, messages: Sequence[Message]) -> State:
+        self.folds.append(list(messages))
+        told = torch.zeros(2, len(WORDS), 3)
+        for message in messages:
+            for word in re.findall(r"\w+", message.text.lower()) if message.role == "user" else ():
+                if word in WORDS:
+                    told[:, WORDS.index(word)] += 1
+        return State(state.sums + told)
+
+    def materialise(self, state: State) -> FakeAdapter:
+        self.materialised += 1
+        return FakeAdapter(tuple(word for word, count in counts(state).items() if count))
+
+    def reply(
+        self,
+        adapter: FakeAdapter,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        stop: threading.Event | None = None,
+    ) -> Iterator[str]:
+        self.prompts.append(list(messages))
+        for piece in ("I", " know", *(f" {word}" for word in adapter.words or ("nothing",)), "."):
+            time.sleep(self.pace)
+            if self.gate and piece != "I":
+                self.gate.wait(timeout=10)
+            if stop and stop.is_set():
+                return
+            yield piece
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        return sum(len(message.text.split()) for message in messages)
+
+
+def counts(state: State) -> dict[str, int]:
+    """How often each word was told."""
+    return {word: int(state.sums[0, index, 0]) for index, word in enumerate(WORDS)}

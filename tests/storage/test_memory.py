@@ -1,0 +1,147 @@
+"""The memory: each turn is folded once, no fold is lost, and damage is noticed."""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from storage.database import Database, file_url, open_database
+from storage.errors import AlreadyFolded, CorruptMemory, MemoryChanged, NotFound
+from storage.records import Conversation, Turn, User
+from storage.store import Store
+from tests.storage.conftest import BLOB, fold
+
+THREADS = 8
+TURNS_EACH = 12
+
+
+def test_without_a_fold_there_is_no_memory(store: Store, ada: User) -> None:
+    assert store.load_memory(ada.id) is None
+    assert store.memory_version(ada.id) == 0
+
+
+def test_a_fold_stores_the_state_and_marks_its_turn(store: Store, ada: User, turn: Turn) -> None:
+    memory = fold(store, turn)
+    assert store.load_memory(ada.id) == memory
+    assert (memory.version, memory.blob, memory.header.turns_folded) == (1, BLOB, 1)
+    assert memory.header.digest == hashlib.sha256(BLOB).hexdigest()
+    [held] = store.held_turns(ada.id)
+    assert (held.folded_at, held.fold_seconds, held.tokens) == (memory.updated_at, 0.5, 12)
+    assert store.unfolded_turns() == []
+
+
+def test_a_turn_is_folded_once(store: Store, ada: User, turn: Turn) -> None:
+    memory = fold(store, turn)
+    with pytest.raises(AlreadyFolded, match=str(turn.id)):
+        fold(store, turn, memory.version, b"again")
+    assert store.load_memory(ada.id) == memory
+
+
+@pytest.mark.parametrize("stale", [0, 2])
+def test_a_state_computed_from_another_version_is_refused(
+    store: Store, ada: User, talk: Conversation, turn: Turn, stale: int
+) -> None:
+    memory = fold(store, turn)
+    later = store.append_turn(ada.id, talk.id, "Another.")
+    with pytest.raises(MemoryChanged, match=f"at version 1 and not at {stale}"):
+        fold(store, later, stale)
+    assert store.load_memory(ada.id) == memory
+    assert store.unfolded_turns(ada.id) == [later]
+
+
+def test_unfolded_turns_are_those_of_every_user_oldest_first(store: Store, turn: Turn, bob: User) -> None:
+    other = store.append_turn(bob.id, store.start_conversation(bob.id).id, "Hello.")
+    assert store.unfolded_turns() == [turn, other]
+    assert store.unfolded_turns(bob.id) == [other]
+
+
+def test_a_rebuilt_state_replaces_the_old_one(store: Store, ada: User, turn: Turn) -> None:
+    fold(store, turn)
+    memory = store.replace_memory(ada.id, 1, b"rebuilt", "beef", 2, 1)
+    assert (memory.version, memory.header.fingerprint, memory.header.format_version) == (2, "beef", 2)
+    assert store.load_memory(ada.id) == memory
+
+
+def test_a_rebuild_from_a_forgotten_memory_cannot_come_back(store: Store, ada: User, turn: Turn) -> None:
+    stale = fold(store, turn)
+    store.forget_everything(ada.id)
+    fold(store, store.append_turn(ada.id, store.start_conversation(ada.id).id, "Afresh."))
+    with pytest.raises(MemoryChanged):
+        store.replace_memory(ada.id, stale.version, b"forgotten", "f00d", 1, 1)
+
+
+def test_an_unknown_user_has_no_memory_to_replace(store: Store) -> None:
+    with pytest.raises(NotFound):
+        store.replace_memory(7, 0, b"x", "f00d", 1, 0)
+
+
+@pytest.mark.parametrize("column", ["blob", "digest"])
+def test_a_change_of_one_bit_is_noticed(path: Path, store: Store, ada: User, turn: Turn, column: str) -> None:
+    memory = fold(store, turn)
+    changed = {"blob": bytes([BLOB[0] ^ 1]) + BLOB[1:], "digest": memory.header.digest[:-1] + "x"}
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE memories SET {column} = ?", (changed[column],))
+        connection.commit()
+    with pytest.raises(CorruptMemory, match="does not match its digest"):
+        store.load_memory(ada.id)
+
+
+def test_a_corrupt_memory_can_be_rebuilt(path: Path, store: Store, ada: User, turn: Turn) -> None:
+    fold(store, turn)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE memories SET blob = x'00'")
+        connection.commit()
+    memory = store.replace_memory(ada.id, store.memory_version(ada.id), b"rebuilt", "f00d", 1, 1)
+    assert store.load_memory(ada.id) == memory
+
+
+def fold_until_it_counts(store: Store, turn: Turn) -> None:
+    """What a careful caller does: compute from the memory that was read, and start over when it has changed."""
+    while True:
+        memory = store.load_memory(turn.user_id)
+        total = int(memory.blob) if memory else 0
+        try:
+            fold(store, turn, memory.version if memory else 0, b"%d" % (total + 1))
+        except MemoryChanged:
+            continue
+        return
+
+
+def in_threads(work: Callable[[int], object]) -> None:
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(work, range(THREADS)))
+
+
+def test_no_fold_of_eight_threads_is_lost(path: Path) -> None:
+    database = open_database(file_url(path), timeout=15.0)
+    store = Store(database)
+    user_id = store.ensure_user("Ada").id
+    talk = store.start_conversation(user_id)
+
+    def work(_: int) -> None:
+        for _ in range(TURNS_EACH):
+            fold_until_it_counts(store, store.append_turn(user_id, talk.id, "x"))
+
+    in_threads(work)
+    memory = store.load_memory(user_id)
+    database.close()
+    assert memory is not None
+    assert (int(memory.blob), memory.version, memory.header.turns_folded) == (THREADS * TURNS_EACH,) * 3
+
+
+def test_one_turn_offered_by_eight_threads_is_folded_exactly_once(database: Database, turn: Turn) -> None:
+    refused: list[Exception] = []
+
+    def work(_: int) -> None:
+        try:
+            fold_until_it_counts(Store(database), turn)
+        except AlreadyFolded as error:
+            refused.append(error)
+
+    in_threads(work)
+    assert len(refused) == THREADS - 1
+    assert Store(database).load_memory(turn.user_id) is not None

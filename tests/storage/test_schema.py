@@ -1,0 +1,55 @@
+"""The schema: the revisions lead to what tables.py says, once, whoever comes first."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, NullPool, inspect
+
+from storage.address import build_engine, for_writing, read_address
+from storage.database import Database, file_url, open_database
+from storage.records import User
+from storage.schema import bring_to_head, migration_config
+from storage.store import Store
+from storage.tables import Base
+
+
+def engine_of(path: Path) -> Engine:
+    return for_writing(build_engine(read_address(file_url(path)), 1.0, NullPool))
+
+
+def test_the_revisions_lead_to_the_tables_in_the_code(path: Path, database: Database) -> None:
+    with engine_of(path).begin() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_revisions_name_every_constraint_as_the_code_does(path: Path, tmp_path: Path, database: Database) -> None:
+    written = engine_of(tmp_path / "written.db")
+    Base.metadata.create_all(written)
+    for table in Base.metadata.tables:
+        migrated = inspect(engine_of(path))
+        assert migrated.get_pk_constraint(table) == inspect(written).get_pk_constraint(table)
+        assert migrated.get_foreign_keys(table) == inspect(written).get_foreign_keys(table)
+
+
+def test_a_second_opening_changes_nothing(path: Path, database: Database, store: Store, ada: User) -> None:
+    bring_to_head(engine_of(path), str(path))
+    again = open_database(file_url(path))
+    assert Store(again).find_user("Ada") == ada
+    again.close()
+
+
+def test_every_revision_can_be_taken_back(path: Path, database: Database) -> None:
+    with engine_of(path).begin() as connection:
+        command.downgrade(migration_config(connection), "base")
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+
+
+def test_processes_that_start_together_all_find_the_newest_schema(path: Path) -> None:
+    code = "import sys; from storage.database import open_database; open_database(sys.argv[1]).close()"
+    together = [subprocess.Popen([sys.executable, "-c", code, file_url(path)]) for _ in range(4)]
+    assert [process.wait(timeout=30) for process in together] == [0] * 4
