@@ -6,11 +6,12 @@ What a user types never becomes a control token: the template's own are the only
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import PromptError
+
+if TYPE_CHECKING:  # transformers takes seconds to import, and a message needs none of it
+    from transformers import PreTrainedTokenizerBase
 
 
 class Message(NamedTuple):

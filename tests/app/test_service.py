@@ -169,6 +169,14 @@ def test_a_reply_that_fails_is_stored_as_far_as_it_came_and_folded_with_the_next
     assert [turn.reply_text for turn in store.held_turns(ada.id)] == ["I", "I know ada."]
 
 
+def test_a_nul_in_a_reply_does_not_lose_the_turn(
+    service: Service, store: Store, engine: FakeEngine, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "reply", lambda *_: iter(["I", "\0"]))
+    say(service, ada, "tea")
+    assert store.held_turns(ada.id)[0].reply_text == "I\ufffd"
+
+
 def test_the_adapter_is_made_once_per_memory(service: Service, engine: FakeEngine, ada: User) -> None:
     for _ in range(3):
         say(service, ada, "tea")

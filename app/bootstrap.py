@@ -1,0 +1,116 @@
+"""All wiring: the one place where database, engine, service and page are made and put together.
+
+The model is loaded by a thread of its own, so that a page is up within seconds and says so; only that thread brings
+torch in. Knows no rules.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+from app.errors import EXPECTED, PortTaken
+from app.service import Service
+from app.settings import Settings
+from storage.database import open_database
+from storage.store import Store
+
+if TYPE_CHECKING:
+    from core.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def running_service(settings: Settings) -> Iterator[tuple[Service, Future[Engine]]]:
+    """A service over the settings' database and model; on leaving, all that is under way is stored and folded."""
+    database = open_database(settings.database_url)
+    engine = begin_loading(settings.model, settings.device)
+    service = Service(Store(database), engine, settings)
+    try:
+        yield service, engine
+    finally:
+        service.close()
+        database.close()
+
+
+def begin_loading(folder: Path, device: str) -> Future[Engine]:
+    """Load the model in the background."""
+    loading: Future[Engine] = Future()
+    Thread(target=_load, args=(loading, folder, device), name="load", daemon=True).start()
+    return loading
+
+
+def _load(loading: Future[Engine], folder: Path, device: str) -> None:
+    try:
+        from core.engine import load_engine
+
+        loading.set_result(load_engine(folder, device))
+    except BaseException as error:
+        # Whoever waits for the model has to hear of it, whatever it is.
+        loading.set_exception(error)
+
+
+def serve(settings: Settings) -> None:
+    """Serve the page until SIGINT or SIGTERM, then finish or store what is in flight.
+
+    Raise PortTaken, and whatever the loading of the model raised.
+    """
+    ensure_free(settings.host, settings.port)
+    over = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    with running_service(settings) as (service, engine), _page(service, settings) as address:
+        print(f"Imprint is at {address}", flush=True)
+        engine.add_done_callback(lambda loaded: over.set() if loaded.exception() else _recover(service))
+        over.wait()
+        if engine.done():
+            engine.result()
+
+
+@contextmanager
+def _page(service: Service, settings: Settings) -> Iterator[str]:
+    from app.handlers import Handlers
+    from app.ui import LAUNCH, build_page
+
+    page, where = build_page(Handlers(service)), {"server_name": settings.host, "server_port": settings.port}
+    try:
+        page.launch(**where, prevent_thread_lock=True, quiet=True, **LAUNCH)
+        yield page.local_url
+    finally:
+        page.close(verbose=False)
+
+
+def _recover(service: Service) -> None:
+    """Make good, on the thread that has loaded the model, what an earlier process left."""
+    try:
+        if outstanding := service.recover():
+            log.warning("made good: %d turns that were stored but not folded", outstanding)
+    except EXPECTED as error:
+        log.warning("turns wait to be folded: %s", type(error).__name__)
+
+
+def ensure_free(host: str, port: int) -> None:
+    """Raise PortTaken unless something may listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise PortTaken(
+            f"Nothing can be served at {host}:{port} ({(error.strerror or str(error)).lower()}); stop what is running "
+            "there, or choose another with --port and --host."
+        ) from error
+
+
+def set_up_logging() -> None:
+    """Warnings and worse to stderr, one line each."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

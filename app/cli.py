@@ -1,0 +1,116 @@
+"""The command line: serve the page (the default), chat in a terminal, rebuild a memory.
+
+The terminal is one more face of the same service. What goes wrong on purpose is one sentence on stderr, exit code 1.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.bootstrap import running_service, serve, set_up_logging
+from app.errors import EXPECTED, SettingsError, sentence_of
+from app.intake import text_from_bytes
+from app.reply import Reading, Reply
+from app.service import Service
+from app.settings import load_settings
+from app.wording import facts_of
+from storage.records import User
+
+FAILED, MISUSED = 1, 2
+
+Model = Annotated[Path | None, typer.Option(help="Folder of the model. [default: the only one in models/]")]
+Database = Annotated[str | None, typer.Option(help="Address of the database. [default: data/imprint.db]")]
+Name = Annotated[str, typer.Option("--user", help="Whose memory it is.")]
+
+program = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def run() -> None:
+    """Run what the arguments ask for, and exit."""
+    set_up_logging()
+    try:
+        program()
+    except EXPECTED as error:
+        print(sentence_of(error), file=sys.stderr)
+        sys.exit(MISUSED if isinstance(error, SettingsError) else FAILED)
+
+
+@program.callback(invoke_without_command=True)
+def default(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to serve on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to serve on. [default: 7860]")] = None,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Serve a chat that remembers you in its weights."""
+    context.obj = {"host": host, "port": port, "model": model, "database_url": database}
+    if context.invoked_subcommand is None:
+        serve(load_settings(**context.obj))
+
+
+@program.command()
+def chat(context: typer.Context, user: Name, model: Model = None, database: Database = None) -> None:
+    """Chat in this terminal: /new starts a new conversation, Ctrl-C stops a reply, Ctrl-D leaves."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
+    with running_service(load_settings(**_given(context, model, database))) as (service, engine):
+        owner = service.ensure_user(user)
+        print("Loading the model...", file=sys.stderr)
+        engine.result()
+        service.recover()
+        _converse(service, owner)
+
+
+@program.command()
+def rebuild(context: typer.Context, user: Name, model: Model = None, database: Database = None) -> None:
+    """Fold all stored turns of a user again, with the model given now."""
+    with running_service(load_settings(**_given(context, model, database))) as (service, _):
+        owner = service.load_user(user)
+        turns = service.rebuild(owner.id)
+        print(f"Folded {turns} turns of {owner.name} anew.")
+
+
+def _given(context: typer.Context, model: Path | None, database: str | None) -> dict[str, Any]:
+    """The flags, wherever they stand: those after the command win."""
+    after = {"model": model, "database_url": database}
+    return context.obj | {name: value for name, value in after.items() if value is not None}
+
+
+def _converse(service: Service, owner: User) -> None:
+    conversation_id: int | None = None
+    while (line := _ask(owner.name)) is not None:
+        try:
+            text = text_from_bytes(line)
+            if text.strip() == "/new":
+                conversation_id = None
+                continue
+            reply = service.send(owner.id, conversation_id, text)
+            conversation_id = reply.turn.conversation_id
+            _show(reply)
+        except EXPECTED as error:
+            print(sentence_of(error), file=sys.stderr)
+
+
+def _ask(name: str) -> bytes | None:
+    """One line as bytes, so that what is not UTF-8 is noticed; None at the end."""
+    print(f"{name}> ", end="", flush=True)
+    try:
+        return sys.stdin.buffer.readline() or None
+    except KeyboardInterrupt:
+        return None
+
+
+def _show(reply: Reply) -> None:
+    try:
+        for piece in reply:
+            print(piece, end="", flush=True)
+    except KeyboardInterrupt:
+        reply.stop()
+    after = reply.remembered.result()
+    reading = Reading(reply.reading.prompt_tokens, after.turns, after.nbytes)
+    print(f"\n[remembered in {after.seconds * 1000:.0f} ms; {', '.join(facts_of(reading))}]")

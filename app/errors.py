@@ -1,0 +1,64 @@
+"""What can go wrong in the chat, and the one place where any error becomes a sentence for people.
+
+AppError
+├── SettingsError     a flag, an environment variable or a folder is not usable
+├── BadMessage        what was sent is not a message
+├── NameMissing       nobody was named, or nobody has that name
+├── WrongModel        a memory was made by another model than the one running
+├── UserBusy          another turn of the same person is still being written
+├── ModelLoading      the weights are not read yet
+├── ShuttingDown      the process is finishing what it has and takes nothing new
+└── PortTaken         the address to serve on is not free
+"""
+
+from __future__ import annotations
+
+from core.errors import CoreError
+from storage.errors import StorageError
+
+
+class AppError(Exception):
+    """Root of everything that app raises on purpose."""
+
+
+class SettingsError(AppError):
+    """A flag, an environment variable or a folder is not usable."""
+
+
+class BadMessage(AppError):
+    """What was sent is not a message that can be stored and read."""
+
+
+class NameMissing(AppError):
+    """Nobody said whose memory it is about, or nobody has that name."""
+
+
+class WrongModel(AppError):
+    """A memory was made by another model, or another format, than the one running."""
+
+
+class UserBusy(AppError):
+    """Another turn of the same person is still being written or folded."""
+
+
+class ModelLoading(AppError):
+    """The weights are not read yet."""
+
+
+class ShuttingDown(AppError):
+    """The process is finishing what it has and takes nothing new."""
+
+
+class PortTaken(AppError):
+    """The address to serve on is not free."""
+
+
+EXPECTED = (AppError, CoreError, StorageError)
+"""Errors whose own text is a sentence made for people."""
+
+
+def sentence_of(error: BaseException) -> str:
+    """One sentence for whoever is in front of the screen; an unexpected error shows its kind, never its content."""
+    if isinstance(error, EXPECTED):
+        return " ".join(str(error).split())
+    return f"Something went wrong inside Imprint ({type(error).__name__}); what was stored is as it was. See the log."

@@ -1,0 +1,160 @@
+"""A person's memory between the database and the engine: bytes become a state, turns are folded, adapters are at hand.
+
+With `app/service.py` the only place that knows both what is kept and what remembers. Every verb here expects that its
+caller lets nobody else of this process change the same memory; another process is noticed by the version.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.cache import AdapterCache
+from app.errors import UserBusy, WrongModel
+from core.chat import Message
+from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged
+from storage.records import Forgotten, Memory, Turn
+from storage.store import Store
+
+if TYPE_CHECKING:
+    from core.adapter import Adapter
+    from core.engine import Engine
+    from core.state import State
+
+# core brings torch along, which takes seconds: its modules are imported where an engine is there already.
+
+FOLD_ATTEMPTS = 5
+SHORT = 12
+
+
+@dataclass(frozen=True)
+class MemoryView:
+    """A memory as a developer wants to see it; `norms` and `spectrum` have one entry per layer."""
+
+    turns: list[Turn]
+    nbytes: int
+    fingerprint: str
+    engine_fingerprint: str
+    norms: list[float]
+    spectrum: list[list[float]]
+
+
+class Memories:
+    """Everybody's memories, each by its user's id."""
+
+    def __init__(self, store: Store, cache_bytes: int) -> None:
+        self._store = store
+        self._adapters = AdapterCache(cache_bytes)
+
+    def settle(self, engine: Engine, user_id: int) -> Memory | None:
+        """Answer and fold every outstanding turn of a person in order, each once; return the memory after it.
+
+        Raise WrongModel before anything is changed. Costs one forward pass per outstanding turn.
+        """
+        memory = self._load(engine, user_id)
+        for turn in self._store.unfolded_turns(user_id):
+            answered = self._answer_with_nothing(turn) if turn.reply_text is None else turn
+            memory = self._fold(engine, memory, answered)
+        return memory
+
+    def adapter(self, engine: Engine, user_id: int, memory: Memory | None) -> Adapter:
+        """Return the adapter of exactly this memory; made only if it is not at hand."""
+        version = memory.version if memory else 0
+        adapter = self._adapters.find(user_id, version)
+        if adapter is None:
+            state = _state_of(engine, memory)
+            engine.check_state(state)
+            adapter = engine.materialise(state)
+            self._adapters.keep(user_id, version, adapter)
+        return adapter
+
+    def rebuild(self, engine: Engine, user_id: int) -> int:
+        """Fold all held turns again from nothing, and what is outstanding after them; return how many are held."""
+        version, turns = self._store.memory_version(user_id), self._store.held_turns(user_id)
+        state = _folded(engine, engine.empty_state(), turns)
+        self._store.replace_memory(user_id, version, *_stored(engine, state), turns_folded=len(turns))
+        self.settle(engine, user_id)
+        return len(self._store.held_turns(user_id))
+
+    def view(self, engine: Engine, user_id: int) -> MemoryView:
+        """The ledger and the numbers of a memory, also of one that another model made."""
+        turns, memory = self._store.held_turns(user_id), self._store.load_memory(user_id)
+        if memory is None:
+            return MemoryView(turns, 0, engine.fingerprint, engine.fingerprint, [], [])
+        state, header = _state_of(engine, memory), memory.header
+        size = len(memory.blob)
+        return MemoryView(turns, size, header.fingerprint, engine.fingerprint, state.norms(), state.spectrum())
+
+    def forget(self, user_id: int) -> Forgotten:
+        """Delete all of a person's turns and the memory, here and in the database."""
+        self._adapters.forget(user_id)
+        return self._store.forget_everything(user_id)
+
+    def _load(self, engine: Engine, user_id: int) -> Memory | None:
+        memory = self._store.load_memory(user_id)
+        if memory:
+            _check_maker(memory, engine)
+        return memory
+
+    def _fold(self, engine: Engine, memory: Memory | None, turn: Turn) -> Memory | None:
+        for _ in range(FOLD_ATTEMPTS):
+            started = time.perf_counter()
+            state = _folded(engine, _state_of(engine, memory), [turn])
+            ledger = (time.perf_counter() - started, engine.count_tokens(messages_of(turn)))
+            version = memory.version if memory else 0
+            try:
+                return self._store.commit_fold(turn.id, turn.user_id, version, *_stored(engine, state), *ledger)
+            except MemoryChanged:
+                memory = self._load(engine, turn.user_id)
+            except AlreadyFolded:
+                return self._load(engine, turn.user_id)
+        raise UserBusy(f"The memory changed {FOLD_ATTEMPTS} times during one fold; close other programs that use it.")
+
+    def _answer_with_nothing(self, turn: Turn) -> Turn:
+        try:
+            return self._store.answer_turn(turn.user_id, turn.id, "")
+        except (AlreadyAnswered, AlreadyFolded):
+            # Another process has finished it since we looked.
+            turns = self._store.load_turns(turn.user_id, turn.conversation_id)
+            return next(now for now in turns if now.id == turn.id)
+
+
+def messages_of(turn: Turn) -> list[Message]:
+    """Both sides of a turn, or the person's alone where there is no reply."""
+    said = [Message("user", turn.user_text)]
+    return [*said, Message("assistant", turn.reply_text)] if turn.reply_text else said
+
+
+def _folded(engine: Engine, state: State, turns: Iterable[Turn]) -> State:
+    for turn in turns:
+        state = engine.fold(state, messages_of(turn))
+    engine.check_state(state)
+    return state
+
+
+def _state_of(engine: Engine, memory: Memory | None) -> State:
+    from core.state import State
+
+    return State.from_bytes(memory.blob) if memory else engine.empty_state()
+
+
+def _stored(engine: Engine, state: State) -> tuple[bytes, str, int]:
+    """What the database keeps of a state: bytes, and what they mean."""
+    from core.state import FORMAT_VERSION
+
+    return state.to_bytes(), engine.fingerprint, FORMAT_VERSION
+
+
+def _check_maker(memory: Memory, engine: Engine) -> None:
+    """Raise WrongModel unless the running model knows what the stored state means."""
+    from core.state import FORMAT_VERSION
+
+    made, runs = (memory.header.fingerprint, memory.header.format_version), (engine.fingerprint, FORMAT_VERSION)
+    if made != runs:
+        raise WrongModel(
+            f"This memory was made by model {made[0][:SHORT]} (format {made[1]}), but model {runs[0][:SHORT]} "
+            f"(format {runs[1]}, {engine.name}) is running: start with the first one again, or fold the stored turns "
+            "anew with `python launch.py rebuild --user NAME`."
+        )

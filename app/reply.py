@@ -1,0 +1,82 @@
+"""One reply on its way: a worker writes its pieces, whoever is in front of the screen takes them.
+
+What was taken is what was shown, and after `stop` exactly that is remembered. Leaving the stream only sets a flag,
+because it may happen on an event loop's thread. Knows neither engine nor storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event, Lock
+
+from storage.records import Turn
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the model reads for a person: tokens of this conversation, and turns and bytes of the memory."""
+
+    prompt_tokens: int
+    turns: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What a finished turn left behind: seconds from its last piece to the new adapter, and the memory after it."""
+
+    seconds: float
+    turns: int
+    nbytes: int
+
+
+class Reply:
+    """The stream of one turn's reply: iterate once, then ask `remembered` what it left behind."""
+
+    remembered: Future[Remembered]
+
+    def __init__(self, turn: Turn, reading: Reading) -> None:
+        self.turn = turn
+        self.reading = reading
+        self.stopped = Event()
+        self._pieces: SimpleQueue[str | None] = SimpleQueue()
+        self._written: list[str] = []
+        self._shown: list[str] = []
+        self._lock = Lock()
+
+    def __iter__(self) -> Iterator[str]:
+        """Pieces of text as they come; leaving early stops the reply."""
+        try:
+            while (piece := self._pieces.get()) is not None and self._show(piece):
+                yield piece
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the reply within a token; what was shown until now stays. Cheap, and harmless when it has ended."""
+        with self._lock:
+            self.stopped.set()
+
+    def write(self, pieces: Iterable[str]) -> None:
+        """Hand the engine's pieces over, from the worker's thread."""
+        for piece in pieces:
+            # A model over bytes can write a NUL, and no database keeps one.
+            kept = piece.replace("\0", "\ufffd")
+            self._written.append(kept)
+            self._pieces.put(kept)
+
+    def end(self) -> str:
+        """Tell the reader that no piece follows; return all that was written, or what was shown before a stop."""
+        with self._lock:
+            text = "".join(self._shown if self.stopped.is_set() else self._written)
+        self._pieces.put(None)
+        return text
+
+    def _show(self, piece: str) -> bool:
+        with self._lock:
+            if not self.stopped.is_set():
+                self._shown.append(piece)
+            return not self.stopped.is_set()

@@ -1,0 +1,81 @@
+"""How this process runs: command line, then `IMPRINT_*` in the environment, then a default that works.
+
+Read once, frozen, handed to `bootstrap`. Says nothing about what the weights were trained with.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import SettingsError
+from storage.database import file_url
+
+HOME = Path(__file__).resolve().parent.parent
+PREFIX = "IMPRINT_"
+
+
+def _only_model() -> Path:
+    """The single folder in models/; which of several is meant only a person can say."""
+    shelf = HOME / "models"
+    folders = sorted(path for path in shelf.glob("*/") if not path.name.startswith(("_", ".")))
+    if len(folders) != 1:
+        found = ", ".join(folder.name for folder in folders) or "nothing"
+        raise SettingsError(f"The folder {shelf} should hold one model but holds {found}; choose one with --model.")
+    return folders[0]
+
+
+class Settings(BaseSettings):
+    """Everything about this process that a person may choose."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(7860, ge=1, le=65535)
+    model: Path = Field(default_factory=_only_model)
+    database_url: str = Field(default_factory=lambda: file_url(HOME / "data" / "imprint.db"), min_length=1)
+    device: str = "auto"
+
+    message_characters: int = Field(4000, ge=1, le=1_000_000)
+    turns_in_prompt: int = Field(4, ge=0)
+    reply_tokens: int = Field(96, ge=1)
+    temperature: float = Field(0.0, ge=0.0, le=2.0)
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    seed: int = 0
+
+    replies_at_once: int = Field(4, ge=1, le=256)
+    patience_seconds: float = Field(120.0, gt=0.0)
+    adapter_cache_bytes: int = Field(256 * 1024 * 1024, ge=0)
+
+    @model_validator(mode="after")
+    def _model_is_a_folder(self) -> Self:
+        if not self.model.is_dir():
+            raise SettingsError(f"There is no model folder at {self.model}; give one with --model or {PREFIX}MODEL.")
+        return self
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read the settings; `given` comes from the command line and wins where it is not None.
+
+    Raise SettingsError for anything that cannot be used, an unknown `IMPRINT_*` variable included.
+    """
+    _refuse_unknown_variables()
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise SettingsError(
+            f"The setting {name} (--{name.replace('_', '-')}, {PREFIX}{name.upper()}) cannot be "
+            f"{first['input']!r}: {first['msg'].lower()}."
+        ) from error
+
+
+def _refuse_unknown_variables() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
+        raise SettingsError(f"{unknown[0]} is not a setting; the settings are {', '.join(sorted(known))}.")

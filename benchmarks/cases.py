@@ -1,0 +1,92 @@
+"""Recall cases: read from a file of the form in `tests/fixtures/cases/README.md`, or generated from the held-out side.
+
+Generated cases use values and phrasings (telling, changing, asking) that training never saw.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from training.dialogues import Author, load_small_talk, question
+from training.facts import Fact, load_kinds
+
+KINDS = ("recall", "update", "rare", "abstain")
+ADMISSIONS = (
+    *("not told", "haven't told", "have not told", "didn't tell", "did not tell", "never told"),
+    *("don't know", "do not know", "not sure", "no idea", "don't remember", "do not remember"),
+    *("didn't mention", "haven't mentioned", "have not mentioned", "never mentioned", "don't think you"),
+)
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A question, strings of which the reply must hold one (`any_of`), and strings of which it must hold none."""
+
+    ask: str
+    any_of: tuple[str, ...]
+    none_of: tuple[str, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a person types, conversation by conversation, and what is asked afterwards, each in a new conversation."""
+
+    id: str
+    conversations: tuple[tuple[str, ...], ...]
+    probes: tuple[Probe, ...]
+
+
+def read_cases(path: Path) -> list[Case]:
+    """Read a JSON Lines file of cases; ValueError names the line that cannot be used."""
+    return [_case(line, number) for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)]
+
+
+def _case(line: str, number: int) -> Case:
+    try:
+        data = json.loads(line)
+        probes = [Probe(p["ask"], tuple(p["any"]), tuple(p.get("not", ())), p["kind"]) for p in data["probes"]]
+        return Case(data["id"], tuple(map(tuple, data["conversations"])), tuple(probes))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"Line {number} is not a recall case ({type(error).__name__}: {error}).") from error
+
+
+def generate_cases(count: int, seed: int) -> Iterator[Case]:
+    """Yield `count` cases of 1 to 6 facts with small talk between, of values and phrasings held out of training."""
+    author = Author(load_kinds(held_out=True), load_small_talk(), held_out=True, rare=0.2)
+    for number in range(count):
+        rng = Random(f"{seed}-{number}")
+        memory = author.memory(rng, rng.randint(1, 6), rng.randint(0, 4))
+        texts = [turn.user for turn in memory.turns]
+        probes = [_asked(rng, fact) for fact in memory.facts]
+        probes += [_never_told(rng, author, memory.facts)] if rng.random() < 0.6 else []
+        yield Case(f"g{seed}-{number}", tuple(_conversations(rng, texts)), tuple(probes))
+
+
+def _conversations(rng: Random, texts: list[str]) -> Iterator[tuple[str, ...]]:
+    while texts:
+        size = rng.randint(1, 4)
+        yield tuple(texts[:size])
+        texts = texts[size:]
+
+
+def _asked(rng: Random, fact: Fact) -> Probe:
+    kind = "update" if fact.old else "recall" if fact.value in fact.kind.values else "rare"
+    old = (fact.old,) if fact.old and fact.old.lower() not in fact.value.lower() else ()
+    return Probe(question(rng, fact.say(rng.choice(fact.kind.ask))), _spellings(fact.value), old, kind)
+
+
+def _never_told(rng: Random, author: Author, facts: list[Fact]) -> Probe:
+    return Probe(author.unknown(rng, facts).turn.user, ADMISSIONS, (), "abstain")
+
+
+def _spellings(value: str) -> tuple[str, ...]:
+    """A number counts as a word and in digits."""
+    if value.isdigit() and int(value) < len(WORDS):
+        return (value, WORDS[int(value)])
+    return (value, str(WORDS.index(value))) if value in WORDS else (value,)

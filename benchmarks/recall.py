@@ -1,0 +1,158 @@
+"""`python -m benchmarks.recall (--cases FILE | --generate N --seed S) [--json OUT]`: does it remember?
+
+Runs each case through the real service, engine and storage, greedily, three ways: `memory` (adapter, empty prompt),
+`none` (no memory, empty prompt) and `prompt` (no adapter, the whole history in the prompt). Probes are not folded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tqdm import tqdm
+
+from app.bootstrap import running_service
+from app.service import Service
+from app.settings import Settings, load_settings
+from benchmarks.cases import KINDS, Case, Probe, generate_cases, read_cases
+from benchmarks.report import finish, origin
+from core.adapter import Adapter
+from core.chat import Message
+from core.decoding import Sampling
+from core.engine import Engine
+from core.errors import CoreError
+from core.state import State
+from storage.database import file_url, open_database
+from storage.store import Store
+
+GREEDY = Sampling(max_tokens=48)
+WAYS = ("memory", "none", "prompt")
+Answer = Callable[[Probe], str]
+
+
+def main() -> int:
+    """Print a table and a JSON line; 2 if the cases or the model cannot be read."""
+    arguments = parse()
+    try:
+        cases = (
+            list(generate_cases(arguments.generate, arguments.seed))
+            if arguments.generate
+            else read_cases(arguments.cases)
+        )
+        settings = load_settings(model=arguments.model, device=arguments.device)
+        result = run(cases, settings, arguments.verbose)
+    except (OSError, ValueError, CoreError) as error:
+        print(f"Recall cannot be measured: {error}", file=sys.stderr)
+        return 2
+    source = f"generated, seed {arguments.seed}" if arguments.generate else arguments.cases.name
+    finish(result | {"cases": len(cases), "source": source}, arguments.json)
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--cases", type=Path)
+    source.add_argument("--generate", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--device")
+    parser.add_argument("--verbose", action="store_true", help="print every probe that memory got wrong")
+    return parser.parse_args()
+
+
+def run(cases: Sequence[Case], settings: Settings, verbose: bool = False) -> dict[str, Any]:
+    """The share of probes answered right, for each way and kind."""
+    right: dict[str, Counter[str]] = {way: Counter() for way in WAYS}
+    asked: Counter[str] = Counter()
+    with TemporaryDirectory() as folder:
+        private = settings.model_copy(update={"database_url": file_url(Path(folder) / "recall.db")})
+        with running_service(private) as (service, loading):
+            store = Store(open_database(private.database_url))
+            for case in tqdm(cases, unit="case", disable=None):
+                for probe, way, reply in answers(case, service, store, loading):
+                    asked[probe.kind] += way == "memory"
+                    right[way][probe.kind] += is_right(reply, probe)
+                    if verbose and way == "memory" and not is_right(reply, probe):
+                        print(f"{case.id} {probe.kind}: {probe.ask!r} -> {reply!r}, expected {probe.any_of[0]!r}")
+            where = origin(loading.result())
+    shares = {way: {kind: _share(right[way][kind], asked[kind]) for kind in KINDS} for way in WAYS}
+    _print_table(shares, asked)
+    counts = {kind: asked[kind] for kind in KINDS}
+    return {way: shares[way] | {"n": counts} for way in WAYS} | where
+
+
+def answers(case: Case, service: Service, store: Store, loading: Future[Engine]) -> Iterable[tuple[Probe, str, str]]:
+    """Every probe of a case, answered each of the three ways."""
+    engine = loading.result()
+    user = service.ensure_user(case.id)
+    for texts in case.conversations:
+        conversation = None
+        for text in texts:
+            reply = service.send(user.id, conversation, text)
+            "".join(reply)
+            reply.remembered.result()
+            conversation = reply.turn.conversation_id
+    memory = store.load_memory(user.id)
+    adapter = engine.materialise(State.from_bytes(memory.blob)) if memory else None
+    history = told_in_prompt(engine, case)
+    for probe in case.probes:
+        yield probe, "memory", ask(engine, adapter, [], probe)
+        yield probe, "none", ask(engine, None, [], probe)
+        yield probe, "prompt", ask(engine, None, history, probe)
+
+
+def told_in_prompt(engine: Engine, case: Case) -> list[Message]:
+    """The whole history, each message answered by the base with all that was said before it in its prompt."""
+    history: list[Message] = []
+    for text in (text for texts in case.conversations for text in texts):
+        message = Message("user", text)
+        reply = "".join(engine.reply(None, fitting(engine, [*history, message]), GREEDY))
+        history += [message, Message("assistant", reply)]
+    return history
+
+
+def fitting(engine: Engine, messages: list[Message]) -> list[Message]:
+    """The newest turns that the model can read."""
+    while engine.count_tokens(messages) > engine.max_prompt_tokens:
+        messages = messages[2:]
+    return messages
+
+
+def ask(engine: Engine, adapter: Adapter | None, history: list[Message], probe: Probe) -> str:
+    """One probe, in a conversation that holds `history` and is not folded."""
+    return "".join(engine.reply(adapter, fitting(engine, [*history, Message("user", probe.ask)]), GREEDY))
+
+
+def is_right(reply: str, probe: Probe) -> bool:
+    """Whether the reply holds one of the wanted strings and none of the unwanted; whole words, any case, plural s."""
+    return any(_holds(reply, text) for text in probe.any_of) and not any(_holds(reply, text) for text in probe.none_of)
+
+
+def _holds(reply: str, text: str) -> bool:
+    return bool(re.search(rf"(?<!\w){re.escape(text)}s?(?!\w)", reply, re.IGNORECASE))
+
+
+def _share(right: int, asked: int) -> float | None:
+    return round(right / asked, 4) if asked else None
+
+
+def _print_table(shares: dict[str, dict[str, float | None]], asked: Counter[str]) -> None:
+    print(f"{'':8}" + "".join(f"{kind:>10}" for kind in KINDS))
+    for way in WAYS:
+        cells = (shares[way][kind] for kind in KINDS)
+        print(f"{way:8}" + "".join(f"{'-' if cell is None else f'{cell:.3f}':>10}" for cell in cells))
+    print(f"{'probes':8}" + "".join(f"{asked[kind]:>10}" for kind in KINDS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

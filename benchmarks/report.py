@@ -1,0 +1,29 @@
+"""What every benchmark says of where it ran, and the JSON line it prints last."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from core.engine import Engine
+
+
+def origin(engine: Engine) -> dict[str, str]:
+    """The commit, the model and the device behind a figure."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    device = f"{engine.base.device.type} {str(engine.base.dtype).removeprefix('torch.')}"
+    return {
+        "model": f"{engine.name} {engine.fingerprint[:12]}",
+        "device": device,
+        "commit": commit.stdout.strip() or "unknown",
+    }
+
+
+def finish(result: dict[str, Any], path: Path | None) -> None:
+    """Print the JSON line, and write it to `path` if there is one."""
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result))
