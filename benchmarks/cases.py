@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from training.dialogues import Author, load_small_talk, question
-from training.facts import Fact, load_kinds
+from training.facts import Fact, Values, load_kinds
 
 KINDS = ("recall", "update", "rare", "abstain")
 ADMISSIONS = (
@@ -58,7 +58,7 @@ def _case(line: str, number: int) -> Case:
 
 def generate_cases(count: int, seed: int) -> Iterator[Case]:
     """Yield `count` cases of 1 to 6 facts with small talk between, of values and phrasings held out of training."""
-    author = Author(load_kinds(held_out=True), load_small_talk(), held_out=True, rare=0.2)
+    author = Author(load_kinds(held_out=True), load_small_talk(), Values(held_out=True, rare=0.2))
     for number in range(count):
         rng = Random(f"{seed}-{number}")
         memory = author.memory(rng, rng.randint(1, 6), rng.randint(0, 4))

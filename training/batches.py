@@ -23,6 +23,7 @@ IGNORED = -100
 REPLY, BOTH = ("assistant",), ("user", "assistant")
 MEMORIES = 32  # at most, in a batch: each costs a decomposition per layer, whatever its length
 VALUE_WEIGHT = 3.0  # of a token that only memory can give
+PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text
 ROW, PLAIN_ROW = 128, 256  # short rows waste less at the end of a memory; conversations need long ones
 
 
@@ -90,7 +91,7 @@ class Codec:
             weights += [0.0] + [float(role in learn)] * (len(text.ids) + 1)
         return Window(ids, weights, age)
 
-    def asked(self, before: Sequence[Turn], question: Question) -> Window:
+    def asked(self, before: Sequence[Turn], question: Question, weight: float = 1.0) -> Window:
         """One window with a question at its end: the answer is the target, its value counts VALUE_WEIGHT."""
         earlier, last = self.window(before, ()), self.window([question.turn], REPLY)
         if question.value:
@@ -101,7 +102,7 @@ class Codec:
             for i, (_, end) in enumerate(encoded.offsets):
                 if start < end <= start + len(question.value):
                     last.weights[first + i] = VALUE_WEIGHT
-        return Window(earlier.ids + last.ids, earlier.weights + last.weights)
+        return Window(earlier.ids + last.ids, earlier.weights + [weight * each for each in last.weights])
 
     def text(self, text: str, length: int) -> list[Window]:
         """Plain text, cut into windows that are all targets."""
@@ -162,7 +163,7 @@ class Load:
 def load_at(progress: float, rng: Random, tokens: int) -> Load:
     """The curriculum (RECIPE 7): from one fact and one question to the full load over the first half of training."""
     hardest = 1 + round(23 * min(1.0, progress / 0.5))
-    facts = min(rng.randint(1, hardest), rng.randint(1, hardest) + 2)
+    facts = min(rng.randint(1, hardest), rng.randint(1, hardest), rng.randint(1, hardest) + 2)
     fillers = 0 if progress < 0.05 else rng.randint(0, 2 + round(1.5 * facts))
     return Load(facts, fillers, tokens)
 
@@ -173,7 +174,7 @@ class Batcher:
     def __init__(self, codec: Codec, author: Author, plain: Callable[[Random], list[Turn] | str]) -> None:
         self.codec, self.author, self.plain = codec, author, plain
 
-    def draw(self, rng: Random, load: Load, plain_share: float = 0.2) -> Batch:
+    def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
         """One batch of about `load.tokens` tokens, `plain_share` of them plain rows."""
         contexts: list[tuple[int, list[Window]]] = []
         asked: list[tuple[int, list[Window]]] = []
@@ -204,7 +205,7 @@ class Batcher:
     def question_windows(self, rng: Random, memory: Memory) -> list[Window]:
         """Every fact asked, a few never told, a little small talk; some after turns of the same conversation."""
         questions = [self.author.ask(rng, fact) for fact in memory.facts]
-        never_told = sum(rng.random() < 0.25 for _ in questions) or int(rng.random() < 0.3)
+        never_told = sum(rng.random() < 0.4 for _ in questions) or int(rng.random() < 0.5)
         questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
         windows = [self._after_others(rng, question) for question in questions]
         if rng.random() < 0.5:
@@ -216,13 +217,13 @@ class Batcher:
 
     def plain_windows(self, rng: Random) -> list[Window]:
         """Language modelling: corpora, and whole histories with the question in the same window (RECIPE 10)."""
-        if rng.random() < 0.45:
+        if rng.random() < 0.5:
             memory = self.author.memory(rng, rng.randint(1, 4), rng.randint(0, 2))
-            if rng.random() < 0.2:
-                return [self.codec.asked(memory.turns, self.author.unknown(rng, memory.facts))]
+            if rng.random() < 0.25:
+                return [self.codec.asked(memory.turns, self.author.unknown(rng, memory.facts), PROMPT_WEIGHT)]
             first, *others = rng.sample(memory.facts, min(2, len(memory.facts)))
             turns = [*memory.turns, *(self.author.ask(rng, fact).turn for fact in others)]
-            return [self.codec.asked(turns, self.author.ask(rng, first))]
+            return [self.codec.asked(turns, self.author.ask(rng, first), PROMPT_WEIGHT)]
         drawn = self.plain(rng)
         if isinstance(drawn, str):
             return self.codec.text(drawn, PLAIN_ROW)

@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from training.corpora import Turn
-from training.facts import CATALOGUE, Fact, Kind, draw_facts, draw_value, group_of
+from training.facts import CATALOGUE, Fact, Kind, Values, draw_facts, group_of
 
 OPENINGS = ["By the way, ", "Hi, ", "Hello! ", "Just so you know, ", "Oh, ", "Well, ", "So, ", "Hey, ", "You know, "]
 OPENINGS += [
@@ -92,8 +92,7 @@ class Author:
 
     kinds: list[Kind]
     chat: Chat
-    held_out: bool = False
-    rare: float = 0.3
+    values: Values
 
     def memory(self, rng: Random, count: int, fillers: int) -> Memory:
         """A person with `count` facts, a quarter of them changed later, and `fillers` other turns in between."""
@@ -106,7 +105,7 @@ class Author:
 
     def _changed_later(self, rng: Random, fact: Fact, steps: list[list[Turn]]) -> Fact:
         """Perhaps insert a change of the fact somewhere after it was told; return what is true at the end."""
-        final = fact.changed(draw_value(rng, fact.kind, held_out=self.held_out, rare=self.rare))
+        final = fact.changed(self.values.draw(rng, fact.kind))
         if not fact.kind.change or final.value == fact.value or rng.random() > 0.25:
             return fact
         told = next(
@@ -116,7 +115,7 @@ class Author:
         return final
 
     def _facts(self, rng: Random, count: int) -> list[Fact]:
-        facts = draw_facts(rng, self.kinds, count, held_out=self.held_out, rare=self.rare)
+        facts = draw_facts(rng, self.kinds, count, self.values)
         for first in list(facts):
             pairs = [pair for pair in COMBINED if pair[0] == first.kind.name]
             if pairs and rng.random() < 0.35 and len(facts) > 1:
@@ -128,7 +127,7 @@ class Author:
                 ):
                     other = next(i for i in reversed(range(len(facts))) if facts[i] is not first)
                     del facts[other]
-                    facts.append(Fact(second, draw_value(rng, second, held_out=self.held_out, rare=0), first.slot))
+                    facts.append(Fact(second, self.values.draw(rng, second), first.slot))
         return facts
 
     def _tellings(self, rng: Random, facts: list[Fact]) -> list[list[Turn]]:
@@ -161,7 +160,7 @@ class Author:
 
     def _about_others(self, rng: Random, fact: Fact) -> str:
         """A clause with the same sort of value about somebody else: never an answer about the user."""
-        other = Fact(fact.kind, draw_value(rng, fact.kind, held_out=self.held_out, rare=self.rare), fact.slot)
+        other = Fact(fact.kind, self.values.draw(rng, fact.kind), fact.slot)
         return other.say(rng.choice(fact.kind.others))
 
     def change_turn(self, rng: Random, fact: Fact) -> Turn:
@@ -180,7 +179,7 @@ class Author:
             return rng.choice(THANKS)
         fact = rng.choice(facts)
         if rng.random() < 0.03:  # a wrong reply is folded too and must not become a fact
-            fact = Fact(fact.kind, draw_value(rng, fact.kind, held_out=self.held_out, rare=self.rare), fact.slot)
+            fact = Fact(fact.kind, self.values.draw(rng, fact.kind), fact.slot)
         return fact.say(rng.choice(fact.kind.react))
 
     def _filler(self, rng: Random, facts: list[Fact]) -> list[Turn]:
@@ -197,9 +196,7 @@ class Author:
         """A question about a fact and its answer; sometimes "Do I live in Rome?"."""
         answer = fact.say(favoured(rng, fact.kind.answer))
         if fact.kind.check and rng.random() < 0.08:
-            value = (
-                fact.value if rng.random() < 0.5 else draw_value(rng, fact.kind, held_out=self.held_out, rare=self.rare)
-            )
+            value = fact.value if rng.random() < 0.5 else self.values.draw(rng, fact.kind)
             asked = Fact(fact.kind, value, fact.slot)
             lead = "Yes, " if value == fact.value else "No, "
             turn = Turn(asked.say(rng.choice(fact.kind.check)), lead + answer[0].lower() + answer[1:])
@@ -212,7 +209,7 @@ class Author:
         groups = {name for fact in facts for name in group_of(fact.kind) if len(group_of(fact.kind)) > 1}
         while True:
             kind = rng.choice(self.kinds)
-            fact = Fact(kind, draw_value(rng, kind, held_out=self.held_out, rare=self.rare), rng.choice(kind.slots))
+            fact = Fact(kind, self.values.draw(rng, kind), rng.choice(kind.slots))
             near = {key[0] for key in told} if not fact.slot else set()
             if (
                 fact.key not in told

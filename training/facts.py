@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -162,14 +163,30 @@ def invented_name(rng: Random, *, held_out: bool) -> str:
     return ("".join(syllables) + rng.choice(ENDINGS)).capitalize()
 
 
-def draw_value(rng: Random, kind: Kind, *, held_out: bool, rare: float) -> str:
-    """A value of the kind; with chance `rare` an invented one where the kind has them."""
-    if kind.invented and rng.random() < rare:
-        return invented_name(rng, held_out=held_out)
-    return rng.choice(kind.values)
+@dataclass(frozen=True)
+class Values:
+    """Draws values: of the kind's pool, with chance `rare` an invented name where the kind has them.
+
+    With chance `novel` it is some of `words` instead, whatever they mean: a value is to be copied, not guessed from
+    the kind, and the values that people will tell are in no list.
+    """
+
+    held_out: bool = False
+    rare: float = 0.3
+    novel: float = 0.0
+    words: Sequence[str] = ()
+
+    def draw(self, rng: Random, kind: Kind) -> str:
+        """One value of a kind."""
+        if rng.random() < self.novel:
+            value = " ".join(rng.choice(self.words) for _ in range(rng.choice((1, 1, 2, 2, 3))))
+            return value.title() if kind.values[0][0].isupper() else value
+        if kind.invented and rng.random() < self.rare:
+            return invented_name(rng, held_out=self.held_out)
+        return rng.choice(kind.values)
 
 
-def draw_facts(rng: Random, kinds: list[Kind], count: int, *, held_out: bool = False, rare: float = 0.3) -> list[Fact]:
+def draw_facts(rng: Random, kinds: list[Kind], count: int, values: Values) -> list[Fact]:
     """Draw `count` facts whose questions cannot mean each other."""
     facts: dict[tuple[str, str], Fact] = {}
     owner: dict[str, str] = {}  # group -> the one kind of it that is told
@@ -180,7 +197,7 @@ def draw_facts(rng: Random, kinds: list[Kind], count: int, *, held_out: bool = F
         group = group_of(kind)[0]
         if owner.setdefault(group, kind.name) != kind.name:
             continue
-        fact = Fact(kind, draw_value(rng, kind, held_out=held_out, rare=rare), rng.choice(kind.slots))
+        fact = Fact(kind, values.draw(rng, kind), rng.choice(kind.slots))
         if not any(_alike(fact.key, key) for key in facts):
             facts[fact.key] = fact
     return list(facts.values())

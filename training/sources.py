@@ -27,6 +27,8 @@ class Sources:
         self.stories = [record["text"] for source in STORIES for record in read_records(corpora, source)]
         self.sentences = [tidy(record["text"]) for record in read_records(corpora, "common_voice_sentences")]
 
+        self.words = sorted({word for text in self.sentences for word in text.lower().split() if word.isalpha()})
+
     def chat(self, rng: Random) -> list[Turn]:
         """A turn or two of small talk."""
         draw = rng.random()

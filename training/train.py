@@ -18,7 +18,7 @@ from tqdm import tqdm
 from training.batches import Batch, Batcher, Codec, load_at
 from training.config import TrainConfig
 from training.dialogues import Author
-from training.facts import load_kinds
+from training.facts import Values, load_kinds
 from training.objective import Loss, loss_of
 from training.run import TOKENIZER, Run, load_tokenizer
 from training.sources import Sources
@@ -32,7 +32,7 @@ def main() -> None:
     config = parse()
     config.out.mkdir(parents=True, exist_ok=True)
     sources = Sources(config.corpora)
-    author = Author(load_kinds(held_out=False), sources.chat)
+    author = Author(load_kinds(held_out=False), sources.chat, Values(novel=0.25, words=sources.words))
     if not (config.out / TOKENIZER).exists():
         texts = [*sources.texts(Random(config.seed), 60_000), *memory_texts(author, 15_000)]
         train_tokenizer(texts, config.vocab_size).save_pretrained(config.out / TOKENIZER)

@@ -5,4 +5,4 @@ set -euo pipefail
 python=${PYTHON:-python}
 exec "$python" -m training.train --corpora "$1" --out "$2" \
   --hidden-size 256 --layers 6 --heads 4 --state-size 96 --vocab-size 4096 \
-  --tokens 20000000 --batch-tokens 12000 --lr 2e-3 --seed 0
+  --tokens 21000000 --batch-tokens 12000 --lr 2e-3 --seed 0
