@@ -56,12 +56,12 @@ def _case(line: str, number: int) -> Case:
         raise ValueError(f"Line {number} is not a recall case ({type(error).__name__}: {error}).") from error
 
 
-def generate_cases(count: int, seed: int) -> Iterator[Case]:
-    """Yield `count` cases of 1 to 6 facts with small talk between, of values and phrasings held out of training."""
+def generate_cases(count: int, seed: int, most_facts: int = 4) -> Iterator[Case]:
+    """Yield `count` cases of up to `most_facts` facts, small talk between, from the held-out side of the split."""
     author = Author(load_kinds(held_out=True), load_small_talk(), Values(held_out=True, rare=0.2))
     for number in range(count):
         rng = Random(f"{seed}-{number}")
-        memory = author.memory(rng, rng.randint(1, 6), rng.randint(0, 4))
+        memory = author.memory(rng, rng.randint(1, most_facts), rng.randint(0, most_facts))
         texts = [turn.user for turn in memory.turns]
         probes = [_asked(rng, fact) for fact in memory.facts]
         probes += [_never_told(rng, author, memory.facts)] if rng.random() < 0.6 else []

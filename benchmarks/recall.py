@@ -1,4 +1,4 @@
-"""`python -m benchmarks.recall (--cases FILE | --generate N --seed S) [--json OUT]`: does it remember?
+"""`python -m benchmarks.recall (--cases FILE | --generate N [--seed S --facts F]) [--json OUT]`: does it remember?
 
 Runs each case through the real service, engine and storage, greedily, three ways: `memory` (adapter, empty prompt),
 `none` (no memory, empty prompt) and `prompt` (no adapter, the whole history in the prompt). Probes are not folded.
@@ -42,7 +42,7 @@ def main() -> int:
     arguments = parse()
     try:
         cases = (
-            list(generate_cases(arguments.generate, arguments.seed))
+            list(generate_cases(arguments.generate, arguments.seed, arguments.facts))
             if arguments.generate
             else read_cases(arguments.cases)
         )
@@ -51,7 +51,11 @@ def main() -> int:
     except (OSError, ValueError, CoreError) as error:
         print(f"Recall cannot be measured: {error}", file=sys.stderr)
         return 2
-    source = f"generated, seed {arguments.seed}" if arguments.generate else arguments.cases.name
+    source = (
+        f"generated, seed {arguments.seed}, up to {arguments.facts} facts"
+        if arguments.generate
+        else arguments.cases.name
+    )
     finish(result | {"cases": len(cases), "source": source}, arguments.json)
     return 0
 
@@ -63,6 +67,7 @@ def parse() -> argparse.Namespace:
     source.add_argument("--cases", type=Path)
     source.add_argument("--generate", type=int, default=0, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--facts", type=int, default=4, help="how many facts a generated case has at most")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--device")

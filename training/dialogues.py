@@ -78,6 +78,13 @@ class Question(NamedTuple):
     value: str
 
 
+class Step(NamedTuple):
+    """Turns that belong together, and the facts they tell for the first time."""
+
+    turns: list[Turn]
+    told: tuple[Fact, ...] = ()
+
+
 @dataclass
 class Memory:
     """What one synthetic person said: the turns in order, and what is true at the end."""
@@ -100,37 +107,34 @@ class Author:
         steps = self._tellings(rng, facts)
         finals = [self._changed_later(rng, fact, steps) for fact in facts]
         for _ in range(fillers):
-            steps.insert(rng.randint(0, len(steps)), self._filler(rng, finals))
-        return Memory([turn for step in steps for turn in step], finals)
+            steps.insert(rng.randint(0, len(steps)), Step(self._filler(rng, finals)))
+        return Memory([turn for step in steps for turn in step.turns], finals)
 
-    def _changed_later(self, rng: Random, fact: Fact, steps: list[list[Turn]]) -> Fact:
+    def _changed_later(self, rng: Random, fact: Fact, steps: list[Step]) -> Fact:
         """Perhaps insert a change of the fact somewhere after it was told; return what is true at the end."""
         final = fact.changed(self.values.draw(rng, fact.kind))
         if not fact.kind.change or final.value == fact.value or rng.random() > 0.25:
             return fact
-        told = next(
-            i for i, turns in enumerate(steps) if any(fact.value.lower() in turn.user.lower() for turn in turns)
-        )
-        steps.insert(rng.randint(told + 1, len(steps)), [self.change_turn(rng, final)])
+        told = next(i for i, step in enumerate(steps) if fact in step.told)
+        steps.insert(rng.randint(told + 1, len(steps)), Step([self.change_turn(rng, final)]))
         return final
 
     def _facts(self, rng: Random, count: int) -> list[Fact]:
+        """Draw facts; some people and animals get a second one, in the place of another fact."""
         facts = draw_facts(rng, self.kinds, count, self.values)
+        by_name = {kind.name: kind for kind in self.kinds}
         for first in list(facts):
-            pairs = [pair for pair in COMBINED if pair[0] == first.kind.name]
-            if pairs and rng.random() < 0.35 and len(facts) > 1:
-                second = next((kind for kind in self.kinds if kind.name == rng.choice(pairs)[1]), None)
-                if (
-                    second
-                    and (second.name, first.slot) not in [fact.key for fact in facts]
-                    and first.slot in second.slots
-                ):
-                    other = next(i for i in reversed(range(len(facts))) if facts[i] is not first)
-                    del facts[other]
-                    facts.append(Fact(second, self.values.draw(rng, second), first.slot))
+            seconds = [by_name[pair[1]] for pair in COMBINED if pair[0] == first.kind.name]
+            if not seconds or len(facts) == 1 or rng.random() > 0.35:
+                continue
+            second = rng.choice(seconds)
+            if first.slot in second.slots and (second.name, first.slot) not in [fact.key for fact in facts]:
+                del facts[max(i for i, fact in enumerate(facts) if fact is not first)]
+                facts.append(Fact(second, self.values.draw(rng, second), first.slot))
         return facts
 
-    def _tellings(self, rng: Random, facts: list[Fact]) -> list[list[Turn]]:
+    def _tellings(self, rng: Random, facts: list[Fact]) -> list[Step]:
+        """Every fact told once, in any order, alone or with others."""
         left, steps = list(facts), []
         rng.shuffle(left)
         while left:
@@ -138,12 +142,16 @@ class Author:
             partner = next((f for f in left if (fact.kind.name, f.kind.name) in COMBINED and f.slot == fact.slot), None)
             if partner and rng.random() < 0.7:
                 left.remove(partner)
-                clause = rng.choice(COMBINED[fact.kind.name, partner.kind.name]).replace("{w}", partner.value)
-                steps.append([Turn(sentence(rng, fact.say(clause)), self._reaction(rng, [fact, partner]))])
-                continue
-            together = [fact] + [left.pop() for _ in range(rng.choice((0, 0, 0, 1, 1, 2))) if left]
-            steps.append([self.tell_turn(rng, together)])
+                told, turn = [fact, partner], self._combined_turn(rng, fact, partner)
+            else:
+                told = [fact] + [left.pop() for _ in range(rng.choice((0, 0, 0, 1, 1, 2))) if left]
+                turn = self.tell_turn(rng, told)
+            steps.append(Step([turn], tuple(told)))
         return steps
+
+    def _combined_turn(self, rng: Random, fact: Fact, partner: Fact) -> Turn:
+        clause = rng.choice(COMBINED[fact.kind.name, partner.kind.name]).replace("{w}", partner.value)
+        return Turn(sentence(rng, fact.say(clause)), self._reaction(rng, [fact, partner]))
 
     def tell_turn(self, rng: Random, facts: list[Fact]) -> Turn:
         """A message that tells one or several facts, and a reaction."""
@@ -205,20 +213,21 @@ class Author:
 
     def unknown(self, rng: Random, facts: list[Fact]) -> Question:
         """A question about something never told, and the honest answer."""
-        told = {fact.key for fact in facts}
-        groups = {name for fact in facts for name in group_of(fact.kind) if len(group_of(fact.kind)) > 1}
         while True:
             kind = rng.choice(self.kinds)
             fact = Fact(kind, self.values.draw(rng, kind), rng.choice(kind.slots))
-            near = {key[0] for key in told} if not fact.slot else set()
-            if (
-                fact.key not in told
-                and kind.name not in near
-                and (kind.name not in groups or (fact.slot and kind.name in {k for k, _ in told}))
-            ):
+            if _is_never_told(fact, facts):
                 break
         template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
         return Question(Turn(question(rng, fact.say(template)), fact.say(favoured(rng, kind.unknown))), "")
+
+
+def _is_never_told(fact: Fact, told: list[Fact]) -> bool:
+    """Whether no fact told could pass for an answer; of another person or animal the same kind may be asked."""
+    related = {name for other in told for name in group_of(other.kind)}
+    if fact.slot and fact.kind.name in {other.kind.name for other in told}:
+        return fact.key not in {other.key for other in told}
+    return fact.kind.name not in related
 
 
 def favoured(rng: Random, options: Sequence[str]) -> str:
