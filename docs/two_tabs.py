@@ -1,4 +1,4 @@
-"""`python docs/two_tabs.py URL`: the README's picture - two people in two tabs of a running Imprint, each tells and asks.
+"""`python docs/two_tabs.py URL`: the picture of the README, two people in two tabs of a running Imprint, tell and ask.
 
 Needs Playwright and Debian's chromium. Says nothing of whether the answers are right: look at the picture.
 """
