@@ -44,16 +44,26 @@ class Case:
 
 def read_cases(path: Path) -> list[Case]:
     """Read a JSON Lines file of cases; ValueError names the line that cannot be used."""
-    return [_case(line, number) for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)]
+    return [
+        _case(line, number) for number, line in enumerate(path.read_text(encoding="utf-8").strip("\n").split("\n"), 1)
+    ]
 
 
 def _case(line: str, number: int) -> Case:
     try:
         data = json.loads(line)
-        probes = [Probe(p["ask"], tuple(p["any"]), tuple(p.get("not", ())), p["kind"]) for p in data["probes"]]
-        return Case(data["id"], tuple(map(tuple, data["conversations"])), tuple(probes))
+        probes = [Probe(p["ask"], _strings(p["any"]), _strings(p.get("not", [])), p["kind"]) for p in data["probes"]]
+        if unknown := {probe.kind for probe in probes} - set(KINDS):
+            raise ValueError(f"kind {sorted(unknown)} is none of {KINDS}")
+        return Case(data["id"], tuple(map(_strings, data["conversations"])), tuple(probes))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"Line {number} is not a recall case ({type(error).__name__}: {error}).") from error
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise TypeError(f"{value!r} is not a list of strings")
+    return tuple(value)
 
 
 def generate_cases(count: int, seed: int, most_facts: int = 4) -> Iterator[Case]:

@@ -19,6 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from app.bootstrap import running_service
+from app.errors import EXPECTED
 from app.service import Service
 from app.settings import Settings, load_settings
 from benchmarks.cases import KINDS, Case, Probe, generate_cases, read_cases
@@ -27,7 +28,6 @@ from core.adapter import Adapter
 from core.chat import Message
 from core.decoding import Sampling
 from core.engine import Engine
-from core.errors import CoreError
 from core.state import State
 from storage.database import file_url, open_database
 from storage.store import Store
@@ -48,7 +48,7 @@ def main() -> int:
         )
         settings = load_settings(model=arguments.model, device=arguments.device)
         result = run(cases, settings, arguments.verbose)
-    except (OSError, ValueError, CoreError) as error:
+    except (OSError, ValueError, *EXPECTED) as error:
         print(f"Recall cannot be measured: {error}", file=sys.stderr)
         return 2
     source = (

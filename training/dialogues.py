@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from training.corpora import Turn
-from training.facts import CATALOGUE, Fact, Kind, Values, draw_facts, group_of
+from training.facts import CATALOGUE, Fact, Kind, Values, alike, draw_facts, group_of
 
 OPENINGS = ["By the way, ", "Hi, ", "Hello! ", "Just so you know, ", "Oh, ", "Well, ", "So, ", "Hey, ", "You know, "]
 OPENINGS += [
@@ -150,8 +150,8 @@ class Author:
         return steps
 
     def _combined_turn(self, rng: Random, fact: Fact, partner: Fact) -> Turn:
-        clause = rng.choice(COMBINED[fact.kind.name, partner.kind.name]).replace("{w}", partner.value)
-        return Turn(sentence(rng, fact.say(clause)), self._reaction(rng, [fact, partner]))
+        clause = fact.say(rng.choice(COMBINED[fact.kind.name, partner.kind.name]))
+        return Turn(sentence(rng, partner.say(clause.replace("{w}", "{v}"))), self._reaction(rng, [fact, partner]))
 
     def tell_turn(self, rng: Random, facts: list[Fact]) -> Turn:
         """A message that tells one or several facts, and a reaction."""
@@ -226,7 +226,7 @@ def _is_never_told(fact: Fact, told: list[Fact]) -> bool:
     """Whether no fact told could pass for an answer; of another person or animal the same kind may be asked."""
     related = {name for other in told for name in group_of(other.kind)}
     if fact.slot and fact.kind.name in {other.kind.name for other in told}:
-        return fact.key not in {other.key for other in told}
+        return not any(alike(fact.key, other.key) for other in told)
     return fact.kind.name not in related
 
 

@@ -67,10 +67,11 @@ class Fact:
 
     def say(self, template: str) -> str:
         """Fill a template of this fact's kind; "a {v}" becomes "an {v}" before a vowel."""
-        value = self.value
-        if value[:1].lower() in tuple("aeiou") and not value.lower().startswith(("uni", "eu", "one")):
-            template = re.sub(r"\b([Aa]) \{v\}", r"\1n {v}", template)
-        return template.replace("{v}", value).replace("{s}", self.slot).replace("{old}", self.old)
+        for place, word in (("{v}", self.value), ("{s}", self.slot), ("{old}", self.old)):
+            if word[:1].lower() in tuple("aeiou") and not word.lower().startswith(("uni", "eu", "one")):
+                template = re.sub(rf"\b([Aa]) {re.escape(place)}", rf"\1n {place}", template)
+            template = template.replace(place, word)
+        return template
 
     def changed(self, value: str) -> Fact:
         """The same fact with a new value."""
@@ -100,8 +101,16 @@ def _kind(entry: dict[str, object], pools: dict[str, list[str]], held_out: bool)
 
 
 def _side(phrasings: list[str], held_out: bool) -> list[str]:
-    """Every sixth phrasing is held out."""
-    return [text for i, text in enumerate(phrasings) if (i % 6 == 5) == held_out]
+    """Every sixth phrasing is held out, unless it differs from a trained one in capitals and stops only."""
+    trained = [text for i, text in enumerate(phrasings) if i % 6 != 5]
+    if not held_out:
+        return trained
+    known = {_letters(text) for text in trained}
+    return [text for text in phrasings[5::6] if _letters(text) not in known]
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^\w{}]+", " ", text.lower().replace("'", "")).strip()
 
 
 def _values(pool: list[str], held_out: bool) -> list[str]:
@@ -198,11 +207,11 @@ def draw_facts(rng: Random, kinds: list[Kind], count: int, values: Values) -> li
         if owner.setdefault(group, kind.name) != kind.name:
             continue
         fact = Fact(kind, values.draw(rng, kind), rng.choice(kind.slots))
-        if not any(_alike(fact.key, key) for key in facts):
+        if not any(alike(fact.key, key) for key in facts):
             facts[fact.key] = fact
     return list(facts.values())
 
 
-def _alike(one: tuple[str, str], other: tuple[str, str]) -> bool:
+def alike(one: tuple[str, str], other: tuple[str, str]) -> bool:
     """Whether two facts are of one kind and their slot words overlap ("sister", "older sister")."""
     return one[0] == other[0] and bool(set(one[1].split()) & set(other[1].split()) or one[1] == other[1])

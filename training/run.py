@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -17,7 +17,7 @@ from core.config import GeneratorConfig
 from core.generator import GatedGenerator
 from training.config import TrainConfig
 
-CHECKPOINT, PROGRESS, TOKENIZER = "checkpoint.safetensors", "progress.json", "tokenizer"
+CHECKPOINT, TOKENIZER = "checkpoint.safetensors", "tokenizer"
 
 
 @dataclass
@@ -53,7 +53,6 @@ class Run:
         progress = {name: str(value) for name, value in vars(self.progress).items()}
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, path.with_suffix(".new"), metadata=progress)
         os.replace(path.with_suffix(".new"), path)
-        (self.config.out / PROGRESS).write_text(json.dumps(vars(self.progress)))
 
     def resume(self) -> bool:
         """Load the checkpoint of an earlier run in the same folder, if there is one."""
@@ -71,7 +70,9 @@ class Run:
                 _, i, name = key.split(".")
                 state.setdefault(int(i), {})[name] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
-        self.progress = Progress(**json.loads((self.config.out / PROGRESS).read_text()))
+        with safe_open(path, "pt") as file:
+            stored = file.metadata()
+        self.progress = Progress(int(stored["step"]), int(stored["tokens"]), float(stored["seconds"]))
         return True
 
 

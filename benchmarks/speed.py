@@ -1,0 +1,286 @@
+"""`python -m benchmarks.speed [--model DIR] [--repeats R] [--json OUT]`: what remembering costs in time and bytes.
+
+A fold against the bare forward pass of the same tokens; the time to the first piece of a reply with much and with
+nothing in memory; and memory against what one would do without it, the whole history in the prompt. Compared sides take
+turns in one process, and medians are given. Knows nothing of how good the replies are: see `benchmarks/recall.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from itertools import count, cycle, islice
+from math import ceil
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from app.errors import EXPECTED
+from app.service import Service
+from app.settings import Settings, load_settings
+from benchmarks.report import finish, origin
+from core.adapter import Adapter
+from core.chat import Message, encode
+from core.decoding import Sampling
+from core.engine import Engine, load_engine
+from core.state import State
+from storage.database import file_url, open_database
+from storage.store import Store
+
+TURN_TOKENS = (16, 64, 256)
+HISTORIES = (10, 20, 40)
+EARLIER_TURNS = 500
+REPLY_TOKENS = 4
+ASK = "What did I tell you about my garden?"
+SENTENCE = "I water the roses before work and in the evening my sister picks a few apples for us"
+TOLD = (
+    ("I moved to Vienna last spring.", "That sounds like a big change. How do you like it?"),
+    ("My sister Marta lives two streets away.", "It must be nice to have her so close."),
+    ("We planted an apple tree in the garden.", "Apples of your own, I like that."),
+    ("On Mondays I play chess at the library.", "Have fun at the next game."),
+    ("My cat is called Mikesch and is afraid of rain.", "Poor Mikesch, I hope it stays dry."),
+)
+Side = Callable[[], float]
+
+
+def main() -> int:
+    """Print a table and a JSON line; 2 if the model cannot be read."""
+    arguments = parse()
+    try:
+        settings = load_settings(model=arguments.model, device=arguments.device)
+        result = run(load_engine(settings.model, settings.device), settings, arguments.repeats)
+    except EXPECTED as error:
+        print(f"Speed cannot be measured: {error}", file=sys.stderr)
+        return 2
+    finish(result, arguments.json)
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=40, help="how often each side is timed (default 40)")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--device")
+    arguments = parser.parse_args()
+    if arguments.repeats < 1:
+        parser.error(f"--repeats is {arguments.repeats}; it has to be at least 1.")
+    return arguments
+
+
+def run(engine: Engine, settings: Settings, repeats: int, earlier: int = EARLIER_TURNS) -> dict[str, Any]:
+    """Measure everything; print each table when it is complete. All times are medians in milliseconds."""
+    folds = [fold_against_forward(engine, tokens, repeats) for tokens in TURN_TOKENS]
+    _print_rows("Fold of one turn (ms): with tokenising, against the bare decoder without and with tokenising", folds)
+    first = first_pieces(engine, settings, repeats, earlier)
+    _print_rows(f"First piece through the service (ms): nothing in memory, {earlier} turns in memory", first)
+    histories = [memory_against_prompt(engine, turns, repeats) for turns in HISTORIES]
+    _print_rows("First piece from the engine (ms), and bytes: memory against the history in the prompt", histories)
+    worse = memory_is_worse(histories)
+    print(f"\nMemory is the worse choice: {worse['in_words']}")
+    measured = {"fold": folds, "first_piece": first, "history": histories, "memory_is_worse": worse}
+    return {"repeats": repeats, "earlier_turns": earlier} | measured | origin(engine)
+
+
+def fold_against_forward(engine: Engine, most_tokens: int, repeats: int) -> dict[str, float]:
+    """A turn folded by the engine (tokenising included), and the decoder alone over its tokens.
+
+    `forward` gets the ids ready made; `encode_forward` makes them from the messages first, as the fold has to.
+    """
+    turn = turn_of(engine, most_tokens)
+    ids = encode(engine.tokenizer, turn, reply=False)
+    state = engine.fold(engine.empty_state(), turn)
+    sides = {
+        "fold": timed(engine, lambda: engine.fold(state, turn)),
+        "forward": timed(engine, lambda: forward(engine, ids)),
+        "encode_forward": timed(engine, lambda: forward(engine, encode(engine.tokenizer, turn, reply=False))),
+    }
+    took = interleaved(sides, repeats)
+    ratios = {f"fold/{name}": round(took["fold"] / took[name], 3) for name in ("forward", "encode_forward")}
+    return {"tokens": len(ids), **took, **ratios}
+
+
+def turn_of(engine: Engine, most_tokens: int) -> list[Message]:
+    """The longest turn of at most so many tokens, half of it said and half answered; at least a word each."""
+    words = 2
+    while len(encode(engine.tokenizer, _turn_of_words(words + 1), reply=False)) <= most_tokens:
+        words += 1
+    return _turn_of_words(words)
+
+
+def _turn_of_words(words: int) -> list[Message]:
+    text = list(islice(cycle(SENTENCE.split()), words))
+    half = words - words // 2
+    return [Message("user", " ".join(text[:half])), Message("assistant", " ".join(text[half:]))]
+
+
+def forward(engine: Engine, ids: Sequence[int]) -> None:
+    """The bare base over these tokens: no hooks, no key-value cache, no LM head, as in a fold."""
+    with torch.inference_mode():
+        engine.base.decoder(input_ids=torch.tensor([ids], device=engine.base.device), use_cache=False)
+
+
+def first_pieces(engine: Engine, settings: Settings, repeats: int, earlier: int) -> list[dict[str, Any]]:
+    """From `Service.send` to the first piece, each time in a new conversation, for two kinds of adapter cache.
+
+    `made anew`: no adapter is kept, so both users' are made within the time: like against like. `at hand`: as the app
+    runs, where the user with a past has an adapter ready and each new one's is made.
+    """
+    rows: list[dict[str, Any]] = []
+    with TemporaryDirectory() as folder, closing(open_database(file_url(Path(folder) / "speed.db"))) as database:
+        store = Store(database)
+        full = store.ensure_user("with a past").id
+        say_much(store, full, earlier)
+        for adapter, cache_bytes in (("made anew", 0), ("at hand", settings.adapter_cache_bytes)):
+            chosen = {"adapter_cache_bytes": cache_bytes, "reply_tokens": REPLY_TOKENS}
+            with closing(service_over(store, engine, settings.model_copy(update=chosen))) as service:
+                service.recover()
+                nobody = (store.ensure_user(f"{adapter} {number}").id for number in count())
+                took = interleaved(_senders(service, nobody, full), repeats)
+            rows.append({"adapter": adapter, **took, "full/empty": round(took["full"] / took["empty"], 3)})
+    return rows
+
+
+def say_much(store: Store, user_id: int, turns: int) -> None:
+    """Store answered turns; `recover` folds them."""
+    conversation = store.start_conversation(user_id).id
+    for said, answered in islice(cycle(TOLD), turns):
+        turn = store.append_turn(user_id, conversation, said)
+        store.answer_turn(user_id, turn.id, answered)
+
+
+def service_over(store: Store, engine: Engine, settings: Settings) -> Service:
+    """The app's service, on an engine that is loaded already."""
+    loading: Future[Engine] = Future()
+    loading.set_result(engine)
+    return Service(store, loading, settings)
+
+
+def _senders(service: Service, nobody: Iterator[int], full: int) -> dict[str, Side]:
+    """A memory is empty only once, so that every time it is another user."""
+    return {"empty": lambda: first_piece(service, next(nobody)), "full": lambda: first_piece(service, full)}
+
+
+def first_piece(service: Service, user_id: int) -> float:
+    """Seconds from the call to the first piece; returns when the turn is folded, so that nothing runs beside it."""
+    started = time.perf_counter()
+    reply = service.send(user_id, None, ASK)
+    pieces = iter(reply)
+    next(pieces, "")
+    seconds = time.perf_counter() - started
+    deque(pieces, maxlen=0)
+    reply.remembered.result()
+    return seconds
+
+
+def memory_against_prompt(engine: Engine, turns: int, repeats: int) -> dict[str, Any]:
+    """The same turns as a memory and as a prompt, which is None where the base cannot read that much.
+
+    `memory` has its adapter ready, `made_anew` materialises it first. The prompt is read from its first token, as in
+    every new conversation whose key-value cache was not kept.
+    """
+    told = list(islice(cycle(TOLD), turns))
+    history = [Message(role, text) for turn in told for role, text in zip(("user", "assistant"), turn, strict=True)]
+    state = engine.empty_state()
+    for at in range(0, len(history), 2):
+        state = engine.fold(state, history[at : at + 2])
+    prompt = [*history, Message("user", ASK)]
+    sides = _memory_sides(engine, state)
+    if fits := engine.count_tokens(prompt) <= engine.max_prompt_tokens:
+        sides["prompt"] = timed(engine, lambda: answer(engine, None, prompt))
+    took = interleaved(sides, repeats)
+    tokens = len(encode(engine.tokenizer, history, reply=False))
+    sizes = {
+        "state_bytes": len(state.to_bytes()),
+        "adapter_bytes": engine.materialise(state).nbytes,
+        "kv_bytes": kv_bytes(engine, tokens),
+        "text_bytes": sum(len(message.text.encode()) for message in history),
+    }
+    return {"turns": turns, "tokens": tokens, **took, "prompt": took["prompt"] if fits else None, **sizes}
+
+
+def _memory_sides(engine: Engine, state: State) -> dict[str, Side]:
+    ask, adapter = [Message("user", ASK)], engine.materialise(state)
+    return {
+        "materialise": timed(engine, lambda: engine.materialise(state)),
+        "memory": timed(engine, lambda: answer(engine, adapter, ask)),
+        "made_anew": timed(engine, lambda: answer(engine, engine.materialise(state), ask)),
+    }
+
+
+def answer(engine: Engine, adapter: Adapter | None, messages: Sequence[Message]) -> str:
+    """The first piece of a reply; "" where it ends at once."""
+    return next(engine.reply(adapter, messages, Sampling(max_tokens=REPLY_TOKENS)), "")
+
+
+def kv_bytes(engine: Engine, tokens: int) -> int:
+    """Bytes of the base's key-value cache after so many tokens: a key and a value per layer and key-value head."""
+    config = engine.base.model.config
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * len(engine.base.layers) * config.num_key_value_heads * head * engine.base.dtype.itemsize * tokens)
+
+
+def memory_is_worse(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Where one is better off without a memory, by these figures; each bound is where it begins to pay."""
+    last = histories[-1]
+    text, cache = last["text_bytes"] / last["turns"], last["kv_bytes"] / last["tokens"]
+    slower = [row["turns"] for row in histories if row["prompt"] is not None and row["made_anew"] >= row["prompt"]]
+    turns, tokens = ceil(last["state_bytes"] / text), ceil(last["state_bytes"] / cache)
+    words = (
+        f"its {last['state_bytes']:,} bytes are more than the plain text of fewer than {turns:,} turns, which is kept "
+        f"as well, and more than a key-value cache of fewer than {tokens:,} tokens; with its adapter made anew, its "
+        f"first piece is no sooner than the prompt's at {' and '.join(map(str, slower)) or 'none'} of the histories."
+    )
+    return {
+        "slower_at_turns": slower,
+        "larger_than_text_below": turns,
+        "larger_than_kv_below": tokens,
+        "in_words": words,
+    }
+
+
+def timed(engine: Engine, call: Callable[[], object]) -> Side:
+    """A side that takes as long as the call, a GPU's part included."""
+
+    def side() -> float:
+        started = time.perf_counter()
+        call()
+        if engine.base.device.type == "cuda":
+            torch.cuda.synchronize(engine.base.device)
+        return time.perf_counter() - started
+
+    return side
+
+
+def interleaved(sides: Mapping[str, Side], repeats: int) -> dict[str, float]:
+    """Median milliseconds of each side; they take turns, so that what else the machine does slows all alike."""
+    for side in sides.values():
+        side()  # the first time is a warm-up
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in tqdm(range(repeats), desc=" / ".join(sides), leave=False, disable=None):
+        for name, side in sides.items():
+            taken[name].append(side())
+    return {name: round(1000 * median(seconds), 3) for name, seconds in taken.items()}
+
+
+def _print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    print(f"\n{title}")
+    widths = [max(len(name), len("too long")) + 2 for name in rows[0]]
+    print("".join(f"{name:>{width}}" for name, width in zip(rows[0], widths, strict=True)))
+    for row in rows:
+        cells = ("too long" if cell is None else cell for cell in row.values())
+        print("".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""Packing: every token once, windows apart, targets and weights where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+
+import pytest
+import torch
+
+from core.base import Base
+from core.generator import PADDING
+from tests.tiny import tiny_model, tiny_tokenizer
+from tests.training.small import CITY, small_author, small_batcher
+from training.batches import (
+    BOTH,
+    IGNORED,
+    MEMORIES,
+    PLAIN_ROW,
+    REPLY,
+    ROW,
+    VALUE_WEIGHT,
+    Codec,
+    Load,
+    Window,
+    load_at,
+    pack,
+)
+from training.corpora import Turn
+from training.dialogues import Question
+from training.facts import Fact
+
+LENGTHS = [5, 9, 1, 7, 12, 3, 8, 2, 16]
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec(tiny_tokenizer())
+
+
+def window(size: int, start: int = 10, weight: float = 1.0, age: float = 0.0) -> Window:
+    return Window(list(range(start, start + size)), [0.0] + [weight] * (size - 1), age)
+
+
+def windows() -> list[Window]:
+    return [window(size, start=10 + 20 * i) for i, size in enumerate(LENGTHS)]
+
+
+def decoded(window: Window, places: Iterable[int]) -> str:
+    return str(tiny_tokenizer().decode([window.ids[i] for i in places]))
+
+
+def test_every_token_is_in_a_row_once() -> None:
+    rows = pack([(0, windows())], 16)
+    packed = rows.ids[rows.windows != PADDING].tolist()
+    assert sorted(packed) == sorted(token for window in windows() for token in window.ids)
+
+
+def test_a_window_stays_in_one_piece() -> None:
+    rows = pack([(0, windows())], 16)
+    pieces = [
+        ids[numbers == number].tolist()
+        for ids, numbers in zip(rows.ids, rows.windows, strict=True)
+        for number in range(int(numbers.max()) + 1)
+    ]
+    assert sorted(pieces) == sorted(window.ids for window in windows())
+
+
+def test_owners_do_not_share_a_row() -> None:
+    rows = pack([(0, [window(3)]), (1, [window(3, 30)]), (PADDING, [window(3, 60)])], 16)
+    assert rows.owner.tolist() == [0, 1, PADDING]
+    assert rows.ids[:, 0].tolist() == [10, 30, 60]
+
+
+def test_short_windows_share_a_row() -> None:
+    assert len(pack([(0, [window(3), window(4, 30), window(5, 60)])], 16).ids) == 1
+
+
+def test_positions_begin_anew_with_each_window() -> None:
+    rows = pack([(0, [window(3), window(4)])], 10)
+    assert rows.positions.tolist() == [[0, 1, 2, 3, 0, 1, 2, 0, 1, 2]]
+
+
+def test_a_label_is_the_next_token_of_its_window() -> None:
+    rows = pack([(0, windows())], 16)
+    for r, i in (rows.labels != IGNORED).nonzero().tolist():
+        assert rows.labels[r, i] == rows.ids[r, i + 1]
+        assert rows.windows[r, i] == rows.windows[r, i + 1] != PADDING
+
+
+def test_the_last_token_of_a_window_has_no_label() -> None:
+    rows = pack([(0, windows())], 16)
+    last = torch.ones_like(rows.windows, dtype=torch.bool)
+    last[:, :-1] = rows.windows[:, :-1] != rows.windows[:, 1:]
+    assert (rows.labels[last] == IGNORED).all()
+
+
+def test_what_has_no_weight_has_no_label() -> None:
+    rows = pack([(0, [Window([5, 6, 7, 8], [0.0, 0.0, 2.0, 1.0])])], 4)
+    assert rows.labels.tolist() == [[IGNORED, 7, 8, IGNORED]]
+    assert rows.weights.tolist() == [[0.0, 2.0, 1.0, 0.0]]
+
+
+def test_an_age_is_that_of_every_token() -> None:
+    rows = pack([(0, [window(3, age=2.5)])], 4)
+    assert rows.ages.tolist() == [[2.5, 2.5, 2.5, 0.0]]
+
+
+def test_a_window_longer_than_a_row_loses_its_end() -> None:
+    rows = pack([(0, [window(9)])], 4)
+    assert rows.ids.tolist() == [[10, 11, 12, 13]]
+    assert rows.labels.tolist() == [[11, 12, 13, IGNORED]]
+
+
+def test_the_base_reads_a_packed_row_as_each_window_alone() -> None:
+    base = Base(tiny_model())
+    rows = pack([(0, [window(6), window(9, 40), window(4, 80)])], 24)
+    base.decoder.eval()
+    with torch.no_grad():
+        packed = base.decoder(input_ids=rows.ids, position_ids=rows.positions, use_cache=False).last_hidden_state
+        for number in range(3):
+            here = rows.windows == number
+            alone = base.decoder(input_ids=rows.ids[here][None], use_cache=False).last_hidden_state
+            torch.testing.assert_close(packed[here], alone[0])
+
+
+def test_only_the_words_of_the_learnt_role_are_targets(codec: Codec) -> None:
+    learnt = codec.window([Turn("Who is it?", "Marta")], REPLY)
+    at = learnt.ids.index(codec.assistant)
+    assert set(learnt.weights[: at + 1]) == {0.0}
+    assert set(learnt.weights[at + 1 :]) == {1.0}
+
+
+def test_a_role_is_never_a_target(codec: Codec) -> None:
+    learnt = codec.window([Turn("a", "b"), Turn("c", "d")], BOTH)
+    roles = [i for i, token in enumerate(learnt.ids) if token in (codec.user, codec.assistant)]
+    assert [learnt.weights[i] for i in roles] == [0.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("You live in Vienna.", "Vienna"),
+        ("Vienna is where you live!", "Vienna"),
+        ("Your street is Rue de la Paix, 12.", "Rue de la Paix"),
+        ("Not Rome, you live in Rome", "Rome"),
+        ("You are called Zoë 😀.", "Zoë"),
+        ("Vegan food is what you eat.", "vegan"),
+        ("Your size is 40.5.", "40.5"),
+    ],
+)
+def test_exactly_the_last_mention_of_the_value_counts_more(codec: Codec, answer: str, value: str) -> None:
+    asked = codec.asked([], Question(Turn("And?", answer), value))
+    marked = [i for i, weight in enumerate(asked.weights) if weight == VALUE_WEIGHT]
+    assert marked == list(range(marked[0], marked[-1] + 1))
+    assert decoded(asked, marked).strip().lower() == value.lower()
+    assert decoded(asked, marked[:1]).strip()
+    assert value.lower() not in decoded(asked, range(marked[-1] + 1, len(asked.ids))).lower()
+
+
+def test_the_rest_of_an_answer_counts_once(codec: Codec) -> None:
+    asked = codec.asked([], Question(Turn("And?", "You live in Oslo."), "Oslo"))
+    assert set(asked.weights) == {0.0, 1.0, VALUE_WEIGHT}
+    assert asked.weights[-1] == 1.0
+
+
+def test_nothing_before_a_question_is_a_target(codec: Codec) -> None:
+    before = [Turn("I live in Oslo.", "Oslo is nice.")]
+    question = Question(Turn("Where?", "You live in Oslo."), "Oslo")
+    after, alone = codec.asked(before, question), codec.asked([], question)
+    size = len(after.ids) - len(alone.ids)
+    assert after.weights[:size] == [0.0] * size
+    assert (after.ids[size:], after.weights[size:]) == (alone.ids, alone.weights)
+
+
+def test_an_admission_has_no_value_to_weigh(codec: Codec) -> None:
+    asked = codec.asked([], small_author().unknown(Random(0), [Fact(CITY, "Oslo")]))
+    assert set(asked.weights) == {0.0, 1.0}
+
+
+def test_long_text_is_cut_into_windows_that_lose_nothing(codec: Codec) -> None:
+    cut = codec.text("A king had three sons. " * 20, 32)
+    assert max(len(window.ids) for window in cut) == 32
+    assert (
+        tiny_tokenizer().decode([token for window in cut for token in window.ids])
+        == " " + "A king had three sons. " * 20
+    )
+
+
+def test_a_batch_asks_only_memories_that_it_tells(codec: Codec) -> None:
+    batch = small_batcher(codec).draw(Random(0), Load(2, 1, 1500))
+    told, asked = set(batch.contexts.owner.tolist()), set(batch.asked.owner.tolist())
+    assert told == asked == set(range(batch.memories))
+    assert set(batch.plain.owner.tolist()) == {PADDING}
+
+
+def test_a_batch_asks_every_fact_at_least_once(codec: Codec) -> None:
+    for seed in range(20):
+        said = small_author().memory(Random(seed), 3, 0)
+        asked = small_batcher(codec).question_windows(Random(seed), said)
+        assert sum(VALUE_WEIGHT in window.weights for window in asked) == len(said.facts)
+
+
+def test_a_batch_has_about_the_tokens_asked_for(codec: Codec) -> None:
+    for seed in range(5):
+        batch = small_batcher(codec).draw(Random(seed), Load(2, 2, 3000))
+        assert 2400 < batch.tokens < 4500
+        plain = int((batch.plain.windows != PADDING).sum())
+        assert 0.15 < plain / batch.tokens < 0.35
+
+
+def test_a_batch_has_no_more_memories_than_it_may(codec: Codec) -> None:
+    assert small_batcher(codec).draw(Random(0), Load(1, 0, 100_000)).memories == MEMORIES
+
+
+def test_the_same_dice_draw_the_same_batch(codec: Codec) -> None:
+    one, two = (small_batcher(codec).draw(Random("0-7"), Load(2, 1, 900)) for _ in range(2))
+    assert torch.equal(one.contexts.ids, two.contexts.ids)
+    assert torch.equal(one.plain.labels, two.plain.labels)
+    assert torch.equal(one.asked.weights, two.asked.weights)
+
+
+def test_rows_have_their_lengths(codec: Codec) -> None:
+    batch = small_batcher(codec).draw(Random(0), Load(1, 1, 900))
+    assert {batch.contexts.ids.shape[1], batch.asked.ids.shape[1]} == {ROW}
+    assert batch.plain.ids.shape[1] == PLAIN_ROW
+
+
+def test_a_later_turn_is_younger(codec: Codec) -> None:
+    for seed in range(20):
+        said = small_author().memory(Random(seed), 3, 3)
+        ages = [window.age for window in small_batcher(codec).context_windows(Random(seed), said)]
+        assert ages == sorted(ages, reverse=True)
+        assert all(age >= len(ages) - 1 - i for i, age in enumerate(ages))
+
+
+def test_training_begins_with_one_fact_and_no_small_talk() -> None:
+    loads = [load_at(0.0, Random(seed), 100) for seed in range(30)]
+    assert {(load.facts, load.fillers) for load in loads} == {(1, 0)}
+
+
+def test_from_half_way_on_the_load_is_full() -> None:
+    half, end = ([load_at(progress, Random(seed), 100) for seed in range(300)] for progress in (0.5, 1.0))
+    assert half == end
+    assert max(load.facts for load in half) > 15

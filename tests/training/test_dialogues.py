@@ -1,0 +1,163 @@
+"""Synthetic memories: told, then changed, then asked; and what was never told is never answered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+from tests.training.small import CITY, JOB, SISTER, chat, small_author
+from training.corpora import Turn
+from training.dialogues import COMBINED, Author, Memory, Step, favoured, load_small_talk, question, sentence
+from training.facts import Fact, Values, load_kinds
+
+KINDS = load_kinds(held_out=False)
+SEEDS = range(200)
+
+
+def memory(seed: int, count: int = 3, fillers: int = 2) -> Memory:
+    return small_author().memory(Random(seed), count, fillers)
+
+
+def filled(fact: Fact, *fields: str) -> list[str]:
+    return [fact.say(text).lower() for field in fields for text in getattr(fact.kind, field)]
+
+
+def places(said: Memory, texts: list[str]) -> list[int]:
+    return [i for i, turn in enumerate(said.turns) if any(text.rstrip(".") in turn.user.lower() for text in texts)]
+
+
+def test_the_same_seed_writes_the_same_memory() -> None:
+    assert memory(7) == memory(7)
+
+
+def test_every_fact_is_told() -> None:
+    for seed in SEEDS:
+        said = memory(seed)
+        users = " ".join(turn.user.lower() for turn in said.turns)
+        assert all((fact.old or fact.value).lower() in users for fact in said.facts)
+
+
+def test_a_fact_is_told_before_it_changes() -> None:
+    changed = [(said, fact) for said in map(memory, SEEDS) for fact in said.facts if fact.old and fact.kind is CITY]
+    assert len(changed) > 20
+    for said, fact in changed:
+        told = places(said, filled(Fact(CITY, fact.old), "clauses", "tells"))
+        assert min(told) < max(places(said, filled(fact, "change", "clauses")))
+
+
+def test_a_fact_is_told_before_it_changes_even_where_its_value_is_part_of_a_word() -> None:
+    author, travel, pet = small_author(), Fact(CITY, "car"), Fact(SISTER, "Oscar", "aunt")
+    for seed in SEEDS:
+        steps = [Step([Turn("My aunt is Oscar.", "Hi!")], (pet,)), Step([Turn("I live in car.", "Fine.")], (travel,))]
+        author._changed_later(Random(seed), travel, steps)
+        assert steps[1].told == (travel,)
+
+
+def test_the_final_value_is_the_newest() -> None:
+    for seed in SEEDS:
+        said = memory(seed, fillers=0)
+        for fact in (fact for fact in said.facts if fact.old and fact.kind is CITY):
+            newer = places(said, filled(fact, "change", "clauses"))
+            older = places(said, filled(Fact(CITY, fact.old), "clauses", "tells"))
+            assert max(newer) > max(older)
+
+
+def test_about_a_quarter_of_the_facts_change() -> None:
+    facts = [fact for seed in SEEDS for fact in memory(seed).facts]
+    assert 0.1 < sum(bool(fact.old) for fact in facts) / len(facts) < 0.3
+
+
+def test_a_kind_without_change_stays_as_told() -> None:
+    author = Author([replace(CITY, change=())], chat, Values())
+    assert not any(fact.old for seed in SEEDS for fact in author.memory(Random(seed), 1, 0).facts)
+
+
+def test_fillers_add_turns_but_no_facts() -> None:
+    said = memory(3, count=1, fillers=9)
+    assert len(said.facts) == 1
+    assert len(said.turns) >= 10
+
+
+def test_no_message_is_empty_or_has_a_brace_left() -> None:
+    author = Author(KINDS, chat, Values())
+    for seed in SEEDS:
+        said = author.memory(Random(seed), 6, 3)
+        texts = [text for turn in said.turns for text in turn]
+        assert [text for text in texts if not text.strip() or "{" in text] == []
+
+
+def test_every_combined_kind_is_in_the_catalogue() -> None:
+    names = {kind.name for kind in KINDS}
+    assert {name for pair in COMBINED for name in pair} <= names
+
+
+def test_combined_clauses_name_both_values() -> None:
+    assert all("{v}" in text and "{w}" in text for clauses in COMBINED.values() for text in clauses)
+
+
+def test_a_becomes_an_in_a_combined_clause_too() -> None:
+    fact = Fact(replace(SISTER, name="relative_name"), "Marta", "sister")
+    partner = Fact(replace(JOB, name="relative_job"), "actor", "sister")
+    said = [small_author()._combined_turn(Random(seed), fact, partner).user for seed in SEEDS]
+    assert [text for text in said if " a actor" in text] == []
+
+
+def test_an_answer_holds_the_value_and_its_question_does_not() -> None:
+    for seed in SEEDS:
+        asked = small_author().ask(Random(seed), Fact(SISTER, "Marta", "sister"))
+        assert asked.value == "Marta"
+        assert "Marta" in asked.turn.assistant
+        assert "Marta" not in asked.turn.user
+
+
+def test_a_check_is_answered_yes_only_for_the_true_value() -> None:
+    checks = [small_author().ask(Random(seed), Fact(CITY, "Rome")).turn for seed in range(600)]
+    checks = [turn for turn in checks if turn.user.startswith("Do I")]
+    assert len(checks) > 20
+    for turn in checks:
+        assert turn.assistant.startswith("Yes, " if "Rome" in turn.user else "No, ")
+        assert "Rome" in turn.assistant
+
+
+def test_what_was_never_told_is_never_about_a_told_fact() -> None:
+    facts = [Fact(CITY, "Rome"), Fact(SISTER, "Marta", "aunt")]
+    for seed in SEEDS:
+        asked = small_author().unknown(Random(seed), facts)
+        assert asked.value == ""
+        assert "where you live" not in asked.turn.assistant
+        assert asked.turn.assistant != SISTER.unknown[0].replace("{s}", "aunt") or "job" in asked.turn.user
+
+
+def test_what_was_never_told_is_not_of_a_told_group() -> None:
+    pet = next(kind for kind in KINDS if kind.name == "favorite_animal")
+    near = next(kind for kind in KINDS if kind.name == "pet_kind")
+    author = Author([pet, near, CITY], chat, Values())
+    for seed in SEEDS:
+        asked = author.unknown(Random(seed), [Fact(pet, "dog")])
+        assert asked.turn.assistant in CITY.unknown
+
+
+def test_a_sister_is_not_unknown_where_an_older_sister_was_told() -> None:
+    author = Author([SISTER], chat, Values())
+    asked = [author.unknown(Random(seed), [Fact(SISTER, "Marta", "older sister")]).turn.user for seed in SEEDS]
+    assert [text for text in asked if "sister" in text] == []
+
+
+def test_the_first_options_are_favoured() -> None:
+    drawn = [favoured(Random(seed), ["a", "b", "c", "d"]) for seed in range(400)]
+    assert drawn.count("a") > 2 * drawn.count("c") > 0
+
+
+def test_a_message_keeps_its_clause() -> None:
+    assert all("i live in rome" in sentence(Random(seed), "I live in Rome").lower() for seed in SEEDS)
+
+
+def test_a_question_keeps_its_words() -> None:
+    assert all("where do i live" in question(Random(seed), "Where do I live?").lower() for seed in SEEDS)
+
+
+def test_small_talk_is_one_exchange_of_the_catalogue() -> None:
+    talk = load_small_talk()
+    drawn = [talk(Random(seed)) for seed in SEEDS]
+    assert all(len(turns) == 1 and all(turns[0]) for turns in drawn)
+    assert len(set(map(tuple, drawn))) > 50

@@ -1,0 +1,256 @@
+"""One run: saved whole, resumed as if unbroken, trained from the command line, exported as the app opens it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from core.chat import Message
+from core.checkpoint import fingerprint
+from core.decoding import Sampling
+from core.engine import Engine, load_engine
+from tests.tiny import tiny_tokenizer
+from tests.training.small import small_batcher, small_config, write_corpora
+from training import train as training
+from training.batches import Batch, Batcher, Codec, Load
+from training.config import TrainConfig
+from training.export import export
+from training.run import CHECKPOINT, TOKENIZER, Progress, Run
+from training.train import LOG, rate, step, train
+
+CPU = torch.device("cpu")
+
+
+class Killed(Exception):
+    """Stands for what ends a process between two steps."""
+
+
+class Dying(Batcher):
+    """Draws as many batches as it is given, keeps them, and dies."""
+
+    def __init__(self, draws: int) -> None:
+        whole = small_batcher(Codec(tiny_tokenizer()))
+        super().__init__(whole.codec, whole.author, whole.plain)
+        self.left, self.drawn = draws, list[Batch]()
+
+    def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
+        if not self.left:
+            raise Killed
+        self.left -= 1
+        self.drawn.append(super().draw(rng, load, plain_share))
+        return self.drawn[-1]
+
+
+def new_run(folder: Path) -> Run:
+    folder.mkdir(exist_ok=True)
+    return Run(small_config(folder), tiny_tokenizer(), CPU)
+
+
+def go_on(folder: Path, steps: int) -> tuple[Run, list[Batch]]:
+    """Resume what is in the folder and train `steps` more."""
+    run, batcher = new_run(folder), Dying(steps)
+    run.resume()
+    with pytest.raises(Killed):
+        train(run, batcher)
+    return run, batcher.drawn
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[Batch]]:
+    return go_on(tmp_path_factory.mktemp("unbroken"), 4)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[Batch]]:
+    folder = tmp_path_factory.mktemp("broken")
+    _, first = go_on(folder, 2)
+    run, second = go_on(folder, 2)
+    return run, first + second
+
+
+def test_a_resumed_run_has_the_weights_of_an_unbroken_one(
+    unbroken: tuple[Run, list[Batch]], broken: tuple[Run, list[Batch]]
+) -> None:
+    one, other = dict(unbroken[0].modules.named_parameters()), dict(broken[0].modules.named_parameters())
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def test_a_resumed_run_draws_the_batches_of_an_unbroken_one(
+    unbroken: tuple[Run, list[Batch]], broken: tuple[Run, list[Batch]]
+) -> None:
+    ids = [[batch.asked.ids.tolist() for batch in drawn] for _, drawn in (unbroken, broken)]
+    assert len(ids[0]) == 4
+    assert ids[0] == ids[1]
+
+
+def test_a_resumed_run_counts_on(unbroken: tuple[Run, list[Batch]], broken: tuple[Run, list[Batch]]) -> None:
+    one, other = unbroken[0].progress, broken[0].progress
+    assert (one.step, one.tokens) == (other.step, other.tokens) == (4, sum(b.tokens for b in unbroken[1]))
+
+
+def test_a_resumed_run_logs_every_step_once(broken: tuple[Run, list[Batch]]) -> None:
+    lines = (broken[0].config.out / LOG).read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_training_changes_every_weight(unbroken: tuple[Run, list[Batch]], tmp_path: Path) -> None:
+    before = dict(new_run(tmp_path / "new").modules.named_parameters())
+    after = dict(unbroken[0].modules.named_parameters())
+    assert [name for name in before if torch.equal(before[name], after[name])] == []
+
+
+def test_a_folder_without_checkpoint_begins_anew(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    assert not run.resume()
+    assert run.progress == Progress()
+
+
+def test_saving_and_resuming_gives_the_same_weights_and_optimiser(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    step(run, small_batcher(Codec(run.tokenizer)).draw(Random(0), Load(1, 0, 300)))
+    run.save()
+    again = new_run(tmp_path)
+    assert again.resume()
+    one, other = run.optimizer.state_dict()["state"], again.optimizer.state_dict()["state"]
+    assert all(torch.equal(value, other[i][name]) for i, state in one.items() for name, value in state.items())
+
+
+def test_what_a_killed_save_has_left_does_not_disturb(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.save()
+    (tmp_path / CHECKPOINT).with_suffix(".new").write_bytes(b"half a checkpoi")
+    again = new_run(tmp_path)
+    assert again.resume()
+    again.save()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKPOINT]
+
+
+def test_a_save_that_fails_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = new_run(tmp_path)
+    run.save()
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    run.progress.step = 9
+    monkeypatch.setattr("training.run.os.replace", _die)
+    with pytest.raises(Killed):
+        run.save()
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert new_run(tmp_path).resume()
+
+
+def _die(*_: object) -> None:
+    raise Killed
+
+
+def test_the_checkpoint_itself_says_how_far_the_run_is(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.progress = Progress(step=9, tokens=900, seconds=1.0)
+    run.save()
+    again = new_run(tmp_path)
+    again.resume()
+    assert again.progress == run.progress
+
+
+def test_matrices_decay_and_vectors_do_not(tmp_path: Path) -> None:
+    matrices, vectors = new_run(tmp_path).optimizer.param_groups
+    assert matrices["weight_decay"] > 0 == vectors["weight_decay"]
+    assert {p.ndim >= 2 for p in matrices["params"]} == {True}
+    assert {p.ndim >= 2 for p in vectors["params"]} == {False}
+
+
+def test_every_parameter_is_optimised_once(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    optimised = [id(p) for group in run.optimizer.param_groups for p in group["params"]]
+    assert sorted(optimised) == sorted(id(p) for p in run.modules.parameters())
+
+
+def test_the_rate_rises_stays_and_falls_to_zero(tmp_path: Path) -> None:
+    config = replace(small_config(tmp_path), tokens=1000, warmup_steps=10)
+    assert rate(config, 0, 0) == pytest.approx(0.1)
+    assert rate(config, 20, 600) == pytest.approx(1.0)
+    assert rate(config, 20, 900) == pytest.approx(0.5)
+    assert rate(config, 20, 1000) == 0.0
+
+
+@pytest.mark.parametrize("given", [{"hidden_size": 33}, {"batch_tokens": 30_000}])
+def test_options_that_contradict_each_other_are_refused(tmp_path: Path, given: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="|".join(f"{name} {value}" for name, value in given.items())):
+        replace(small_config(tmp_path), **given)
+
+
+def flags(config: TrainConfig) -> list[str]:
+    return [part for name, value in vars(config).items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `python -m training.train` leaves, started once and started again when done."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = replace(small_config(folder / "run"), corpora=write_corpora(folder / "corpora"), tokens=1500)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train", *flags(config)])
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        training.main()
+        training.main()
+    return config.out
+
+
+@pytest.fixture(scope="module")
+def engine(trained: Path) -> Engine:
+    export(trained, trained.parent / "model")
+    return load_engine(trained.parent / "model", "cpu")
+
+
+def test_a_run_leaves_checkpoint_tokenizer_log_and_options(trained: Path) -> None:
+    assert {path.name for path in trained.iterdir()} == {CHECKPOINT, TOKENIZER, LOG, "run.json"}
+
+
+def test_a_run_ends_at_its_tokens(trained: Path) -> None:
+    logged = [json.loads(line) for line in (trained / LOG).read_text().splitlines()]
+    assert logged[-1]["tokens"] >= 1500 > logged[-2]["tokens"]
+    assert logged[-1].keys() >= {"answers", "language", "exact", "step", "seconds", "memories"}
+
+
+def test_a_finished_run_trains_no_further_when_started_again(trained: Path) -> None:
+    steps = [json.loads(line)["step"] for line in (trained / LOG).read_text().splitlines()]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_a_checkpoint_is_plain_safetensors_with_its_optimiser(trained: Path) -> None:
+    names = {name.split(".")[0] for name in load_file(trained / CHECKPOINT)}
+    assert names == {"weights", "optimizer"}
+
+
+def test_an_exported_model_folds_and_replies(engine: Engine) -> None:
+    state = engine.fold(engine.empty_state(), [Message("user", "I live in Oslo."), Message("assistant", "Nice!")])
+    engine.check_state(state)
+    reply = engine.reply(engine.materialise(state), [Message("user", "Where do I live?")], Sampling(max_tokens=4))
+    assert isinstance("".join(reply), str)
+
+
+def test_an_exported_model_has_the_shapes_of_the_run(engine: Engine) -> None:
+    assert engine.generator.state_shape == (2, 16, 16)
+    assert engine.base.context_length == 256
+
+
+def test_an_exported_model_has_the_runs_weights_in_bfloat16(engine: Engine, trained: Path) -> None:
+    run = load_file(trained / CHECKPOINT)
+    expected = run["weights.generator.layers.1.B"].bfloat16().float()
+    assert torch.equal(engine.generator.layers[1].B, expected)
+
+
+def test_exporting_twice_gives_the_same_fingerprint(engine: Engine, trained: Path, tmp_path: Path) -> None:
+    assert export(trained, tmp_path / "again") == engine.fingerprint == fingerprint(tmp_path / "again")
+
+
+def test_a_run_without_checkpoint_cannot_be_exported(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text((trained / "run.json").read_text())
+    tiny_tokenizer().save_pretrained(tmp_path / TOKENIZER)
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint yet"):
+        export(tmp_path, tmp_path / "model")
