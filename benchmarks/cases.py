@@ -44,9 +44,8 @@ class Case:
 
 def read_cases(path: Path) -> list[Case]:
     """Read a JSON Lines file of cases; ValueError names the line that cannot be used."""
-    return [
-        _case(line, number) for number, line in enumerate(path.read_text(encoding="utf-8").strip("\n").split("\n"), 1)
-    ]
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return [_case(line, number) for number, line in enumerate(lines, 1)]
 
 
 def _case(line: str, number: int) -> Case:
