@@ -128,7 +128,7 @@ def told_in_prompt(engine: Engine, case: Case) -> list[Message]:
 
 def fitting(engine: Engine, messages: list[Message]) -> list[Message]:
     """The newest turns that the model can read."""
-    while engine.count_tokens(messages) > engine.max_prompt_tokens:
+    while len(messages) > 1 and engine.count_tokens(messages) > engine.max_prompt_tokens:
         messages = messages[2:]
     return messages
 

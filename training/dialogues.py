@@ -213,11 +213,13 @@ class Author:
 
     def unknown(self, rng: Random, facts: list[Fact]) -> Question:
         """A question about something never told, and the honest answer."""
-        while True:
+        for _ in range(1000):
             kind = rng.choice(self.kinds)
             fact = Fact(kind, self.values.draw(rng, kind), rng.choice(kind.slots))
             if _is_never_told(fact, facts):
                 break
+        else:
+            raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
         template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
         return Question(Turn(question(rng, fact.say(template)), fact.say(favoured(rng, kind.unknown))), "")
 

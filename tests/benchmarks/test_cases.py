@@ -58,13 +58,16 @@ def test_what_must_not_be_answered_is_read(tmp_path: Path) -> None:
     assert read_cases(write(tmp_path / "c", line(probes=[probe])))[0].probes[0].none_of == ("Rome",)
 
 
-@pytest.mark.parametrize(
-    "broken", ["{", "[]", "7", '{"id": "b"}', "", '{"id": "b", "conversations": [], "probes": [{}]}']
-)
+@pytest.mark.parametrize("broken", ["{", "[]", "7", '{"id": "b"}', '{"id": "b", "conversations": [], "probes": [{}]}'])
 def test_a_broken_line_is_named(tmp_path: Path, broken: str) -> None:
     path = write(tmp_path / "c", line(), line(), broken)
     with pytest.raises(ValueError, match="Line 3 is not a recall case"):
         read_cases(path)
+
+
+def test_a_blank_line_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Line 2 is not a recall case"):
+        read_cases(write(tmp_path / "c", line(), "", line()))
 
 
 @pytest.mark.parametrize("changes", [{"any": "Oslo"}, {"kind": "recal"}])

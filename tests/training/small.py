@@ -71,11 +71,14 @@ CITY = Kind(
     react=("{v} is lovely!",),
     others=("my boss lives in {v}",),
 )
+# Too many for any memory to tell of all: `unknown` asks until it finds what was not told.
+RELATIVES = ("aunt", "uncle", "niece", "nephew", "cousin", "mother", "father", "son", "daughter", "wife")
+RELATIVES += ("husband", "brother", "grandma", "grandpa", "stepmother", "stepfather", "godson", "granddaughter")
 SISTER = replace(
     CITY,
     name="relative",
     values=("Marta", "Ines", "Ruth"),
-    slots=("sister", "older sister", "aunt"),
+    slots=("sister", "older sister", *RELATIVES),
     clauses=("my {s} is called {v}",),
     tells=(),
     change=("My {s} goes by {v} now.",),

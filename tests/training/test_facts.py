@@ -179,7 +179,7 @@ def test_two_kinds_of_a_group_are_never_told_together() -> None:
 
 def test_a_memory_does_not_hold_two_facts_of_overlapping_slots() -> None:
     for seed in range(100):
-        slots = [fact.slot for fact in draw_facts(Random(seed), [SISTER], 3, Values())]
+        slots = [fact.slot for fact in draw_facts(Random(seed), [SISTER], 12, Values())]
         assert not {"sister", "older sister"} <= set(slots)
 
 
