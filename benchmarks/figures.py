@@ -71,7 +71,7 @@ def speed_table(result: dict[str, Any]) -> str:
         lines.append(f"| {row['turns']} turns: all in the prompt | {prompt} | {text} |")
     lines += [
         "",
-        "Adapter at hand is not like for like: the empty memory's adapter is made anew. The prompt is read anew each time.",
+    lines += ["", "At hand is not like for like: the empty memory's adapter is made anew. The prompt is re-read each time."]
     ]
     return "\n".join([*lines, "", f"Where memory is the worse choice: {result['memory_is_worse']['in_words']}"])
 
