@@ -69,10 +69,8 @@ def speed_table(result: dict[str, Any]) -> str:
         prompt = "does not fit" if row["prompt"] is None else f"{row['prompt']:.1f} ms"
         lines.append(f"| {row['turns']} turns: memory | {row['memory']:.1f} ms | {row['state_bytes']:,} B of state |")
         lines.append(f"| {row['turns']} turns: all in the prompt | {prompt} | {text} |")
-    lines += [
-        "",
-    lines += ["", "At hand is not like for like: the empty memory's adapter is made anew. The prompt is re-read each time."]
-    ]
+    fairness = "At hand is not like for like: the empty memory's adapter is made anew. The prompt is re-read each time."
+    lines += ["", fairness]
     return "\n".join([*lines, "", f"Where memory is the worse choice: {result['memory_is_worse']['in_words']}"])
 
 
