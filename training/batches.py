@@ -24,7 +24,8 @@ REPLY, BOTH = ("assistant",), ("user", "assistant")
 MEMORIES = 32  # at most, in a batch: each costs a decomposition per layer, whatever its length
 VALUE_WEIGHT = 3.0  # of a token that only memory can give
 PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text
-ROW, PLAIN_ROW = 128, 256  # short rows waste less at the end of a memory; conversations need long ones
+ROWS = (48, 64, 96, 128, 192)  # lengths that rows owned by memories may have: the one that wastes least is taken
+PLAIN_ROW = 320  # conversations need long rows
 
 
 @dataclass(frozen=True)
@@ -91,18 +92,24 @@ class Codec:
             weights += [0.0] + [float(role in learn)] * (len(text.ids) + 1)
         return Window(ids, weights, age)
 
-    def asked(self, before: Sequence[Turn], question: Question, weight: float = 1.0) -> Window:
-        """One window with a question at its end: the answer is the target, its value counts VALUE_WEIGHT."""
-        earlier, last = self.window(before, ()), self.window([question.turn], REPLY)
-        if question.value:
-            text = " " + question.turn.assistant
-            start = text.lower().rindex(question.value.lower())
-            encoded = self._encode([text], add_special_tokens=False)[0]
-            first = len(last.ids) - 1 - len(encoded.ids)
+    def asked(self, before: Sequence[Turn], questions: Sequence[Question], weight: float = 1.0) -> Window:
+        """One window with questions at its end: the answers are targets, their values count VALUE_WEIGHT."""
+        window = self.window(before, ())
+        for last in map(self._answered, questions):
+            window.ids.extend(last.ids)
+            window.weights.extend(weight * each for each in last.weights)
+        return window
+
+    def _answered(self, question: Question) -> Window:
+        window, text = self.window([question.turn], REPLY), " " + question.turn.assistant
+        encoded = self._encode([text], add_special_tokens=False)[0]
+        first = len(window.ids) - 1 - len(encoded.ids)
+        for value in question.values:
+            start = text.lower().rindex(value.lower())
             for i, (_, end) in enumerate(encoded.offsets):
-                if start < end <= start + len(question.value):
-                    last.weights[first + i] = VALUE_WEIGHT
-        return Window(earlier.ids + last.ids, earlier.weights + [weight * each for each in last.weights])
+                if start < end <= start + len(value):
+                    window.weights[first + i] = VALUE_WEIGHT
+        return window
 
     def text(self, text: str, length: int) -> list[Window]:
         """Plain text, cut into windows that are all targets."""
@@ -110,11 +117,22 @@ class Codec:
         return [Window(ids[i : i + length], [1.0] * len(ids[i : i + length])) for i in range(0, len(ids), length)]
 
 
-def pack(owned: Sequence[tuple[int, Sequence[Window]]], length: int) -> Rows:
-    """Lay windows in rows of `length` tokens, longest first into the first row of the same owner with room."""
-    rows: list[tuple[int, list[Window]]] = []
+Row = tuple[int, list[Window]]  # owner, windows
+
+
+def pack(owned: Sequence[tuple[int, Sequence[Window]]], lengths: Sequence[int]) -> Rows:
+    """Lay windows in rows of that one of `lengths` which gives the fewest places and cuts no more than the last."""
+    longest = max((len(window.ids) for _, windows in owned for window in windows), default=0)
+    fitting = [length for length in lengths if length >= longest] or lengths[-1:]
+    plans = [(_laid(owned, length), length) for length in fitting]
+    return _tensors(*min(plans, key=lambda plan: len(plan[0]) * plan[1]))
+
+
+def _laid(owned: Sequence[tuple[int, Sequence[Window]]], length: int) -> list[Row]:
+    """Windows longest first, each into the first row of the same owner with room."""
+    rows: list[Row] = []
     for owner, windows in owned:
-        mine: list[tuple[int, list[Window]]] = []
+        mine: list[Row] = []
         for window in sorted(windows, key=lambda w: -len(w.ids)):
             size = min(len(window.ids), length)
             row = next((r for r in mine if sum(len(w.ids) for w in r[1]) + size <= length), None)
@@ -125,10 +143,10 @@ def pack(owned: Sequence[tuple[int, Sequence[Window]]], length: int) -> Rows:
                 window if size == len(window.ids) else Window(window.ids[:length], window.weights[:length], window.age)
             )
         rows += mine
-    return _tensors(rows, length)
+    return rows
 
 
-def _tensors(rows: Sequence[tuple[int, list[Window]]], length: int) -> Rows:
+def _tensors(rows: Sequence[Row], length: int) -> Rows:
     shape = (len(rows), length)
     ids, positions, windows = (
         torch.zeros(shape, dtype=torch.long),
@@ -161,10 +179,13 @@ class Load:
 
 
 def load_at(progress: float, rng: Random, tokens: int) -> Load:
-    """The curriculum (RECIPE 7): from one fact and one question to the full load over the first half of training."""
+    """The curriculum (RECIPE 7): from one fact and one question to the full load over the first half of training.
+
+    Other turns are fewer than facts: a gate is learnt from a few of them, and each costs what a fact costs.
+    """
     hardest = 1 + round(23 * min(1.0, progress / 0.5))
     facts = min(rng.randint(1, hardest), rng.randint(1, hardest), rng.randint(1, hardest) + 2)
-    fillers = 0 if progress < 0.05 else rng.randint(0, 2 + round(1.5 * facts))
+    fillers = 0 if progress < 0.05 else rng.randint(0, 2 + facts)
     return Load(facts, fillers, tokens)
 
 
@@ -188,7 +209,7 @@ class Batcher:
         plain: list[Window] = []
         while sum(len(w.ids) for w in plain) < size * plain_share / (1 - plain_share):
             plain += self.plain_windows(rng)
-        rows = pack(contexts, ROW), pack([(PADDING, plain)], PLAIN_ROW), pack(asked, ROW)
+        rows = pack(contexts, ROWS), pack([(PADDING, plain)], [PLAIN_ROW]), pack(asked, ROWS)
         return Batch(*rows, memories=len(contexts))
 
     def context_windows(self, rng: Random, memory: Memory) -> list[Window]:
@@ -203,27 +224,27 @@ class Batcher:
         return windows
 
     def question_windows(self, rng: Random, memory: Memory) -> list[Window]:
-        """Every fact asked, a few never told, a little small talk; some after turns of the same conversation."""
-        questions = [self.author.ask(rng, fact) for fact in memory.facts]
-        never_told = sum(rng.random() < 0.4 for _ in questions) or int(rng.random() < 0.5)
+        """Every fact asked in two ways, a few never told, a little small talk; some after turns of a conversation."""
+        questions = [self.author.ask(rng, fact) for fact in memory.facts for _ in range(2)]
+        never_told = sum(rng.random() < 0.6 for _ in memory.facts) or int(rng.random() < 0.5)
         questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
+        if len(memory.facts) <= 3 and rng.random() < 0.15:
+            questions.append(self.author.summary(rng, memory.facts))
         windows = [self._after_others(rng, question) for question in questions]
         if rng.random() < 0.5:
             windows.append(self.codec.window(self.author.chat(rng), REPLY))
         return windows
 
     def _after_others(self, rng: Random, question: Question) -> Window:
-        return self.codec.asked(self.author.chat(rng) if rng.random() < 0.15 else [], question)
+        return self.codec.asked(self.author.chat(rng) if rng.random() < 0.15 else [], [question])
 
     def plain_windows(self, rng: Random) -> list[Window]:
         """Language modelling: corpora, and whole histories with the question in the same window (RECIPE 10)."""
         if rng.random() < 0.5:
-            memory = self.author.memory(rng, rng.randint(1, 4), rng.randint(0, 2))
-            if rng.random() < 0.25:
-                return [self.codec.asked(memory.turns, self.author.unknown(rng, memory.facts), PROMPT_WEIGHT)]
-            first, *others = rng.sample(memory.facts, min(2, len(memory.facts)))
-            turns = [*memory.turns, *(self.author.ask(rng, fact).turn for fact in others)]
-            return [self.codec.asked(turns, self.author.ask(rng, first), PROMPT_WEIGHT)]
+            memory = self.author.memory(rng, rng.randint(1, 4), rng.randint(0, 1))
+            questions = [self.author.ask(rng, fact) for fact in memory.facts]
+            questions += [self.author.unknown(rng, memory.facts)] if rng.random() < 0.5 else []
+            return [self.codec.asked(memory.turns, rng.sample(questions, len(questions)), PROMPT_WEIGHT)]
         drawn = self.plain(rng)
         if isinstance(drawn, str):
             return self.codec.text(drawn, PLAIN_ROW)

@@ -12,6 +12,7 @@ class TrainConfig:
 
     out: Path
     corpora: Path
+    start: Path | None = None
     hidden_size: int = 256
     layers: int = 6
     heads: int = 4

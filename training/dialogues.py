@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import NamedTuple
 
@@ -57,6 +57,18 @@ ASK_OPENINGS = [
     "By the way, ",
     "OK, ",
 ]
+SUMMARIES = [
+    "What do you know about me?",
+    "Tell me what you know about me.",
+    "What do you remember about me?",
+    "Tell me something about myself.",
+    "What have I told you about myself?",
+    "Who am I?",
+    "Do you know anything about me?",
+    "Can you sum up what I told you?",
+    "What did you learn about me so far?",
+    "List what you remember of me.",
+]
 COMBINED = {  # two facts on one person or animal, told as one
     ("relative_name", "relative_age"): [
         "my {s} {v} is {w}",
@@ -72,10 +84,10 @@ Chat = Callable[[Random], list[Turn]]
 
 
 class Question(NamedTuple):
-    """A question with its answer, and the words in the answer that only memory can give ("" for none)."""
+    """A question with its answer, and the words in the answer that only memory can give."""
 
     turn: Turn
-    value: str
+    values: tuple[str, ...]
 
 
 class Step(NamedTuple):
@@ -193,23 +205,43 @@ class Author:
     def _filler(self, rng: Random, facts: list[Fact]) -> list[Turn]:
         """What happens between tellings: mostly small talk; now and then a question, or somebody else's life."""
         draw = rng.random()
-        if draw < 0.12:
+        if draw < 0.08:
             return [self.unknown(rng, facts).turn]
-        if draw < 0.2:
+        if draw < 0.16:
+            return [self.planted(rng)]
+        if draw < 0.26:
             fact = rng.choice(facts)
             return [Turn(sentence(rng, self._about_others(rng, fact)), rng.choice(THANKS))]
         return self.chat(rng)
 
+    def planted(self, rng: Random) -> Turn:
+        """Small talk that gets a reply with a "fact" nobody told: the assistant's words are no facts about the user."""
+        kind = rng.choice(self.kinds)
+        fact = Fact(kind, self.values.draw(rng, kind), rng.choice(kind.slots))
+        return Turn(self.chat(rng)[0].user, fact.say(rng.choice(rng.choice((kind.answer, kind.react)))))
+
     def ask(self, rng: Random, fact: Fact) -> Question:
-        """A question about a fact and its answer; sometimes "Do I live in Rome?"."""
+        """A question about a fact and its answer; sometimes "Do I live in Rome?" or "... in Rome or Oslo?"."""
         answer = fact.say(favoured(rng, fact.kind.answer))
-        if fact.kind.check and rng.random() < 0.08:
+        draw = rng.random()
+        if fact.kind.check and draw < 0.04:
+            both = [fact.value, self.values.draw(rng, fact.kind)]
+            either = replace(fact, value=" or ".join(rng.sample(both, 2)))
+            return Question(Turn(either.say(rng.choice(fact.kind.check)), answer), (fact.value,))
+        if fact.kind.check and draw < 0.12:
             value = fact.value if rng.random() < 0.5 else self.values.draw(rng, fact.kind)
             asked = Fact(fact.kind, value, fact.slot)
             lead = "Yes, " if value == fact.value else "No, "
             turn = Turn(asked.say(rng.choice(fact.kind.check)), lead + answer[0].lower() + answer[1:])
-            return Question(turn, fact.value)
-        return Question(Turn(question(rng, fact.say(rng.choice(fact.kind.ask))), answer), fact.value)
+            return Question(turn, (fact.value,))
+        return Question(Turn(question(rng, fact.say(rng.choice(fact.kind.ask))), answer), (fact.value,))
+
+    def summary(self, rng: Random, facts: list[Fact]) -> Question:
+        """ "What do you know about me?", answered with up to three facts in the catalogue's order."""
+        order = [kind.name for kind in self.kinds]
+        said = sorted(facts, key=lambda fact: order.index(fact.kind.name))[:3]
+        answer = " ".join(fact.say(fact.kind.answer[0]) for fact in said)
+        return Question(Turn(question(rng, rng.choice(SUMMARIES)), answer), tuple(fact.value for fact in said))
 
     def unknown(self, rng: Random, facts: list[Fact]) -> Question:
         """A question about something never told, and the honest answer."""
@@ -221,7 +253,7 @@ class Author:
         else:
             raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
         template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
-        return Question(Turn(question(rng, fact.say(template)), fact.say(favoured(rng, kind.unknown))), "")
+        return Question(Turn(question(rng, fact.say(template)), fact.say(favoured(rng, kind.unknown))), ())
 
 
 def _is_never_told(fact: Fact, told: list[Fact]) -> bool:

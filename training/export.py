@@ -12,16 +12,16 @@ import torch
 
 from core.checkpoint import fingerprint, save_checkpoint
 from training.config import TrainConfig
-from training.run import Run, load_tokenizer
+from training.run import TOKENIZER, Run, load_tokenizer
 
 
 def export(run_folder: Path, model_folder: Path) -> str:
     """Write base, tokenizer and generator; return the fingerprint."""
     stored = json.loads((run_folder / "run.json").read_text())
     values: dict[str, Any] = {
-        f.name: Path(stored[f.name]) if f.type == "Path" else stored[f.name] for f in fields(TrainConfig)
+        f.name: Path(stored[f.name]) if f.type == "Path" else stored.get(f.name) for f in fields(TrainConfig)
     }
-    run = Run(TrainConfig(**values | {"out": run_folder}), load_tokenizer(run_folder), torch.device("cpu"))
+    run = Run(TrainConfig(**values | {"out": run_folder}), load_tokenizer(run_folder / TOKENIZER), torch.device("cpu"))
     if not run.resume():
         raise FileNotFoundError(f"{run_folder} holds no checkpoint yet.")
     save_checkpoint(model_folder, run.base.model, run.generator, run.tokenizer)

@@ -14,22 +14,26 @@ from pathlib import Path
 from random import Random
 
 CATALOGUE = Path(__file__).parent / "catalogue"
+UNSEEN = "unseen.toml"
 PHRASINGS = ("clauses", "tells", "change", "ask", "check")
 # Questions of these kinds can mean each other, so at most one kind of a group is told in a memory, and a question
 # about another of the group never stands for "never told".
 GROUPS = (
     ("birthday_month", "birthday_date"),
+    ("boss_or_teacher_name", "neighbor_name"),
+    ("event_day", "exam_day"),
+    ("favorite_drink", "coffee_order"),
     ("home_city", "hometown_name", "home_country", "origin"),
     ("name", "nickname"),
     ("favorite_animal", "pet_kind", "pet_name", "pet_age", "pet_color"),
     ("activity", "hobby", "sport_played", "weekend_plan", "weekend_outing"),
     ("favorite_food", "favorite_dessert", "favorite_fruit", "diet", "disliked_food"),
     ("job", "dream_job", "employer", "workplace_city"),
-    ("music_genre", "favorite_band"),
+    ("music_genre", "favorite_band", "favorite_song", "band_name"),
     ("favorite_film", "film_genre", "tv_show"),
     ("favorite_book", "favorite_author"),
-    ("study_subject", "university", "favorite_subject"),
-    ("favorite_holiday_place", "travel_plan"),
+    ("study_subject", "university", "favorite_subject", "school_name"),
+    ("favorite_holiday_place", "travel_plan", "last_trip"),
 )
 
 
@@ -79,15 +83,22 @@ class Fact:
 
 
 def load_kinds(*, held_out: bool, folder: Path = CATALOGUE) -> list[Kind]:
-    """All kinds with the phrasings and values of one side of the split."""
-    kinds = []
-    for path in sorted(folder.glob("*.toml")):
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-        kinds += [_kind(entry, data["pools"], held_out) for entry in data.get("kind", [])]
-    return kinds
+    """The kinds that training knows, with the phrasings and values of one side of the split."""
+    paths = sorted(path for path in folder.glob("*.toml") if path.name != UNSEEN)
+    return [kind for path in paths for kind in _read(path, held_out)]
 
 
-def _kind(entry: dict[str, object], pools: dict[str, list[str]], held_out: bool) -> Kind:
+def load_unseen_kinds(folder: Path = CATALOGUE) -> list[Kind]:
+    """The kinds that only evaluation knows, whole: training sees no phrasing of theirs."""
+    return _read(folder / UNSEEN, None)
+
+
+def _read(path: Path, held_out: bool | None) -> list[Kind]:
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    return [_kind(entry, data["pools"], held_out) for entry in data.get("kind", [])]
+
+
+def _kind(entry: dict[str, object], pools: dict[str, list[str]], held_out: bool | None) -> Kind:
     phrasings = {name: tuple(_side(entry.get(name, []), held_out)) for name in PHRASINGS}  # type: ignore[arg-type]
     fixed: dict[str, tuple[str, ...]] = {name: tuple(entry[name]) for name in ("answer", "unknown", "react", "others")}  # type: ignore[arg-type]
     return Kind(
@@ -100,8 +111,10 @@ def _kind(entry: dict[str, object], pools: dict[str, list[str]], held_out: bool)
     )
 
 
-def _side(phrasings: list[str], held_out: bool) -> list[str]:
+def _side(phrasings: list[str], held_out: bool | None) -> list[str]:
     """Every sixth phrasing is held out, unless it differs from a trained one in capitals and stops only."""
+    if held_out is None:
+        return phrasings
     trained = [text for i, text in enumerate(phrasings) if i % 6 != 5]
     if not held_out:
         return trained
@@ -113,9 +126,9 @@ def _letters(text: str) -> str:
     return re.sub(r"[^\w{}]+", " ", text.lower().replace("'", "")).strip()
 
 
-def _values(pool: list[str], held_out: bool) -> list[str]:
+def _values(pool: list[str], held_out: bool | None) -> list[str]:
     """One value in seven is held out, by its digest: the same in every pool. Small pools (months) are not split."""
-    if len(pool) < 30:
+    if held_out is None or len(pool) < 30:
         return pool
     return [value for value in pool if (zlib.crc32(value.lower().encode()) % 7 == 0) == held_out]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from core.base import Base
+from core.checkpoint import load_checkpoint
 from core.config import GeneratorConfig
+from core.device import Placement
 from core.generator import GatedGenerator
 from training.config import TrainConfig
 
@@ -43,6 +46,13 @@ class Run:
             _groups(self.modules, config.weight_decay), lr=config.lr, betas=(0.9, 0.95), fused=True
         )
         self.progress = Progress()
+        self.dtype = fast_dtype(device)
+
+    def begin_from(self, folder: Path) -> None:
+        """Take the weights of a model folder of the same sizes; its tokenizer must be the run's."""
+        start = load_checkpoint(folder, Placement(self.base.device, torch.float32, "sdpa", "training"))
+        self.base.model.load_state_dict(start.base.model.state_dict())
+        self.generator.load_state_dict(start.generator.state_dict())
 
     def save(self) -> None:
         """Write weights, optimiser and progress so that a kill at any moment leaves one whole checkpoint."""
@@ -76,9 +86,24 @@ class Run:
         return True
 
 
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """The faster number type for matrix products: processors without bfloat16 units take 100 times as long in it."""
+    if device.type == "cuda":
+        return torch.bfloat16
+    return min((torch.bfloat16, torch.float32), key=_seconds_of_product)
+
+
+def _seconds_of_product(dtype: torch.dtype) -> float:
+    matrix = torch.ones(512, 512, dtype=dtype)
+    _ = matrix @ matrix  # the first one also sets the kernel up
+    started = time.perf_counter()
+    _ = matrix @ matrix
+    return time.perf_counter() - started
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer that an earlier start of the run has trained."""
-    return PreTrainedTokenizerFast.from_pretrained(folder / TOKENIZER, local_files_only=True)
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
 def _base_config(config: TrainConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:

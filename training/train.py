@@ -33,13 +33,16 @@ def main() -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     sources = Sources(config.corpora)
     author = Author(load_kinds(held_out=False), sources.chat, Values(novel=0.25, words=sources.words))
+    if config.start and not (config.out / TOKENIZER).exists():
+        load_tokenizer(config.start / "base").save_pretrained(config.out / TOKENIZER)
     if not (config.out / TOKENIZER).exists():
         texts = [*sources.texts(Random(config.seed), 60_000), *memory_texts(author, 15_000)]
         train_tokenizer(texts, config.vocab_size).save_pretrained(config.out / TOKENIZER)
-    tokenizer = load_tokenizer(config.out)
+    tokenizer = load_tokenizer(config.out / TOKENIZER)
     (config.out / "run.json").write_text(json.dumps(asdict(config), default=str, indent=1))
     run = Run(config, tokenizer, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    run.resume()
+    if not run.resume() and config.start:
+        run.begin_from(config.start)
     train(run, Batcher(Codec(tokenizer), author, sources.plain))
 
 
@@ -47,7 +50,7 @@ def parse() -> TrainConfig:
     """One flag for each field of TrainConfig."""
     parser = argparse.ArgumentParser(description=__doc__)
     for field in fields(TrainConfig):
-        kind = {"int": int, "float": float, "Path": Path}[str(field.type)]
+        kind = {"int": int, "float": float, "Path": Path, "Path | None": Path}[str(field.type)]
         required = field.default is MISSING
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, required=required, default=field.default)
     return TrainConfig(**vars(parser.parse_args()))
@@ -71,7 +74,8 @@ def train(run: Run, batcher: Batcher) -> None:
         while progress.tokens < config.tokens:
             started = time.monotonic()
             rng = Random(f"{config.seed}-{progress.step}")
-            batch = batcher.draw(rng, load_at(progress.tokens / config.tokens, rng, config.batch_tokens))
+            done = 1.0 if config.start else progress.tokens / config.tokens  # what was trained needs no curriculum
+            batch = batcher.draw(rng, load_at(done, rng, config.batch_tokens))
             loss = step(run, batch)
             progress.step, progress.tokens = progress.step + 1, progress.tokens + batch.tokens
             progress.seconds += time.monotonic() - started
@@ -85,11 +89,11 @@ def train(run: Run, batcher: Batcher) -> None:
 
 
 def step(run: Run, batch: Batch) -> Loss:
-    """One optimiser step; the matrix products of base and generator in bfloat16."""
+    """One optimiser step; the matrix products of base and generator in the number type that is fast here."""
     device = run.base.device
     for group in run.optimizer.param_groups:
         group["lr"] = run.config.lr * rate(run.config, run.progress.step, run.progress.tokens)
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=run.dtype == torch.bfloat16):
         loss = loss_of(run.base, run.generator, batch.to(device))
     run.optimizer.zero_grad(set_to_none=True)
     loss.total.backward()

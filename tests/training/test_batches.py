@@ -18,7 +18,7 @@ from training.batches import (
     MEMORIES,
     PLAIN_ROW,
     REPLY,
-    ROW,
+    ROWS,
     VALUE_WEIGHT,
     Codec,
     Load,
@@ -51,13 +51,13 @@ def decoded(window: Window, places: Iterable[int]) -> str:
 
 
 def test_every_token_is_in_a_row_once() -> None:
-    rows = pack([(0, windows())], 16)
+    rows = pack([(0, windows())], [16])
     packed = rows.ids[rows.windows != PADDING].tolist()
     assert sorted(packed) == sorted(token for window in windows() for token in window.ids)
 
 
 def test_a_window_stays_in_one_piece() -> None:
-    rows = pack([(0, windows())], 16)
+    rows = pack([(0, windows())], [16])
     pieces = [
         ids[numbers == number].tolist()
         for ids, numbers in zip(rows.ids, rows.windows, strict=True)
@@ -67,54 +67,54 @@ def test_a_window_stays_in_one_piece() -> None:
 
 
 def test_owners_do_not_share_a_row() -> None:
-    rows = pack([(0, [window(3)]), (1, [window(3, 30)]), (PADDING, [window(3, 60)])], 16)
+    rows = pack([(0, [window(3)]), (1, [window(3, 30)]), (PADDING, [window(3, 60)])], [16])
     assert rows.owner.tolist() == [0, 1, PADDING]
     assert rows.ids[:, 0].tolist() == [10, 30, 60]
 
 
 def test_short_windows_share_a_row() -> None:
-    assert len(pack([(0, [window(3), window(4, 30), window(5, 60)])], 16).ids) == 1
+    assert len(pack([(0, [window(3), window(4, 30), window(5, 60)])], [16]).ids) == 1
 
 
 def test_positions_begin_anew_with_each_window() -> None:
-    rows = pack([(0, [window(3), window(4)])], 10)
+    rows = pack([(0, [window(3), window(4)])], [10])
     assert rows.positions.tolist() == [[0, 1, 2, 3, 0, 1, 2, 0, 1, 2]]
 
 
 def test_a_label_is_the_next_token_of_its_window() -> None:
-    rows = pack([(0, windows())], 16)
+    rows = pack([(0, windows())], [16])
     for r, i in (rows.labels != IGNORED).nonzero().tolist():
         assert rows.labels[r, i] == rows.ids[r, i + 1]
         assert rows.windows[r, i] == rows.windows[r, i + 1] != PADDING
 
 
 def test_the_last_token_of_a_window_has_no_label() -> None:
-    rows = pack([(0, windows())], 16)
+    rows = pack([(0, windows())], [16])
     last = torch.ones_like(rows.windows, dtype=torch.bool)
     last[:, :-1] = rows.windows[:, :-1] != rows.windows[:, 1:]
     assert (rows.labels[last] == IGNORED).all()
 
 
 def test_what_has_no_weight_has_no_label() -> None:
-    rows = pack([(0, [Window([5, 6, 7, 8], [0.0, 0.0, 2.0, 1.0])])], 4)
+    rows = pack([(0, [Window([5, 6, 7, 8], [0.0, 0.0, 2.0, 1.0])])], [4])
     assert rows.labels.tolist() == [[IGNORED, 7, 8, IGNORED]]
     assert rows.weights.tolist() == [[0.0, 2.0, 1.0, 0.0]]
 
 
 def test_an_age_is_that_of_every_token() -> None:
-    rows = pack([(0, [window(3, age=2.5)])], 4)
+    rows = pack([(0, [window(3, age=2.5)])], [4])
     assert rows.ages.tolist() == [[2.5, 2.5, 2.5, 0.0]]
 
 
 def test_a_window_longer_than_a_row_loses_its_end() -> None:
-    rows = pack([(0, [window(9)])], 4)
+    rows = pack([(0, [window(9)])], [4])
     assert rows.ids.tolist() == [[10, 11, 12, 13]]
     assert rows.labels.tolist() == [[11, 12, 13, IGNORED]]
 
 
 def test_the_base_reads_a_packed_row_as_each_window_alone() -> None:
     base = Base(tiny_model())
-    rows = pack([(0, [window(6), window(9, 40), window(4, 80)])], 24)
+    rows = pack([(0, [window(6), window(9, 40), window(4, 80)])], [24])
     base.decoder.eval()
     with torch.no_grad():
         packed = base.decoder(input_ids=rows.ids, position_ids=rows.positions, use_cache=False).last_hidden_state
@@ -150,7 +150,7 @@ def test_a_role_is_never_a_target(codec: Codec) -> None:
     ],
 )
 def test_exactly_the_last_mention_of_the_value_counts_more(codec: Codec, answer: str, value: str) -> None:
-    asked = codec.asked([], Question(Turn("And?", answer), value))
+    asked = codec.asked([], [Question(Turn("And?", answer), (value,))])
     marked = [i for i, weight in enumerate(asked.weights) if weight == VALUE_WEIGHT]
     assert marked == list(range(marked[0], marked[-1] + 1))
     assert decoded(asked, marked).strip().lower() == value.lower()
@@ -159,22 +159,22 @@ def test_exactly_the_last_mention_of_the_value_counts_more(codec: Codec, answer:
 
 
 def test_the_rest_of_an_answer_counts_once(codec: Codec) -> None:
-    asked = codec.asked([], Question(Turn("And?", "You live in Oslo."), "Oslo"))
+    asked = codec.asked([], [Question(Turn("And?", "You live in Oslo."), ("Oslo",))])
     assert set(asked.weights) == {0.0, 1.0, VALUE_WEIGHT}
     assert asked.weights[-1] == 1.0
 
 
 def test_nothing_before_a_question_is_a_target(codec: Codec) -> None:
     before = [Turn("I live in Oslo.", "Oslo is nice.")]
-    question = Question(Turn("Where?", "You live in Oslo."), "Oslo")
-    after, alone = codec.asked(before, question), codec.asked([], question)
+    question = Question(Turn("Where?", "You live in Oslo."), ("Oslo",))
+    after, alone = codec.asked(before, [question]), codec.asked([], [question])
     size = len(after.ids) - len(alone.ids)
     assert after.weights[:size] == [0.0] * size
     assert (after.ids[size:], after.weights[size:]) == (alone.ids, alone.weights)
 
 
 def test_an_admission_has_no_value_to_weigh(codec: Codec) -> None:
-    asked = codec.asked([], small_author().unknown(Random(0), [Fact(CITY, "Oslo")]))
+    asked = codec.asked([], [small_author().unknown(Random(0), [Fact(CITY, "Oslo")])])
     assert set(asked.weights) == {0.0, 1.0}
 
 
@@ -194,11 +194,11 @@ def test_a_batch_asks_only_memories_that_it_tells(codec: Codec) -> None:
     assert set(batch.plain.owner.tolist()) == {PADDING}
 
 
-def test_a_batch_asks_every_fact_at_least_once(codec: Codec) -> None:
+def test_a_batch_asks_every_fact_twice(codec: Codec) -> None:
     for seed in range(20):
         said = small_author().memory(Random(seed), 3, 0)
         asked = small_batcher(codec).question_windows(Random(seed), said)
-        assert sum(VALUE_WEIGHT in window.weights for window in asked) == len(said.facts)
+        assert 0 <= sum(VALUE_WEIGHT in window.weights for window in asked) - 2 * len(said.facts) <= 1  # or a summary
 
 
 def test_a_batch_has_about_the_tokens_asked_for(codec: Codec) -> None:
@@ -220,9 +220,12 @@ def test_the_same_dice_draw_the_same_batch(codec: Codec) -> None:
     assert torch.equal(one.asked.weights, two.asked.weights)
 
 
-def test_rows_have_their_lengths(codec: Codec) -> None:
+def test_rows_have_the_length_that_wastes_least(codec: Codec) -> None:
+    assert pack([(0, [window(40)]), (1, [window(30)])], ROWS).ids.shape == (2, 48)
+    assert pack([(0, [window(40), window(50)])], ROWS).ids.shape == (1, 96)
+    assert pack([(0, [window(400)])], ROWS).ids.shape == (1, ROWS[-1])
     batch = small_batcher(codec).draw(Random(0), Load(1, 1, 900))
-    assert {batch.contexts.ids.shape[1], batch.asked.ids.shape[1]} == {ROW}
+    assert {batch.contexts.ids.shape[1], batch.asked.ids.shape[1]} <= set(ROWS)
     assert batch.plain.ids.shape[1] == PLAIN_ROW
 
 

@@ -105,25 +105,48 @@ def test_a_becomes_an_in_a_combined_clause_too() -> None:
 def test_an_answer_holds_the_value_and_its_question_does_not() -> None:
     for seed in SEEDS:
         asked = small_author().ask(Random(seed), Fact(SISTER, "Marta", "sister"))
-        assert asked.value == "Marta"
+        assert asked.values == ("Marta",)
         assert "Marta" in asked.turn.assistant
         assert "Marta" not in asked.turn.user
 
 
 def test_a_check_is_answered_yes_only_for_the_true_value() -> None:
     checks = [small_author().ask(Random(seed), Fact(CITY, "Rome")).turn for seed in range(600)]
-    checks = [turn for turn in checks if turn.user.startswith("Do I")]
+    checks = [turn for turn in checks if turn.user.startswith("Do I") and " or " not in turn.user]
     assert len(checks) > 20
     for turn in checks:
         assert turn.assistant.startswith("Yes, " if "Rome" in turn.user else "No, ")
         assert "Rome" in turn.assistant
 
 
+def test_either_or_is_answered_with_the_true_value_alone() -> None:
+    turns = [small_author().ask(Random(seed), Fact(CITY, "Rome")).turn for seed in range(600)]
+    either = [turn for turn in turns if " or " in turn.user]
+    assert len(either) > 10
+    assert {turn.user.index("Rome") < turn.user.index(" or ") for turn in either} == {True, False}
+    assert [turn for turn in either if "Rome" not in turn.assistant or turn.assistant.startswith(("Yes", "No"))] == []
+
+
+def test_a_summary_holds_every_value_of_a_few_facts() -> None:
+    facts = [Fact(SISTER, "Marta", "sister"), Fact(CITY, "Rome")]
+    asked = small_author().summary(Random(0), facts)
+    assert set(asked.values) == {"Marta", "Rome"}
+    assert all(value in asked.turn.assistant for value in asked.values)
+    assert asked == small_author().summary(Random(0), facts[::-1])  # one order, however it was told
+
+
+def test_a_planted_fact_is_the_assistants_alone() -> None:
+    planted = [small_author().planted(Random(seed)) for seed in range(50)]
+    told = set(CITY.values) | set(SISTER.values)
+    assert [turn for turn in planted if any(value in turn.user for value in told)] == []
+    assert any(value in turn.assistant for turn in planted for value in told)
+
+
 def test_what_was_never_told_is_never_about_a_told_fact() -> None:
     facts = [Fact(CITY, "Rome"), Fact(SISTER, "Marta", "aunt")]
     for seed in SEEDS:
         asked = small_author().unknown(Random(seed), facts)
-        assert asked.value == ""
+        assert asked.values == ()
         assert "where you live" not in asked.turn.assistant
         assert asked.turn.assistant != SISTER.unknown[0].replace("{s}", "aunt") or "job" in asked.turn.user
 

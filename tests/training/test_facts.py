@@ -24,10 +24,12 @@ from training.facts import (
     group_of,
     invented_name,
     load_kinds,
+    load_unseen_kinds,
 )
 
 TRAINED, HELD_OUT = load_kinds(held_out=False), load_kinds(held_out=True)
-EVERY = TRAINED + HELD_OUT
+UNSEEN = load_unseen_kinds()
+EVERY = TRAINED + HELD_OUT + UNSEEN
 SIDES = list(zip(TRAINED, HELD_OUT, strict=True))
 TEMPLATES = (*PHRASINGS, "answer", "unknown", "react", "others")
 
@@ -55,6 +57,20 @@ def test_both_sides_have_the_same_kinds() -> None:
 
 def test_kinds_have_names_of_their_own() -> None:
     assert len({kind.name for kind in TRAINED}) == len(TRAINED)
+
+
+def test_unseen_kinds_are_in_no_training() -> None:
+    assert len(UNSEEN) >= 8
+    assert {kind.name for kind in UNSEEN}.isdisjoint(kind.name for kind in TRAINED)
+
+
+def test_every_kind_is_told_and_asked_in_25_ways_and_there_are_60() -> None:
+    assert len(TRAINED) >= 60
+    both = {
+        one.name: (len(one.clauses + one.tells + other.clauses + other.tells), len(one.ask + other.ask))
+        for one, other in SIDES
+    }
+    assert [name for name, (told, asked) in both.items() if told < 25 or asked < 25] == []
 
 
 def test_the_sides_share_no_phrasing_of_a_kind() -> None:
