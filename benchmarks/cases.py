@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from training.dialogues import Author, load_small_talk, question
-from training.facts import Fact, Values, load_kinds
+from training.corpora import Turn
+from training.dialogues import Author, Memory, load_small_talk, question
+from training.facts import Fact, Values, load_kinds, load_unseen_kinds
 
 KINDS = ("recall", "update", "rare", "abstain")
 ADMISSIONS = (
@@ -35,11 +36,32 @@ class Probe:
 
 @dataclass(frozen=True)
 class Case:
-    """What a person types, conversation by conversation, and what is asked afterwards, each in a new conversation."""
+    """What a person types, conversation by conversation, and what is asked afterwards, each in a new conversation.
+
+    `later` are exchanges (user, assistant) that come after, with replies that are given and not the model's.
+    """
 
     id: str
     conversations: tuple[tuple[str, ...], ...]
     probes: tuple[Probe, ...]
+    later: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What generated cases are like: how many facts, how much comes after them, and of which kinds they are."""
+
+    least_facts: int = 1
+    most_facts: int = 4
+    unrelated: int = 0  # turns of small talk after the last fact
+    planted: int = 0  # wrong statements of the assistant after the last fact
+    unseen_kinds: bool = False  # kinds of facts that training has not at all
+
+    def __str__(self) -> str:
+        facts = f"{self.most_facts} facts" if self.least_facts == self.most_facts else f"up to {self.most_facts} facts"
+        later = [f"{self.unrelated} unrelated turns after them"] * bool(self.unrelated)
+        later += [f"{self.planted} wrong replies after them"] * bool(self.planted)
+        return ", ".join([facts, *later, *["kinds never trained"] * self.unseen_kinds])
 
 
 def read_cases(path: Path) -> list[Case]:
@@ -65,16 +87,25 @@ def _strings(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def generate_cases(count: int, seed: int, most_facts: int = 4) -> Iterator[Case]:
-    """Yield `count` cases of up to `most_facts` facts, small talk between, from the held-out side of the split."""
-    author = Author(load_kinds(held_out=True), load_small_talk(), Values(held_out=True, rare=0.2))
+def generate_cases(count: int, seed: int, mix: Mix = Mix()) -> Iterator[Case]:
+    """Yield `count` cases with small talk between the facts, from the held-out side of the split."""
+    kinds = load_unseen_kinds() if mix.unseen_kinds else load_kinds(held_out=True)
+    author = Author(kinds, load_small_talk(), Values(held_out=True, rare=0.2))
     for number in range(count):
         rng = Random(f"{seed}-{number}")
-        memory = author.memory(rng, rng.randint(1, most_facts), rng.randint(0, most_facts))
+        memory = author.memory(rng, rng.randint(mix.least_facts, mix.most_facts), rng.randint(0, mix.most_facts))
         texts = [turn.user for turn in memory.turns]
         probes = [_asked(rng, fact) for fact in memory.facts]
-        probes += [_never_told(rng, author, memory.facts)] if rng.random() < 0.6 else []
-        yield Case(f"g{seed}-{number}", tuple(_conversations(rng, texts)), tuple(probes))
+        probes += [_never_told(rng, author, memory.facts) for _ in range(1 + len(probes) // 5) if rng.random() < 0.6]
+        conversations = tuple(_conversations(rng, texts))
+        yield Case(f"g{seed}-{number}", conversations, tuple(probes), tuple(_later(rng, author, memory, mix)))
+
+
+def _later(rng: Random, author: Author, memory: Memory, mix: Mix) -> Iterator[Turn]:
+    for _ in range(mix.unrelated):
+        yield author.chat(rng)[0]
+    for _ in range(mix.planted):
+        yield author.planted(rng, memory.facts)
 
 
 def _conversations(rng: Random, texts: list[str]) -> Iterator[tuple[str, ...]]:

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.recall (--cases FILE | --generate N [--seed S --facts F]) [--json OUT]`: does it remember?
+"""`python -m benchmarks.recall (--cases FILE | --generate N [--seed S --facts F ...]) [--json OUT]`: does it remember?
 
 Runs each case through the real service, engine and storage, greedily, three ways: `memory` (adapter, empty prompt),
 `none` (no memory, empty prompt) and `prompt` (no adapter, the whole history in the prompt). Probes are not folded.
+With every share comes its 95 % interval (Wilson), and the share of told facts that were falsely said to be unknown.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from app.bootstrap import running_service
 from app.errors import EXPECTED
 from app.service import Service
 from app.settings import Settings, load_settings
-from benchmarks.cases import KINDS, Case, Probe, generate_cases, read_cases
-from benchmarks.report import finish, origin
+from benchmarks.cases import ADMISSIONS, KINDS, Case, Mix, Probe, generate_cases, read_cases
+from benchmarks.report import finish, interval, origin
 from core.adapter import Adapter
 from core.chat import Message
 from core.decoding import Sampling
@@ -31,6 +32,7 @@ from core.engine import Engine
 from core.state import State
 from storage.database import file_url, open_database
 from storage.store import Store
+from training.corpora import Turn
 
 GREEDY = Sampling(max_tokens=48)
 WAYS = ("memory", "none", "prompt")
@@ -41,8 +43,9 @@ def main() -> int:
     """Print a table and a JSON line; 2 if the cases or the model cannot be read."""
     arguments = parse()
     try:
+        mix = mix_of(arguments)
         cases = (
-            list(generate_cases(arguments.generate, arguments.seed, arguments.facts))
+            list(generate_cases(arguments.generate, arguments.seed, mix))
             if arguments.generate
             else read_cases(arguments.cases)
         )
@@ -51,11 +54,7 @@ def main() -> int:
     except (OSError, ValueError, *EXPECTED) as error:
         print(f"Recall cannot be measured: {error}", file=sys.stderr)
         return 2
-    source = (
-        f"generated, seed {arguments.seed}, up to {arguments.facts} facts"
-        if arguments.generate
-        else arguments.cases.name
-    )
+    source = f"generated, seed {arguments.seed}, {mix}" if arguments.generate else arguments.cases.name
     finish(result | {"cases": len(cases), "source": source}, arguments.json)
     return 0
 
@@ -68,6 +67,10 @@ def parse() -> argparse.Namespace:
     source.add_argument("--generate", type=int, default=0, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--facts", type=int, default=4, help="how many facts a generated case has at most")
+    parser.add_argument("--exactly", action="store_true", help="every case has exactly that many facts")
+    parser.add_argument("--unrelated", type=int, default=0, help="turns of small talk after the last fact")
+    parser.add_argument("--planted", type=int, default=0, help="wrong replies folded after the last fact")
+    parser.add_argument("--unseen-kinds", action="store_true", help="only kinds of facts that training has not at all")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--device")
@@ -75,9 +78,16 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def mix_of(arguments: argparse.Namespace) -> Mix:
+    """What the generated cases are to be like."""
+    least = arguments.facts if arguments.exactly else 1
+    return Mix(least, arguments.facts, arguments.unrelated, arguments.planted, arguments.unseen_kinds)
+
+
 def run(cases: Sequence[Case], settings: Settings, verbose: bool = False) -> dict[str, Any]:
     """The share of probes answered right, for each way and kind."""
     right: dict[str, Counter[str]] = {way: Counter() for way in WAYS}
+    denied: Counter[str] = Counter()  # told facts said to be unknown, for each way
     asked: Counter[str] = Counter()
     with TemporaryDirectory() as folder:
         private = settings.model_copy(update={"database_url": file_url(Path(folder) / "recall.db")})
@@ -87,13 +97,19 @@ def run(cases: Sequence[Case], settings: Settings, verbose: bool = False) -> dic
                 for probe, way, reply in answers(case, service, store, loading):
                     asked[probe.kind] += way == "memory"
                     right[way][probe.kind] += is_right(reply, probe)
+                    denied[way] += probe.kind != "abstain" and is_admission(reply)
                     if verbose and way == "memory" and not is_right(reply, probe):
                         print(f"{case.id} {probe.kind}: {probe.ask!r} -> {reply!r}, expected {probe.any_of[0]!r}")
             where = origin(loading.result())
     shares = {way: {kind: _share(right[way][kind], asked[kind]) for kind in KINDS} for way in WAYS}
     _print_table(shares, asked)
-    counts = {kind: asked[kind] for kind in KINDS}
-    return {way: shares[way] | {"n": counts} for way in WAYS} | where
+    counts, told = {kind: asked[kind] for kind in KINDS}, sum(asked[kind] for kind in KINDS if kind != "abstain")
+    extra = {
+        way: {"n": counts, "interval": {kind: interval(right[way][kind], asked[kind]) for kind in KINDS}}
+        | {"false_admission": _share(denied[way], told)}
+        for way in WAYS
+    }
+    return {way: shares[way] | extra[way] for way in WAYS} | where
 
 
 def answers(case: Case, service: Service, store: Store, loading: Future[Engine]) -> Iterable[tuple[Probe, str, str]]:
@@ -108,12 +124,19 @@ def answers(case: Case, service: Service, store: Store, loading: Future[Engine])
             reply.remembered.result()
             conversation = reply.turn.conversation_id
     memory = store.load_memory(user.id)
-    adapter = engine.materialise(State.from_bytes(memory.blob)) if memory else None
+    adapter = adapter_after(engine, State.from_bytes(memory.blob), case.later) if memory else None
     history = told_in_prompt(engine, case)
     for probe in case.probes:
         yield probe, "memory", ask(engine, adapter, [], probe)
         yield probe, "none", ask(engine, None, [], probe)
         yield probe, "prompt", ask(engine, None, history, probe)
+
+
+def adapter_after(engine: Engine, state: State, later: Sequence[Turn]) -> Adapter:
+    """The adapter once `later` is folded as well, straight by the engine: its replies are given."""
+    for user, assistant in later:
+        state = engine.fold(state, [Message("user", user), Message("assistant", assistant)])
+    return engine.materialise(state)
 
 
 def told_in_prompt(engine: Engine, case: Case) -> list[Message]:
@@ -123,7 +146,8 @@ def told_in_prompt(engine: Engine, case: Case) -> list[Message]:
         message = Message("user", text)
         reply = "".join(engine.reply(None, fitting(engine, [*history, message]), GREEDY))
         history += [message, Message("assistant", reply)]
-    return history
+    given = [[Message("user", user), Message("assistant", assistant)] for user, assistant in case.later]
+    return [*history, *(message for exchange in given for message in exchange)]
 
 
 def fitting(engine: Engine, messages: list[Message]) -> list[Message]:
@@ -141,6 +165,11 @@ def ask(engine: Engine, adapter: Adapter | None, history: list[Message], probe: 
 def is_right(reply: str, probe: Probe) -> bool:
     """Whether the reply holds one of the wanted strings and none of the unwanted; whole words, any case, plural s."""
     return any(_holds(reply, text) for text in probe.any_of) and not any(_holds(reply, text) for text in probe.none_of)
+
+
+def is_admission(reply: str) -> bool:
+    """Whether the reply says that this was never told."""
+    return any(_holds(reply, text) for text in ADMISSIONS)
 
 
 def _holds(reply: str, text: str) -> bool:

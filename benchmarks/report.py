@@ -21,6 +21,16 @@ def origin(engine: Engine) -> dict[str, str]:
     }
 
 
+def interval(right: int, asked: int) -> tuple[float, float] | None:
+    """The 95 % interval of a share (Wilson 1927), None where nothing was asked."""
+    if not asked:
+        return None
+    z2 = 1.96**2
+    middle = (right + z2 / 2) / (asked + z2)
+    half = 1.96 * (right * (asked - right) / asked + z2 / 4) ** 0.5 / (asked + z2)
+    return (round(max(0.0, middle - half), 4), round(min(1.0, middle + half), 4))
+
+
 def finish(result: dict[str, Any], path: Path | None) -> None:
     """Print the JSON line, and write it to `path` if there is one."""
     if path:

@@ -64,7 +64,7 @@ class Decoding:
                     input_ids=self._ids,
                     attention_mask=self._mask,
                     position_ids=positions,
-                    past_key_values=self._cache,
+                    cache=self._cache,
                     use_cache=True,
                     logits_to_keep=1,
                 )

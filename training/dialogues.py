@@ -208,16 +208,20 @@ class Author:
         if draw < 0.08:
             return [self.unknown(rng, facts).turn]
         if draw < 0.16:
-            return [self.planted(rng)]
+            return [self.planted(rng, facts)]
         if draw < 0.26:
             fact = rng.choice(facts)
             return [Turn(sentence(rng, self._about_others(rng, fact)), rng.choice(THANKS))]
         return self.chat(rng)
 
-    def planted(self, rng: Random) -> Turn:
-        """Small talk that gets a reply with a "fact" nobody told: the assistant's words are no facts about the user."""
+    def planted(self, rng: Random, facts: Sequence[Fact]) -> Turn:
+        """Small talk that gets a reply with a "fact" nobody told, half the time against one of `facts`.
+
+        The assistant's words are no facts about the user: a wrong reply is folded too and must not be believed.
+        """
         kind = rng.choice(self.kinds)
-        fact = Fact(kind, self.values.draw(rng, kind), rng.choice(kind.slots))
+        fact = rng.choice(facts) if facts and rng.random() < 0.5 else Fact(kind, "", rng.choice(kind.slots))
+        fact, kind = fact.changed(self.values.draw(rng, fact.kind)), fact.kind
         return Turn(self.chat(rng)[0].user, fact.say(rng.choice(rng.choice((kind.answer, kind.react)))))
 
     def ask(self, rng: Random, fact: Fact) -> Question:

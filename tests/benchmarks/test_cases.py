@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cases import ADMISSIONS, KINDS, Case, Probe, _spellings, generate_cases, read_cases
+from benchmarks.cases import ADMISSIONS, KINDS, Case, Mix, Probe, _spellings, generate_cases, read_cases
 from training.facts import HELD_OUT_ONSETS, Fact, load_kinds
 
 SAMPLE = Path(__file__).parent.parent / "fixtures" / "cases" / "recall_sample.jsonl"
@@ -103,8 +103,25 @@ def test_no_conversation_is_empty(cases: list[Case]) -> None:
 
 
 def test_a_case_asks_no_more_facts_than_it_may() -> None:
-    counts = [len([p for p in case.probes if p.kind != "abstain"]) for case in generate_cases(60, 1, most_facts=2)]
+    counts = [len([p for p in case.probes if p.kind != "abstain"]) for case in generate_cases(60, 1, Mix(most_facts=2))]
     assert set(counts) == {1, 2}
+
+
+def test_a_heavy_case_has_all_its_facts() -> None:
+    for case in generate_cases(3, 1, Mix(30, 30)):
+        assert len([probe for probe in case.probes if probe.kind != "abstain"]) == 30
+
+
+def test_what_comes_later_is_small_talk_and_wrong_replies() -> None:
+    case = next(generate_cases(1, 1, Mix(2, 2, unrelated=5, planted=20)))
+    assert len(case.later) == 25
+    told = [answer for probe in case.probes if probe.kind != "abstain" for answer in probe.any_of]
+    assert [turn for turn in case.later if any(answer in turn.user for answer in told)] == []
+
+
+def test_kinds_never_trained_have_other_questions(probes: list[Probe]) -> None:
+    unseen = {probe.ask for case in generate_cases(100, 3, Mix(unseen_kinds=True)) for probe in case.probes}
+    assert not unseen & {probe.ask for probe in probes}
 
 
 def test_every_kind_is_generated(probes: list[Probe]) -> None:
@@ -170,7 +187,7 @@ def test_every_fact_is_asked_in_a_held_out_phrasing(probes: list[Probe]) -> None
 
 def test_every_single_fact_is_told_in_a_held_out_phrasing() -> None:
     """Two facts on one person may be told in one of the few clauses of COMBINED, which are not split."""
-    for case in generate_cases(100, 5, most_facts=1):
+    for case in generate_cases(100, 5, Mix(most_facts=1)):
         if case.probes[0].kind in ("recall", "rare"):
             assert phrased(case.probes[0].any_of[0], said(case), "clauses", "tells")
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from app.settings import Settings
 from benchmarks import recall
 from benchmarks.cases import KINDS, Case, Probe
-from benchmarks.recall import WAYS, fitting, is_right, run, told_in_prompt
+from benchmarks.recall import WAYS, fitting, is_admission, is_right, run, told_in_prompt
 from core.chat import Message
 from core.engine import Engine
 from tests.tiny import tiny_engine, tiny_folder
+from training.corpora import Turn
 
 LIVE = Probe("Where do I live?", ("Oslo",), (), "recall")
 MOVED = Probe("Where do I live?", ("Oslo",), ("Rome",), "update")
@@ -86,7 +89,7 @@ def test_the_result_is_json_and_says_where_it_came_from(result: dict[str, Any]) 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_has_a_share_and_a_count_for_every_kind(result: dict[str, Any], way: str) -> None:
-    assert set(result[way]) == {*KINDS, "n"}
+    assert set(result[way]) == {*KINDS, "n", "interval", "false_admission"}
     assert result[way]["n"] == {"recall": 1, "update": 1, "rare": 0, "abstain": 1}
 
 
@@ -94,6 +97,19 @@ def test_every_way_has_a_share_and_a_count_for_every_kind(result: dict[str, Any]
 def test_a_share_is_between_none_and_all_or_missing(result: dict[str, Any], way: str) -> None:
     assert result[way]["rare"] is None
     assert all(0.0 <= result[way][kind] <= 1.0 for kind in ("recall", "update", "abstain"))
+
+
+def test_a_later_turn_is_folded_and_in_the_prompt(engine: Engine) -> None:
+    later = (Turn("Hi!", "Hello Bob."),)
+    case = replace(CASES[1], later=later)
+    assert [message.text for message in told_in_prompt(engine, case)][-2:] == ["Hi!", "Hello Bob."]
+    before, after = (recall.adapter_after(engine, engine.empty_state(), turns) for turns in ((), later))
+    assert any(not torch.equal(one, other) for one, other in zip(before.lora_B, after.lora_B, strict=True))
+
+
+def test_an_admission_is_told_from_an_answer() -> None:
+    assert is_admission("You haven't told me where you live.")
+    assert not is_admission("You live in Oslo.")
 
 
 def test_running_it_leaves_nothing_in_the_settings_database(settings: Settings, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_summary_holds_every_value_of_a_few_facts() -> None:
 
 
 def test_a_planted_fact_is_the_assistants_alone() -> None:
-    planted = [small_author().planted(Random(seed)) for seed in range(50)]
+    planted = [small_author().planted(Random(seed), [Fact(CITY, "Rome")]) for seed in range(50)]
     told = set(CITY.values) | set(SISTER.values)
     assert [turn for turn in planted if any(value in turn.user for value in told)] == []
     assert any(value in turn.assistant for turn in planted for value in told)
