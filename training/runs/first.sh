@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The exact command of the shipped weights: about 100 minutes on two cores (bfloat16), resumable by running it again.
+# The first stage of the shipped weights: about 82 minutes on two cores (bfloat16), resumable by running it again.
 # Usage: training/runs/first.sh CORPORA OUT
 set -euo pipefail
 python=${PYTHON:-python}
