@@ -12,8 +12,9 @@ from pathlib import Path
 from random import Random
 
 from training.corpora import Turn
-from training.dialogues import Author, Memory, load_small_talk, question
+from training.dialogues import Author, Memory, load_small_talk
 from training.facts import Fact, Values, load_kinds, load_unseen_kinds
+from training.sentences import question
 
 KINDS = ("recall", "update", "rare", "abstain")
 ADMISSIONS = (

@@ -108,10 +108,19 @@ def _load_ours(folder: Path) -> Generator:
 
 
 def save_checkpoint(
-    folder: Path, model: PreTrainedModel, generator: GatedGenerator, tokenizer: PreTrainedTokenizerBase
+    folder: Path,
+    model: PreTrainedModel,
+    generator: GatedGenerator,
+    tokenizer: PreTrainedTokenizerBase,
+    max_shard_size: str = "50GB",
 ) -> None:
-    """Write a model folder in bfloat16; `load_checkpoint` opens it again."""
-    model.to(torch.bfloat16).save_pretrained(folder / "base")
+    """Write a model folder in bfloat16; `load_checkpoint` opens it again.
+
+    The base's weights are cut into files of at most `max_shard_size` ("14MB"); the generator's are one file.
+    """
+    for old in (folder / "base").glob("model*.safetensors*"):
+        old.unlink()  # one file beside shards would be opened in place of them
+    model.to(torch.bfloat16).save_pretrained(folder / "base", max_shard_size=max_shard_size)
     tokenizer.save_pretrained(folder / "base")
     (folder / "generator").mkdir(parents=True, exist_ok=True)
     weights = {name: value.to(torch.bfloat16).contiguous() for name, value in generator.state_dict().items()}

@@ -5,6 +5,7 @@ One step is one forward pass over all rows; the adapter is on the base for that 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,7 @@ class Decoding:
         self._base, self._rows = base, rows
         self._adapter = _stacked(base, rows)
         self._dice = [torch.Generator().manual_seed(row.sampling.seed) for row in rows]
-        self._cache = DynamicCache(config=base.model.config)
+        self._cache = {_cache_argument(base): DynamicCache(config=base.model.config)}
         self._ids, self._mask = _left_padded([row.prompt for row in rows], base.device)
 
     def step(self) -> list[int]:
@@ -64,7 +65,7 @@ class Decoding:
                     input_ids=self._ids,
                     attention_mask=self._mask,
                     position_ids=positions,
-                    cache=self._cache,
+                    **self._cache,
                     use_cache=True,
                     logits_to_keep=1,
                 )
@@ -74,6 +75,11 @@ class Decoding:
             self._ids = torch.tensor(tokens, device=self._base.device)[:, None]
             self._mask = torch.cat([self._mask, torch.ones_like(self._ids)], 1)
         return tokens
+
+
+def _cache_argument(base: Base) -> str:
+    """What the base calls its key-value cache: the name changed in transformers 5.24."""
+    return "cache" if "cache" in inspect.signature(base.model.forward).parameters else "past_key_values"
 
 
 def choose(logits: Tensor, sampling: Sampling, dice: torch.Generator) -> int:

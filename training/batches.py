@@ -21,7 +21,7 @@ from training.tokenizer import END, ROLES
 
 IGNORED = -100
 REPLY, BOTH = ("assistant",), ("user", "assistant")
-MEMORIES = 32  # at most, in a batch: each costs a decomposition per layer, whatever its length
+TOKENS_A_MEMORY = 375  # of a batch, at least: each costs a decomposition per layer, whatever its length
 VALUE_WEIGHT = 3.0  # of a token that only memory can give
 PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text
 ROWS = (48, 64, 96, 128, 192)  # lengths that rows owned by memories may have: the one that wastes least is taken
@@ -200,7 +200,8 @@ class Batcher:
         contexts: list[tuple[int, list[Window]]] = []
         asked: list[tuple[int, list[Window]]] = []
         size = 0
-        while size < load.tokens * (1 - plain_share) and len(contexts) < MEMORIES:
+        most = -(-load.tokens // TOKENS_A_MEMORY)
+        while size < load.tokens * (1 - plain_share) and len(contexts) < most:
             memory = self.author.memory(rng, load.facts, load.fillers)
             owner = len(contexts)
             contexts.append((owner, self.context_windows(rng, memory)))

@@ -26,9 +26,14 @@ class TrainConfig:
     warmup_steps: int = 100
     seed: int = 0
     save_minutes: float = 5.0
+    minutes: float = 0.0  # of one start, after which it stops with a checkpoint; 0: no limit
+    workers: int = 0  # processes that draw batches ahead; 0: the training process draws them itself
+    compile: bool = False  # fuse small kernels: worth its minute on a GPU
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}.")
+        if self.workers < 0 or self.minutes < 0:
+            raise ValueError(f"workers {self.workers} and minutes {self.minutes} must not be negative.")
         if self.batch_tokens > self.tokens:
             raise ValueError(f"batch_tokens {self.batch_tokens} is more than tokens {self.tokens}.")

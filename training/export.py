@@ -15,16 +15,18 @@ from training.config import TrainConfig
 from training.run import TOKENIZER, Run, load_tokenizer
 
 
-def export(run_folder: Path, model_folder: Path) -> str:
-    """Write base, tokenizer and generator; return the fingerprint."""
+def export(run_folder: Path, model_folder: Path, max_shard_size: str = "50GB") -> str:
+    """Write base (in files of at most `max_shard_size`), tokenizer and generator; return the fingerprint."""
     stored = json.loads((run_folder / "run.json").read_text())
     values: dict[str, Any] = {
-        f.name: Path(stored[f.name]) if f.type == "Path" else stored.get(f.name) for f in fields(TrainConfig)
+        f.name: Path(stored[f.name]) if f.type == "Path" else stored[f.name]
+        for f in fields(TrainConfig)
+        if f.name in stored
     }
     run = Run(TrainConfig(**values | {"out": run_folder}), load_tokenizer(run_folder / TOKENIZER), torch.device("cpu"))
     if not run.resume():
         raise FileNotFoundError(f"{run_folder} holds no checkpoint yet.")
-    save_checkpoint(model_folder, run.base.model, run.generator, run.tokenizer)
+    save_checkpoint(model_folder, run.base.model, run.generator, run.tokenizer, max_shard_size)
     return fingerprint(model_folder)
 
 
@@ -33,8 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("model", type=Path)
+    parser.add_argument("--max-shard-size", default="50GB", help="of the base's weight files, such as 14MB")
     arguments = parser.parse_args()
-    print(export(arguments.run, arguments.model))
+    print(export(arguments.run, arguments.model, arguments.max_shard_size))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,17 @@ class Run:
         self.base.model.load_state_dict(start.base.model.state_dict())
         self.generator.load_state_dict(start.generator.state_dict())
 
+    def compile(self) -> None:
+        """Fuse norms and MLPs, for any number and length of rows; the parts with hooks stay as they are."""
+        norms = [norm for layer in self.base.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
+        for part in (*norms, self.base.decoder.norm, *(layer.mlp for layer in self.base.layers)):
+            part.compile(dynamic=True)
+
+    @property
+    def flops_per_token(self) -> float:
+        """Model FLOPs of training on one token: 6 a parameter; attention and decompositions are not counted."""
+        return 6.0 * sum(parameter.numel() for parameter in self.modules.parameters())
+
     def save(self) -> None:
         """Write weights, optimiser and progress so that a kill at any moment leaves one whole checkpoint."""
         tensors = {f"weights.{name}": value for name, value in self.modules.named_parameters()}
@@ -90,14 +101,22 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     """The faster number type for matrix products: processors without bfloat16 units take 100 times as long in it."""
     if device.type == "cuda":
         return torch.bfloat16
-    return min((torch.bfloat16, torch.float32), key=_seconds_of_product)
+    return max((torch.bfloat16, torch.float32), key=lambda dtype: matmul_rate(device, dtype))
 
 
-def _seconds_of_product(dtype: torch.dtype) -> float:
-    matrix = torch.ones(512, 512, dtype=dtype)
-    _ = matrix @ matrix  # the first one also sets the kernel up
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Measured FLOP/s of a product of random matrices that fill the device: the ceiling of a training's rate."""
+    size = 8192 if device.type == "cuda" else 512
+    matrix = torch.randn(size, size, device=device, dtype=dtype)
+    return 2 * size**3 / min(_seconds_of_product(matrix) for _ in range(5))  # the first one also sets the kernel up
+
+
+def _seconds_of_product(matrix: Tensor) -> float:
+    wait = torch.cuda.synchronize if matrix.is_cuda else lambda: None
+    wait()
     started = time.perf_counter()
     _ = matrix @ matrix
+    wait()
     return time.perf_counter() - started
 
 

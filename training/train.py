@@ -1,26 +1,31 @@
 """`python -m training.train --corpora DIR --out DIR`: train base and generator jointly, resumable at any moment.
 
-Every step draws its own batch from (seed, step), so that a resumed run sees what an unbroken one would have seen.
+A start ends at the run's tokens or after `--minutes`, always with a checkpoint; the next one goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
-from dataclasses import MISSING, asdict, fields
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from random import Random
+from typing import Any, TextIO
 
 import torch
 from tqdm import tqdm
 
-from training.batches import Batch, Batcher, Codec, load_at
+from training.batches import Batch, Batcher, Codec
 from training.config import TrainConfig
 from training.dialogues import Author
 from training.facts import Values, load_kinds
+from training.loading import drawn
 from training.objective import Loss, loss_of
-from training.run import TOKENIZER, Run, load_tokenizer
+from training.run import TOKENIZER, Progress, Run, load_tokenizer, matmul_rate
 from training.sources import Sources
 from training.tokenizer import train_tokenizer
 
@@ -29,6 +34,7 @@ LOG = "log.jsonl"
 
 def main() -> None:
     """Train, or go on training, and leave checkpoint, tokenizer and loss log in `--out`."""
+    began = time.monotonic()
     config = parse()
     config.out.mkdir(parents=True, exist_ok=True)
     sources = Sources(config.corpora)
@@ -43,16 +49,22 @@ def main() -> None:
     run = Run(config, tokenizer, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if not run.resume() and config.start:
         run.begin_from(config.start)
-    train(run, Batcher(Codec(tokenizer), author, sources.plain))
+    if config.compile:
+        run.compile()
+    deadline = began + 60 * config.minutes if config.minutes else math.inf
+    train(run, Batcher(Codec(tokenizer), author, sources.plain), deadline)
 
 
 def parse() -> TrainConfig:
     """One flag for each field of TrainConfig."""
     parser = argparse.ArgumentParser(description=__doc__)
     for field in fields(TrainConfig):
+        flag, required = f"--{field.name.replace('_', '-')}", field.default is MISSING
+        if field.type == "bool":
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default)
+            continue
         kind = {"int": int, "float": float, "Path": Path, "Path | None": Path}[str(field.type)]
-        required = field.default is MISSING
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, required=required, default=field.default)
+        parser.add_argument(flag, type=kind, required=required, default=field.default)
     return TrainConfig(**vars(parser.parse_args()))
 
 
@@ -65,27 +77,43 @@ def memory_texts(author: Author, count: int) -> list[str]:
     return [text for turn in turns for text in turn]
 
 
-def train(run: Run, batcher: Batcher) -> None:
-    """The loop: draw, step, log, save."""
-    config, progress = run.config, run.progress
+def train(run: Run, batcher: Batcher, deadline: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
+    """The loop: wait for a batch, step, log, save; until the run's tokens are seen or `clock` is past `deadline`."""
+    config, progress, device = run.config, run.progress, run.base.device
+    if progress.tokens >= config.tokens:
+        return
+    before, ceiling = replace(progress), matmul_rate(device, run.dtype)
+    others: dict[str, Any] = {"matmul_gflops": round(ceiling / 1e9)}  # once, in the first record of a start
+    batches = drawn(config, batcher, progress.step, pinned=device.type == "cuda")
     bar = tqdm(total=config.tokens, initial=progress.tokens, unit="tok", unit_scale=True, mininterval=5)
-    saved = time.monotonic()
-    with (config.out / LOG).open("a") as log:
-        while progress.tokens < config.tokens:
-            started = time.monotonic()
-            rng = Random(f"{config.seed}-{progress.step}")
-            done = 1.0 if config.start else progress.tokens / config.tokens  # what was trained needs no curriculum
-            batch = batcher.draw(rng, load_at(done, rng, config.batch_tokens))
+    started = saved = clock()
+    with (config.out / LOG).open("a") as log, closing(batches), bar:
+        while progress.tokens < config.tokens and started < deadline:
+            batch = next(batches)
+            waited = clock() - started
             loss = step(run, batch)
-            progress.step, progress.tokens = progress.step + 1, progress.tokens + batch.tokens
-            progress.seconds += time.monotonic() - started
-            record(run, loss, batch, log)
-            bar.update(batch.tokens)
+            # Reading the loss waits for the device, so it comes before the clock is read.
             bar.set_postfix(answers=f"{loss.answers:.2f}", exact=f"{loss.exact:.2f}", language=f"{loss.language:.2f}")
-            if time.monotonic() - saved > 60 * config.save_minutes:
+            progress.step, progress.tokens = progress.step + 1, progress.tokens + batch.tokens
+            progress.seconds += clock() - started
+            record(log, progress, loss, memories=batch.memories, waited=round(waited, 3), **others)
+            others = {}
+            bar.update(batch.tokens)
+            if clock() - saved > 60 * config.save_minutes:
                 run.save()
-                saved = time.monotonic()
+                saved = clock()
+            started = clock()
     run.save()
+    print(speed(before, progress, run.flops_per_token, ceiling))
+
+
+def speed(before: Progress, after: Progress, flops_per_token: float, ceiling: float) -> str:
+    """One line on how well a start used its machine, whose matrix products run at `ceiling` FLOP/s."""
+    tokens = (after.tokens - before.tokens) / max(after.seconds - before.seconds, 1e-9)
+    flops = tokens * flops_per_token
+    return (
+        f"{tokens:,.0f} tokens/s, {flops / 1e9:,.0f} model GFLOP/s, {flops / ceiling:.1%} of the measured matmul rate"
+    )
 
 
 def step(run: Run, batch: Batch) -> Loss:
@@ -108,12 +136,11 @@ def rate(config: TrainConfig, steps: int, tokens: int) -> float:
     return float(min(1.0, (steps + 1) / config.warmup_steps) * min(1.0, left) ** 0.5)
 
 
-def record(run: Run, loss: Loss, batch: Batch, log: object) -> None:
+def record(log: TextIO, progress: Progress, loss: Loss, **others: Any) -> None:
     """Append one line to the loss log."""
     values = {name: round(float(getattr(loss, name)), 4) for name in ("answers", "language", "exact")}
-    values |= {"step": run.progress.step, "tokens": run.progress.tokens, "memories": batch.memories}
-    values |= {"seconds": round(run.progress.seconds, 1)}
-    print(json.dumps(values), file=log, flush=True)  # type: ignore[call-overload]
+    values |= {"step": progress.step, "tokens": progress.tokens, "seconds": round(progress.seconds, 1)}
+    print(json.dumps(values | others), file=log, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from tests.training.small import CITY, small_author, small_batcher
 from training.batches import (
     BOTH,
     IGNORED,
-    MEMORIES,
     PLAIN_ROW,
     REPLY,
     ROWS,
+    TOKENS_A_MEMORY,
     VALUE_WEIGHT,
     Codec,
     Load,
@@ -210,7 +210,9 @@ def test_a_batch_has_about_the_tokens_asked_for(codec: Codec) -> None:
 
 
 def test_a_batch_has_no_more_memories_than_it_may(codec: Codec) -> None:
-    assert small_batcher(codec).draw(Random(0), Load(1, 0, 100_000)).memories == MEMORIES
+    for tokens in (1500, 12_000):
+        drawn = small_batcher(codec).draw(Random(0), Load(1, 0, tokens))
+        assert drawn.memories == tokens / TOKENS_A_MEMORY
 
 
 def test_the_same_dice_draw_the_same_batch(codec: Codec) -> None:

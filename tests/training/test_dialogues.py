@@ -7,7 +7,7 @@ from random import Random
 
 from tests.training.small import CITY, JOB, SISTER, chat, small_author
 from training.corpora import Turn
-from training.dialogues import COMBINED, Author, Memory, Step, favoured, load_small_talk, question, sentence
+from training.dialogues import COMBINED, Author, Memory, Step, load_small_talk
 from training.facts import Fact, Values, load_kinds
 
 KINDS = load_kinds(held_out=False)
@@ -164,19 +164,6 @@ def test_a_sister_is_not_unknown_where_an_older_sister_was_told() -> None:
     author = Author([SISTER], chat, Values())
     asked = [author.unknown(Random(seed), [Fact(SISTER, "Marta", "older sister")]).turn.user for seed in SEEDS]
     assert [text for text in asked if "sister" in text] == []
-
-
-def test_the_first_options_are_favoured() -> None:
-    drawn = [favoured(Random(seed), ["a", "b", "c", "d"]) for seed in range(400)]
-    assert drawn.count("a") > 2 * drawn.count("c") > 0
-
-
-def test_a_message_keeps_its_clause() -> None:
-    assert all("i live in rome" in sentence(Random(seed), "I live in Rome").lower() for seed in SEEDS)
-
-
-def test_a_question_keeps_its_words() -> None:
-    assert all("where do i live" in question(Random(seed), "Where do I live?").lower() for seed in SEEDS)
 
 
 def test_small_talk_is_one_exchange_of_the_catalogue() -> None:

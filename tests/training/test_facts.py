@@ -40,7 +40,7 @@ def templates(kind: Kind, fields: tuple[str, ...] = TEMPLATES) -> Iterator[str]:
 
 
 def normal(text: str) -> str:
-    """What `dialogues.question` may make of a question."""
+    """What `sentences.question` may make of a question."""
     return text.lower().rstrip("?.")
 
 

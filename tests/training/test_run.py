@@ -185,7 +185,9 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, given: d
 
 
 def flags(config: TrainConfig) -> list[str]:
-    return [part for name, value in vars(config).items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    given = {name.replace("_", "-"): value for name, value in vars(config).items() if value is not None}
+    switches = [f"--{'' if value else 'no-'}{name}" for name, value in given.items() if isinstance(value, bool)]
+    return switches + [f"--{name}={value}" for name, value in given.items() if not isinstance(value, bool)]
 
 
 @pytest.fixture(scope="module")

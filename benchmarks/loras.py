@@ -1,0 +1,63 @@
+"""The same adapters through peft: one LoRA a row, chosen by `adapter_names`, on a twin that shares the base's weights.
+
+Needs peft, which only development installs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from importlib.util import find_spec
+from typing import Any
+
+from core.adapter import Adapter
+from core.base import Base
+
+
+def peft_is_installed() -> bool:
+    """Whether `base_with_loras` can be called."""
+    return find_spec("peft") is not None
+
+
+def base_with_loras(base: Base, adapters: Sequence[Adapter]) -> Base:
+    """A base whose row i goes through peft's LoRA of `adapters[i]`, each of one row and all of one rank.
+
+    The given base stays as it is, and no weight of it is copied; the adapters' factors are. They keep the base's
+    number type: peft would compute with them in float32, which is slower.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    shared = {id(weight): weight for weight in (*base.model.parameters(), *base.model.buffers())}
+    twin = Base(deepcopy(base.model, shared))
+    names = [f"user{i}" for i in range(len(adapters))]
+    rank = adapters[0].lora_B[0].shape[-1]
+    config = LoraConfig(
+        r=rank, lora_alpha=rank, target_modules=["o_proj"], task_type="CAUSAL_LM", init_lora_weights=False
+    )
+    with base.device:
+        model = get_peft_model(twin.model, config, adapter_name=names[0], autocast_adapter_dtype=False)
+        for name in names[1:]:
+            model.add_adapter(name, config, autocast_adapter_dtype=False)
+    for name, adapter in zip(names, adapters, strict=True):
+        _fill(twin, name, adapter)
+    twin.model = _Mixed(model.eval(), names)
+    return twin
+
+
+def _fill(twin: Base, name: str, adapter: Adapter) -> None:
+    """Give the LoRA `name` the factors (rank, d_in) and (d_out, rank) of a one-row adapter."""
+    for i, layer in enumerate(twin.layers):
+        projection = layer.self_attn.o_proj
+        projection.lora_A[name].weight.data.copy_(adapter.lora_A[i].squeeze(0))
+        projection.lora_B[name].weight.data.copy_(adapter.lora_B[i][0])
+
+
+class _Mixed:
+    """A peft model that is called as the bare one is; which row has which LoRA is settled."""
+
+    def __init__(self, model: Any, names: Sequence[str]) -> None:
+        self.config = model.config
+        self._model, self._names = model, list(names)
+
+    def __call__(self, **inputs: Any) -> Any:
+        return self._model(adapter_names=self._names, **inputs)

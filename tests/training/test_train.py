@@ -1,0 +1,84 @@
+"""The loop: ends at its deadline with a checkpoint, goes on with workers as without, says how fast it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import tiny_tokenizer
+from tests.training.small import small_batcher, small_config
+from training.batches import Codec
+from training.run import CHECKPOINT, Progress, Run, matmul_rate
+from training.train import LOG, speed, train
+
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # fewer cores than workers: slow only
+CPU = torch.device("cpu")
+HOUR = 60.0
+
+
+def go_on(folder: Path, seconds: float, workers: int = 0, tokens: int = 20_000) -> Run:
+    """Train what is in the folder for some seconds of a clock that ticks once whenever it is read."""
+    config = replace(small_config(folder), workers=workers, tokens=tokens, save_minutes=HOUR)
+    run, ticks = Run(config, tiny_tokenizer(), CPU), count()
+    run.resume()
+    train(run, small_batcher(Codec(run.tokenizer)), deadline=seconds, clock=lambda: float(next(ticks)))
+    return run
+
+
+def records(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+
+
+def test_a_run_stops_at_its_deadline_with_a_checkpoint(tmp_path: Path) -> None:
+    stopped = go_on(tmp_path, seconds=10)
+    assert 0 < stopped.progress.tokens < stopped.config.tokens
+    again = Run(stopped.config, tiny_tokenizer(), CPU)
+    assert again.resume()
+    assert again.progress == stopped.progress
+    assert len(records(tmp_path)) == stopped.progress.step
+
+
+def test_a_stopped_run_goes_on_with_workers_as_without(tmp_path: Path) -> None:
+    folders = [tmp_path / "alone", tmp_path / "workers"]
+    runs = []
+    for folder, workers in zip(folders, (0, 2), strict=True):
+        folder.mkdir()
+        go_on(folder, seconds=10, workers=workers)
+        runs.append(go_on(folder, seconds=HOUR, workers=workers, tokens=4000))
+    one, other = (dict(run.modules.named_parameters()) for run in runs)
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    assert runs[0].progress.tokens == runs[1].progress.tokens >= 4000
+
+
+def test_only_the_first_record_of_a_start_has_the_measured_rate(tmp_path: Path) -> None:
+    go_on(tmp_path, seconds=10)
+    first = len(records(tmp_path))
+    go_on(tmp_path, seconds=10)
+    rated = [record["step"] for record in records(tmp_path) if record.get("matmul_gflops", 0) > 0]
+    assert rated == [1, first + 1]
+
+
+def test_a_start_says_how_fast_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    go_on(tmp_path, seconds=10)
+    assert "of the measured matmul rate" in capsys.readouterr().out
+
+
+def test_the_speed_is_of_this_start_alone() -> None:
+    said = speed(Progress(5, 1000, 10.0), Progress(9, 3000, 20.0), flops_per_token=5e8, ceiling=1e12)
+    assert said == "200 tokens/s, 100 model GFLOP/s, 10.0% of the measured matmul rate"
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
+    go_on(tmp_path, seconds=HOUR, tokens=1500)
+    before = (tmp_path / CHECKPOINT).stat().st_mtime_ns
+    go_on(tmp_path, seconds=HOUR, tokens=1500)
+    assert (tmp_path / CHECKPOINT).stat().st_mtime_ns == before
+
+
+def test_the_measured_rate_is_one_that_a_machine_can_have() -> None:
+    assert 1e7 < matmul_rate(CPU, torch.float32) < 1e15

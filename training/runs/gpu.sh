@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# One piece, of at most 9.5 minutes, of a run of about 25 minutes on one large GPU without network: run it again, with
+# the same OUT, for the next piece. Python with torch, transformers, safetensors and tqdm is all that it needs.
+# Usage: training/runs/gpu.sh CORPORA OUT [EXPORT], CORPORA as pack.sh leaves it
+#
+# EXPORT receives the weights so far and the loss log as a few files under 15 MB: a tar of a model folder whose own
+# files are all under 15 MB too. Join them with: cat EXPORT/model.tar.* | tar -x -C MODEL
+# OUT holds what a next piece needs (340 MB), and must stay on the machine between pieces. Where it is lost, the
+# exported weights can be gone on from with --start, without their optimiser.
+#
+# The model: 28.29 M parameters (base 25.99 M, generator 2.30 M) = 56.6 MB in bfloat16, 57.2 MB with its tokenizer.
+# 8 layers would be 62.8 MB. All sizes are multiples of 32, heads are 64 wide.
+# Model FLOPs are 6 x 28.3 M = 170 M a token: at a fifth of the 790 TFLOP/s that such a GPU's bfloat16 products reach,
+# 930,000 tokens/s; half of that, for small kernels and short rows, makes 700 M tokens in 25 minutes. That is a guess
+# until a first piece has printed its tokens/s: then give TOKENS what the time left allows, since the learning rate
+# falls over the last 40 % of TOKENS and a run that is cut off before has not settled.
+# 120,000 tokens a step keep the GPU busy and leave 5,800 steps: the memory circuit needs steps, not tokens alone.
+# A process draws some 90,000 tokens/s, hence one worker for each core but two.
+# COMPILE=--compile fuses small kernels, at the cost of about a minute in every piece.
+set -euo pipefail
+corpora=$1 out=$2 export=${3:-}
+python=${PYTHON:-python3}
+export TOKENIZERS_PARALLELISM=false # the workers are the parallelism
+ulimit -n "$(ulimit -Hn)"           # every tensor that a worker hands over is an open file
+cores=$(nproc)
+
+"$python" -m training.train --corpora "$corpora" --out "$out" \
+  --hidden-size 512 --layers 7 --heads 8 --state-size 160 --vocab-size 8192 \
+  --tokens "${TOKENS:-700000000}" --batch-tokens 120000 --lr 1.5e-3 --warmup-steps 150 --seed 0 \
+  --minutes "${MINUTES:-8.5}" --save-minutes 2 --workers $((cores > 2 ? cores - 2 : 0)) ${COMPILE:-}
+
+if [ -n "$export" ]; then
+  mkdir -p "$export"
+  "$python" -m training.export "$out" "$out/model" --max-shard-size 14MB
+  cp "$out/log.jsonl" "$out/model/"
+  tar -C "$out/model" -c . | split -b 14500000 -d - "$export/model.tar."
+fi
