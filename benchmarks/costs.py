@@ -37,6 +37,13 @@ class Contender:
     start: Callable[[], Decoding]
     adapters: Sequence[Adapter] = ()
 
+    def begin(self) -> Decoding:
+        """Read the prompt, and take one step that only warms up."""
+        decoding = self.start()
+        for _ in range(2):
+            decoding.step()
+        return decoding
+
 
 def copy_bandwidth(engine: Engine, repeats: int) -> float:
     """Bytes a second, those read and those written, of copies within the device's memory."""
@@ -52,23 +59,17 @@ def copy_bandwidth(engine: Engine, repeats: int) -> float:
 
 
 def fold(engines: Mapping[str, Engine], tokens: int, repeats: int) -> Figures:
-    """A turn of at most so many tokens, against the bare decoder over the same ones, without LM head.
+    """Folding a turn of at most so many tokens, against the bare decoder over the same ones, without LM head.
 
     Per kind of generator: `contribution` is the method alone, on the device; `into nothing` and `into a memory` are
     the engine's whole fold, with tokenising and the state's way to the device and back. The published kind reads with
     the adapter of what is there, so that its last one has a decomposition in it.
     """
-    engine = next(iter(engines.values()))
-    turn = turn_of(engine, tokens)
-    ids = encode(engine.tokenizer, turn, reply=False)
-    calls: dict[str, Callable[[], object]] = {"bare forward": lambda: forward(engine, ids)}
-    for kind, remembering in engines.items():
-        calls |= {f"{kind}: {name}": call for name, call in _fold_calls(remembering, turn, ids).items()}
-    return [{"tokens": len(ids)} | row for row in _compared(engine, calls, repeats)]
+    return _against_forward(engines, tokens, repeats, _fold_calls)
 
 
-def _fold_calls(engine: Engine, turn: Sequence[Message], ids: Sequence[int]) -> Calls:
-    window, empty = torch.tensor(ids), engine.empty_state()
+def _fold_calls(engine: Engine, turn: Sequence[Message]) -> Calls:
+    window, empty = torch.tensor(encode(engine.tokenizer, turn, reply=False)), engine.empty_state()
     held = engine.fold(empty, turn)
     return {
         "contribution": lambda: contribution(engine.base, engine.generator, window),
@@ -78,14 +79,8 @@ def _fold_calls(engine: Engine, turn: Sequence[Message], ids: Sequence[int]) -> 
 
 
 def materialise(engines: Mapping[str, Engine], tokens: int, repeats: int) -> Figures:
-    """The adapter of a state on the host, against the bare decoder over a turn of at most so many tokens."""
-    engine = next(iter(engines.values()))
-    turn = turn_of(engine, tokens)
-    ids = encode(engine.tokenizer, turn, reply=False)
-    calls: dict[str, Callable[[], object]] = {"bare forward": lambda: forward(engine, ids)}
-    for kind, remembering in engines.items():
-        calls |= {f"{kind}: {name}": call for name, call in _materialise_calls(remembering, turn).items()}
-    return [{"tokens": len(ids)} | row for row in _compared(engine, calls, repeats)]
+    """The adapter of a state that holds such a turn and lies on the host, against the bare decoder over its tokens."""
+    return _against_forward(engines, tokens, repeats, _materialise_calls)
 
 
 def _materialise_calls(engine: Engine, turn: Sequence[Message]) -> Calls:
@@ -94,6 +89,20 @@ def _materialise_calls(engine: Engine, turn: Sequence[Message]) -> Calls:
         "adapter": lambda: engine.materialise(state),
         "of which moving the state": lambda: state.sums.to(engine.base.device),
     }
+
+
+def _against_forward(
+    engines: Mapping[str, Engine], tokens: int, repeats: int, calls_of: Callable[[Engine, Sequence[Message]], Calls]
+) -> Figures:
+    engine = next(iter(engines.values()))
+    turn = turn_of(engine, tokens)
+    ids = encode(engine.tokenizer, turn, reply=False)
+    calls: dict[str, Callable[[], object]] = {"bare forward": lambda: forward(engine, ids)}
+    for kind, remembering in engines.items():
+        calls |= {f"{kind}: {name}": call for name, call in calls_of(remembering, turn).items()}
+    peaks = {name: _with_peak(engine, call)[1] for name, call in calls.items()}
+    took = interleaved({name: timed(engine, call) for name, call in calls.items()}, repeats)
+    return [{"tokens": len(ids)} | row for row in _rows(took, peaks)]
 
 
 def decode(engines: Mapping[str, Engine], users: int, repeats: int, bandwidth: float) -> Figures:
@@ -112,8 +121,9 @@ def decode(engines: Mapping[str, Engine], users: int, repeats: int, bandwidth: f
     rows = _stepped(engine, contenders, STEPS_A_REPEAT * repeats)
     weights = weight_bytes_a_step(engine.base)
     for row, contender in zip(rows, contenders.values(), strict=True):
-        limit = 1000 * (weights + distinct_bytes(contender.adapters)) / bandwidth
-        row |= {"tokens_per_second": round(users * 1000 / row["ms"], 1)}
+        read = distinct_bytes(contender.adapters)
+        limit = 1000 * (weights + read) / bandwidth
+        row |= {"tokens_per_second": round(users * 1000 / row["ms"], 1), "adapter_bytes": read}
         row |= {"limit_ms": round(limit, 3), "over_limit": round(row["ms"] / limit, 3)}
     return rows
 
@@ -121,7 +131,7 @@ def decode(engines: Mapping[str, Engine], users: int, repeats: int, bandwidth: f
 def memories(engine: Engine, users: int) -> list[Adapter]:
     """An adapter for each user, as the engine makes them.
 
-    The published kind's decomposition takes seconds, so that only the first is made: the others are its factors
+    The published kind needs a decomposition a layer for each, so only the first is made: the others are its factors
     rolled, as large and with other numbers at every place.
     """
     if not engine.generator.reads_sequentially:
@@ -148,27 +158,16 @@ def through_peft(base: Base, prompt: Sequence[int], adapters: Sequence[Adapter])
 
 
 def _stepped(engine: Engine, contenders: Mapping[str, Contender], steps: int) -> Figures:
-    """Time steps after the prompt. The peak is that of beginning and two steps, the first of which reads the prompt."""
+    """Time steps after the prompt; the peak is that of beginning."""
     begun, peaks = dict[str, Decoding](), dict[str, int | None]()
     for name, contender in contenders.items():
-        begun[name], peaks[name] = _with_peak(engine, lambda start=contender.start: _begun(start()))
+        begun[name], peaks[name] = _with_peak(engine, contender.begin)
     took = interleaved({name: timed(engine, decoding.step) for name, decoding in begun.items()}, steps)
     return _rows(took, peaks)
 
 
-def _begun(decoding: Decoding) -> Decoding:
-    for _ in range(2):
-        decoding.step()
-    return decoding
-
-
-def _compared(engine: Engine, calls: Calls, repeats: int) -> Figures:
-    peaks = {name: _with_peak(engine, call)[1] for name, call in calls.items()}
-    return _rows(interleaved({name: timed(engine, call) for name, call in calls.items()}, repeats), peaks)
-
-
 def _with_peak(engine: Engine, call: Callable[[], Result]) -> tuple[Result, int | None]:
-    """What the call returns, and by how much the device's memory grew in it at most; None on a CPU, which counts none."""
+    """What the call returns, and by how much the GPU's memory grew at most in it; a CPU does not count: None."""
     device = engine.base.device
     if device.type != "cuda":
         return call(), None

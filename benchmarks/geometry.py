@@ -92,9 +92,11 @@ def random_generators(geometry: Geometry, device: torch.device) -> dict[str, Gen
     with device:
         published = PublishedGenerator(geometry.published_config())
         gated = GatedGenerator(geometry.generator_config())
-        for layer in published.layers:
-            nn.init.normal_(layer.B, std=0.02)
-    return {name: g.eval().requires_grad_(False) for name, g in {"published": published, "gated": gated}.items()}
+    for name, weight in published.named_parameters():
+        if name.endswith(".B"):
+            nn.init.normal_(weight, std=0.02)
+    generators: dict[str, Generator] = {"published": published, "gated": gated}
+    return {kind: generator.eval().requires_grad_(False) for kind, generator in generators.items()}
 
 
 def random_engines(geometry: Geometry, placement: Placement, words: str) -> dict[str, Engine]:

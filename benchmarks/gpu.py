@@ -25,7 +25,8 @@ from core.engine import Engine
 from core.errors import CoreError, DeviceError
 
 TURN_TOKENS = (64, 1024)
-SKIPPED = {"peft": "peft is not installed; requirements-dev.txt has it"}
+NO_PEFT = "peft is not installed; requirements-dev.txt has it"
+NO_PEAKS = "peak memory is counted on a GPU only"
 
 
 def main() -> int:
@@ -63,7 +64,7 @@ def placement_for(geometry: Geometry, device: str) -> Placement:
     """Where to compute; raise DeviceError for a full-size geometry without a GPU."""
     placement = resolve_device(device)
     if placement.device.type != "cuda" and geometry is not TINY:
-        raise DeviceError(f"{geometry.name} needs a GPU, and there is only a CPU; use --geometry {TINY.name}.")
+        raise DeviceError(f"{geometry.name} needs a GPU, and none is in use here; take --geometry {TINY.name}.")
     return placement
 
 
@@ -88,13 +89,18 @@ def run(geometry: Geometry, placement: Placement, users: int, repeats: int) -> d
         "copy_bytes_per_second": round(bandwidth),
         "bytes": sizes(engines),
         **measured,
-        "skipped": {} if peft_is_installed() else SKIPPED,
+        "skipped": skipped(placement),
         **origin(engine),
     }
 
 
+def skipped(placement: Placement) -> list[str]:
+    """What is not measured, each with its reason."""
+    return [NO_PEFT] * (not peft_is_installed()) + [NO_PEAKS] * (placement.device.type != "cuda")
+
+
 def sizes(engines: Mapping[str, Engine]) -> dict[str, int]:
-    """Bytes of the base, and of each kind's generator and state; the unit is one byte."""
+    """Bytes of the base, and of each kind's generator and state."""
     base = next(iter(engines.values())).base
     found = {"base": sum(weight.nbytes for weight in base.model.parameters())}
     for kind, engine in engines.items():
@@ -104,13 +110,13 @@ def sizes(engines: Mapping[str, Engine]) -> dict[str, int]:
 
 
 def _print_rows(title: str, rows: Figures) -> None:
-    """One line a side: what is a time, a ratio or a share has its unit beside it, so that no head is needed."""
+    """One line a side, every number with its unit."""
     print(f"\n{title}")
     for row in rows:
-        tokens = f" {row['tokens']:,} tokens" if "tokens" in row else ""
-        line = f"  {row['side'] + tokens:45}{row['ms']:12,.3f} ms{row['ratio']:9.2f}x"
+        side = f"{row['tokens']:>7,} tokens  {row['side']}" if "tokens" in row else f"  {row['side']}"
+        line = f"{side:45}{row['ms']:12,.3f} ms{row['ratio']:9.2f}x"
         if "limit_ms" in row:
-            line += f"{row['tokens_per_second']:12,.1f} tokens/s{row['over_limit']:8.2f}x its limit"
+            line += f"{row['tokens_per_second']:12,.1f} tokens/s{row['over_limit']:9.2f}x the limit"
         if row["peak_bytes"] is not None:
             line += f"{row['peak_bytes'] / 2**20:12,.1f} MiB more at the peak"
         print(line)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial, wraps
 from importlib.util import find_spec
 from typing import Any
 
@@ -53,11 +54,11 @@ def _fill(twin: Base, name: str, adapter: Adapter) -> None:
 
 
 class _Mixed:
-    """A peft model that is called as the bare one is; which row has which LoRA is settled."""
+    """A peft model that is called, and can be asked for its arguments, as the bare one; each row's LoRA is settled."""
 
     def __init__(self, model: Any, names: Sequence[str]) -> None:
         self.config = model.config
-        self._model, self._names = model, list(names)
+        self.forward = wraps(model.get_base_model().forward)(partial(model, adapter_names=list(names)))
 
     def __call__(self, **inputs: Any) -> Any:
-        return self._model(adapter_names=self._names, **inputs)
+        return self.forward(**inputs)

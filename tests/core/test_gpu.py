@@ -1,0 +1,130 @@
+"""The bundled model on a GPU: bfloat16 within stated bounds of float32 on the CPU, and rows that stay apart.
+
+The bounds are some four times what bfloat16 differs from float32 on a CPU.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.adapter import Adapter, stack
+from core.chat import Message, encode
+from core.checkpoint import load_checkpoint
+from core.decoding import Decoding, Row, Sampling
+from core.device import Placement, resolve_device
+from core.engine import Engine, load_engine
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use"),
+]
+BUNDLED = Path(__file__).parent.parent.parent / "models" / "imprint-mini"
+STATE_BOUND = 0.02  # of a layer's norm
+CHANCE_BOUND = 0.05  # of the chance of the next token, in total, at any place
+TURN = [Message("user", "My name is Marta and I live in Vienna."), Message("assistant", "Nice to meet you, Marta!")]
+OTHERS = ["My cat is called Mikesch.", "I work as a baker in Oslo."]
+ASK = [Message("user", "What is my name?")]
+
+
+@pytest.fixture(scope="module")
+def on_cpu() -> Engine:
+    return load_engine(BUNDLED, "cpu")
+
+
+@pytest.fixture(scope="module")
+def on_gpu() -> Engine:
+    return load_engine(BUNDLED, "cuda")
+
+
+def placed(dtype: torch.dtype, attention: str) -> Engine:
+    return Engine(load_checkpoint(BUNDLED, Placement(torch.device("cuda"), dtype, attention, "chosen by the test")))
+
+
+def chances(engine: Engine, adapter: Adapter | None, rows: int = 1) -> Tensor:
+    """Of every next token at every place of the question, (rows, T, vocabulary)."""
+    ids = torch.tensor([encode(engine.tokenizer, ASK, reply=True)] * rows, device=engine.base.device)
+    with torch.inference_mode(), engine.base.adapted(adapter):
+        return engine.base.model(input_ids=ids).logits.float().softmax(-1).cpu()
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """Total variation, the largest of any place."""
+    return float((one - other).abs().sum(-1).max() / 2)
+
+
+def memory(engine: Engine, turn: list[Message] = TURN) -> Adapter:
+    return engine.materialise(engine.fold(engine.empty_state(), turn))
+
+
+def memories(engine: Engine) -> list[Adapter]:
+    return [memory(engine), *(memory(engine, [Message("user", text)]) for text in OTHERS)]
+
+
+def test_it_computes_in_bfloat16_on_the_gpu(on_gpu: Engine) -> None:
+    assert (on_gpu.base.device.type, on_gpu.base.dtype) == ("cuda", torch.bfloat16)
+
+
+def test_a_state_is_within_its_bound_of_that_on_the_cpu(on_cpu: Engine, on_gpu: Engine) -> None:
+    ours, reference = (engine.fold(engine.empty_state(), TURN).sums for engine in (on_gpu, on_cpu))
+    gaps = torch.linalg.matrix_norm(ours - reference) / torch.linalg.matrix_norm(reference)
+    assert ours.dtype == torch.float32
+    assert float(gaps.max()) <= STATE_BOUND
+
+
+def test_the_chances_of_a_reply_are_within_their_bound_of_those_on_the_cpu(on_cpu: Engine, on_gpu: Engine) -> None:
+    reference = chances(on_cpu, memory(on_cpu))
+    assert distance(chances(on_gpu, memory(on_gpu)), reference) <= CHANCE_BOUND
+    assert distance(chances(on_gpu, None), reference) > CHANCE_BOUND
+
+
+def test_a_reply_on_the_gpu_in_float32_is_that_of_the_cpu(on_cpu: Engine) -> None:
+    exact = placed(torch.float32, "sdpa")
+    ours, reference = ("".join(e.reply(memory(e), ASK, Sampling(max_tokens=24))) for e in (exact, on_cpu))
+    assert ours == reference
+
+
+def test_a_reply_in_bfloat16_knows_what_was_told(on_gpu: Engine) -> None:
+    assert "Marta" in "".join(on_gpu.reply(memory(on_gpu), ASK))
+    assert "Marta" not in "".join(on_gpu.reply(None, ASK))
+
+
+def test_an_empty_memory_is_the_bare_base_bit_for_bit(on_gpu: Engine) -> None:
+    assert torch.equal(chances(on_gpu, on_gpu.materialise(on_gpu.empty_state())), chances(on_gpu, None))
+
+
+def test_flash_attn_is_used_where_it_can_be_imported(on_gpu: Engine) -> None:
+    pytest.importorskip("flash_attn")
+    if torch.cuda.get_device_capability()[0] < 8:
+        pytest.skip("flash-attn needs compute capability 8")
+    assert on_gpu.base.model.config._attn_implementation == "flash_attention_2"
+    assert distance(chances(on_gpu, None), chances(placed(torch.bfloat16, "sdpa"), None)) <= CHANCE_BOUND
+
+
+def test_without_flash_attn_attention_runs_through_sdpa(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "flash_attn", None)
+    assert resolve_device("cuda").attention == "sdpa"
+    assert load_engine(BUNDLED, "cuda").base.model.config._attn_implementation == "sdpa"
+
+
+def test_rows_with_different_memories_are_within_the_bound_of_single_rows(on_gpu: Engine) -> None:
+    adapters = memories(on_gpu)
+    together = chances(on_gpu, stack(adapters), len(adapters))
+    alone = torch.cat([chances(on_gpu, adapter) for adapter in adapters])
+    assert distance(together, alone) <= CHANCE_BOUND
+    assert min(distance(alone[0], alone[i]) for i in (1, 2)) > CHANCE_BOUND
+
+
+def test_rows_with_different_memories_write_what_single_rows_write() -> None:
+    """In float32, where no two tokens are as good as equal; with prompts of different lengths, and a bare row."""
+    exact = placed(torch.float32, "sdpa")
+    asked = [ASK, [Message("user", "Where?")], [Message("user", "What is my cat called, and why?")], ASK]
+    prompts = [encode(exact.tokenizer, messages, reply=True) for messages in asked]
+    rows = [Row(p, a, Sampling()) for p, a in zip(prompts, [*memories(exact), None], strict=True)]
+    together, alone = Decoding(exact.base, rows), [Decoding(exact.base, [row]) for row in rows]
+    for _ in range(8):
+        assert together.step() == [decoding.step()[0] for decoding in alone]
