@@ -9,7 +9,7 @@ import functools
 import logging
 import math
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -20,6 +20,7 @@ from app.intake import text_of
 from app.plots import plot_norms, plot_spectrum
 from app.reply import Reading
 from app.service import Service
+from app.tab import Tab
 from storage.records import User
 
 log = logging.getLogger(__name__)
@@ -32,11 +33,35 @@ EXAMPLES = [
 ]
 
 
-def guarded(handler: Callable[..., Any], on_error: Sequence[Any]) -> Callable[..., Iterator[Any]]:
+def in_turn(handler: Callable[..., Any], on_error: Sequence[Any]) -> Callable[..., Iterator[Any]]:
+    """A guarded handler whose page sees what it shows until its next action: the handler takes (tab, number, ...)."""
+    outermost = guarded(handler, on_error)
+
+    @functools.wraps(handler)
+    def shown(tab: Tab, number: int, *values: Any) -> Iterator[Any]:
+        yield from tab.show(number, outermost(tab, number, *values))
+        # When a stream ends its last output is sent once more, and may arrive after the first of the next action.
+        yield SAME
+
+    return shown
+
+
+def leaving(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A handler that shows something else: what was being written before the click is stopped and shown no more."""
+
+    def left(tab: Tab, number: int, *values: Any) -> Any:
+        tab.leave(number)
+        return handler(*values)
+
+    left.__name__ = handler.__name__
+    return left
+
+
+def guarded(handler: Callable[..., Any], on_error: Sequence[Any]) -> Callable[..., Generator[Any]]:
     """The outermost handler: what goes wrong becomes one sentence in the last output, the others get `on_error`."""
 
     @functools.wraps(handler)
-    def outermost(*values: Any) -> Iterator[Any]:
+    def outermost(*values: Any) -> Generator[Any]:
         try:
             shown = handler(*values)
             if isinstance(shown, Iterator):
@@ -78,12 +103,27 @@ class Handlers:
         chat = self._chat(named(user), conversation_id)
         return conversation_id, SAME, chat, resting_box(user), self._status(user, conversation_id)
 
-    def send(self, user: User | None, conversation_id: int | None, content: object) -> Iterator[Shown]:
-        """Stream a turn: (conversation, conversations, chat, box, status)."""
-        owner = named(user)
+    def send(
+        self, tab: Tab, number: int, user: User | None, conversation_id: int | None, content: object
+    ) -> Iterator[Shown]:
+        """Stream a turn: (conversation, conversations, chat, box, status). Nothing while one is being written."""
+        if not tab.begin(number):
+            return
+        try:
+            rested = yield from self._answer(tab, number, named(user), conversation_id, text_of(content))
+        finally:
+            # Before the box rests: whoever sees it may send at once.
+            tab.end(number)
+        yield rested
+
+    def _answer(
+        self, tab: Tab, number: int, owner: User, conversation_id: int | None, text: str
+    ) -> Generator[Shown, None, Shown]:
+        """Stream a turn until it is folded; return what is shown then."""
         if not self._service.is_ready:
             yield *[SAME] * 4, wording.status(wording.LOADING)
-        reply = self._service.send(owner.id, conversation_id, text_of(content))
+        reply = self._service.send(owner.id, conversation_id, text)
+        tab.answer(number, reply)
         conversation_id = reply.turn.conversation_id
         # By now the turn may be answered: its reply comes from the stream alone.
         before = self._chat(owner, conversation_id, before=reply.turn.id)
@@ -93,20 +133,22 @@ class Handlers:
         for piece in reply:
             written += piece
             yield SAME, SAME, [*chat, {"role": "assistant", "content": wording.inert(written)}], SAME, SAME
-        yield *[SAME] * 4, wording.status("Folding", reply.reading)
+        yield *[SAME] * 4, wording.status("Stopping" if reply.stopped.is_set() else "Folding", reply.reading)
         after = reply.remembered.result()
         note = f"Remembered in {after.seconds * 1000:.0f} ms"
         reading = Reading(reply.reading.prompt_tokens, after.turns, after.nbytes)
-        yield *[SAME] * 3, resting_box(user), wording.status(note, reading)
+        return *[SAME] * 3, resting_box(owner), wording.status(note, reading)
 
-    def send_example(self, user: User | None, conversation_id: int | None, picked: gr.SelectData) -> Iterator[Shown]:
+    def send_example(
+        self, tab: Tab, number: int, user: User | None, conversation_id: int | None, picked: gr.SelectData
+    ) -> Iterator[Shown]:
         """Send the example that was clicked: as `send`."""
-        return self.send(user, conversation_id, picked.value)
+        return self.send(tab, number, user, conversation_id, picked.value)
 
-    def stop(self, user: User | None, conversation_id: int | None) -> str:
-        """End the running reply, its stream then finishes by itself: status."""
-        self._service.stop(named(user).id, conversation_id)
-        return wording.status("Stopping")
+    @staticmethod
+    def stop(tab: Tab, number: int) -> None:
+        """End the reply that was being written at the click; its own stream then says so."""
+        tab.stop(number)
 
     def show_memory(self, user: User | None) -> Shown:
         """Fill the Memory tab: (table, norms, spectrum, forget button, confirmation, summary)."""
@@ -131,8 +173,10 @@ class Handlers:
         note = f"Forgotten: {turns} in {wording.counted(gone.conversations, 'conversation')}"
         return *self.start_anew(owner)[:-1], wording.status(note, Reading(0, 0, 0))
 
-    def await_model(self, user: User | None, conversation_id: int | None) -> Shown:
-        """While the model loads, and once it is there: (timer, status)."""
+    def await_model(self, tab: Tab, _: int, user: User | None, conversation_id: int | None) -> Shown:
+        """While the model loads, and once it is there; a message says by itself what it waits for: (timer, status)."""
+        if tab.has_sent:
+            return gr.Timer(active=False), SAME
         timer = gr.Timer(active=False) if self._service.is_ready else SAME
         return timer, self._status(user, conversation_id)
 

@@ -1,6 +1,6 @@
 """One reply on its way: a worker writes its pieces, whoever is in front of the screen takes them.
 
-What was taken is what was shown, and after `stop` exactly that is remembered. Leaving the stream only sets a flag,
+What was taken is what was shown, and after `stop` exactly that is remembered. Leaving the stream waits for nothing,
 because it may happen on an event loop's thread. Knows neither engine nor storage.
 """
 
@@ -52,13 +52,18 @@ class Reply:
         try:
             while (piece := self._pieces.get()) is not None and self._show(piece):
                 yield piece
-        finally:
+        except GeneratorExit:
             self.stop()
+            raise
 
     def stop(self) -> None:
-        """End the reply within a token; what was shown until now stays. Cheap, and harmless when it has ended."""
+        """End the reply within a token, and its stream at once; what was shown until now stays.
+
+        Cheap, and harmless when it has ended.
+        """
         with self._lock:
             self.stopped.set()
+        self._pieces.put(None)
 
     def write(self, pieces: Iterable[str]) -> None:
         """Hand the engine's pieces over, from the worker's thread."""

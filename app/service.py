@@ -91,12 +91,6 @@ class Service:
         reply.remembered.add_done_callback(_log_failure)
         return reply
 
-    def stop(self, user_id: int, conversation_id: int | None) -> None:
-        """End the reply that is being written in this conversation, if there is one."""
-        reply = self._running.get(user_id)
-        if reply and reply.turn.conversation_id == conversation_id:
-            reply.stop()
-
     def read(self, user_id: int, conversation_id: int | None) -> Reading:
         """What the model would read now, before the next message."""
         recent = [] if conversation_id is None or not self.is_ready else self._recent(user_id, conversation_id)

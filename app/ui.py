@@ -12,7 +12,8 @@ from typing import Any
 import gradio as gr
 
 from app import wording
-from app.handlers import SAME, Handlers, guarded
+from app.handlers import SAME, Handlers, guarded, in_turn, leaving
+from app.tab import Tab
 
 STYLE = Path(__file__).with_name("style.css")
 LEDGER = ["folded", "message", "tokens", "fold ms"]
@@ -59,12 +60,25 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden",
 """What every event has: not callable from outside, no spinner, and no queue but the service's own."""
 
 
+NEXT_ACTION = "(tab, _, ...rest) => [tab, window.actions = (window.actions ?? 0) + 1, ...rest]"
+LAST_ACTION = "(tab, _, ...rest) => [tab, window.actions ?? 0, ...rest]"
+"""The page counts its messages and what leaves them as they are clicked; stopping names the count and adds nothing."""
+
+NUMBERED: dict[str, Any] = {**QUIET, "js": NEXT_ACTION, "trigger_mode": "multiple"}
+"""A page by itself drops a click while its last one is not over, left or not; the tab knows which, so it decides."""
+
+HOLD_BOX = "() => ({__type__: 'update', interactive: false})"
+"""Until the page has left, nothing more is sent from it: it would go where the page was."""
+
+
 class Page:
     """The components that events read and write; made inside a `gr.Blocks`."""
 
     def __init__(self) -> None:
         self.user = gr.State(None)
         self.conversation = gr.State(None)
+        self.tab = gr.State(Tab())
+        self.number = gr.Number(visible=False, precision=0)
         self.timer = gr.Timer(TICK_SECONDS)
         with gr.Row(elem_id="page"):
             with gr.Column(scale=0, min_width=250, elem_id="side"):
@@ -160,33 +174,41 @@ def build_page(handlers: Handlers) -> gr.Blocks:
 
 def _wire(page: Page, handlers: Handlers) -> None:
     here = [page.user, page.conversation]
-    at_rest = [*[SAME] * 3, gr.update(submit_btn=True, stop_btn=False)]
-    sent = _on(page.box.submit, handlers.send, [*here, page.box], page.conversing, at_rest)
-    tried = _on(page.chat.example_select, handlers.send_example, here, page.conversing, at_rest)
-    writing = {"cancels": [sent, tried]}
-    _on(page.box.stop, handlers.stop, here, [page.status])
-    entered = _on(page.name.submit, handlers.enter, [page.name], [page.user, page.name, *page.conversing], **writing)
-    _on(page.anew.click, handlers.start_anew, [page.user], page.conversing, **writing)
+    _on_message(page, page.box.submit, handlers.send, [*here, page.box])
+    _on_message(page, page.chat.example_select, handlers.send_example, here)
+    acting = [page.tab, page.number]
+    page.box.stop(handlers.stop, acting, None, js=LAST_ACTION, **QUIET)
+    shown = [page.user, page.name, *page.conversing]
+    entered = _on_leaving(page, page.name.submit, handlers.enter, [page.name], shown)
+    _on_leaving(page, page.anew.click, handlers.start_anew, [page.user], page.conversing)
     picked = [page.user, page.conversations]
-    _on(page.conversations.input, handlers.open_conversation, picked, page.conversing, **writing)
-    _on(page.timer.tick, handlers.await_model, here, [page.timer, page.status])
+    _on_leaving(page, page.conversations.input, handlers.open_conversation, picked, page.conversing)
+    waited = in_turn(handlers.await_model, [SAME])
+    page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
 
     for looked in (page.memory_tab.select, entered.then):
         _on(looked, handlers.show_memory, [page.user], page.remembering)
     page.forget.click(lambda: gr.update(visible=True), None, page.confirmation, **QUIET)
     page.keep.click(lambda: gr.update(visible=False), None, page.confirmation, **QUIET)
-    forgotten = _on(page.really.click, handlers.forget, [page.user], page.conversing, **writing)
+    forgotten = _on_leaving(page, page.really.click, handlers.forget, [page.user], page.conversing)
     _on(forgotten.then, handlers.show_memory, [page.user], page.remembering)
 
 
-def _on(
-    event: Callable[..., Any],
-    handler: Callable[..., Any],
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
-    on_error: Sequence[Any] | None = None,
-    **options: Any,
+def _on_message(page: Page, event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any]) -> None:
+    """Send a message on an event."""
+    sent = in_turn(handler, [*[SAME] * 3, gr.update(submit_btn=True, stop_btn=False)])
+    event(sent, [page.tab, page.number, *inputs], page.conversing, **NUMBERED)
+
+
+def _on_leaving(
+    page: Page, event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
 ) -> Any:
+    """Leave what the page shows on an event; `outputs` end with the chat's box and the status."""
+    event(None, None, page.box, js=HOLD_BOX, **QUIET)
+    left = in_turn(leaving(handler), [*[SAME] * (len(outputs) - 2), gr.update(interactive=True)])
+    return event(left, [page.tab, page.number, *inputs], outputs, **NUMBERED)
+
+
+def _on(event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
     """Call a handler on an event; the last output shows the sentence when something goes wrong."""
-    rest = [SAME] * (len(outputs) - 1) if on_error is None else on_error
-    return event(guarded(handler, rest), inputs, outputs, **QUIET, **options)
+    return event(guarded(handler, [SAME] * (len(outputs) - 1)), inputs, outputs, **QUIET)

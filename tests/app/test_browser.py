@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from app.service import Service
 from storage.store import Store
 from tests.fakes import FakeEngine
 
@@ -53,7 +54,6 @@ def test_two_tabs_with_two_names_never_mix(browser: Any, page: gr.Blocks) -> Non
     for word, tab in tabs.items():
         tab.click("#anew")
         tab.wait_for_selector("#status :text('Ready')")
-        tab.wait_for_timeout(1000)  # a click cancels the reply before it, and may do so late on a busy machine
         send(tab, "Where do I live?")
         assert tab.inner_text(REPLY) == f"I know {word}."
 
@@ -71,6 +71,45 @@ def test_the_stop_button_keeps_the_part_that_was_shown(
     tab.wait_for_selector("#status :text('Remembered')")
     ada = store.find_user("Ada")
     assert ada and [turn.reply_text for turn in store.held_turns(ada.id)] == ["I"]
+
+
+def test_what_a_click_sends_late_does_not_touch_the_next_message(
+    browser: Any, page: gr.Blocks, service: Service, engine: FakeEngine
+) -> None:
+    tab = tab_of(browser, page, "Ada")
+    late: list[Any] = []
+    first = engine.gate = Event()
+    send(tab, "I live in vienna", note="Replying")
+    tab.on("request", lambda sent: late.append(sent) if sent.method == "POST" else None)
+    tab.click("#anew")
+    tab.wait_for_selector("#status :text('Ready')")
+    clicked = list(late)
+    first.set()
+    service.recover()  # returns once the first turn is folded
+    second = engine.gate = Event()
+    send(tab, "Where do I live?", note="Replying")
+    for sent in clicked:
+        tab.request.post(sent.url, data=sent.post_data, headers={"Content-Type": "application/json"})
+    second.set()
+    tab.wait_for_selector("#status :text('Remembered')")
+    assert tab.inner_text(REPLY) == "I know vienna."
+    assert tab.locator("#chat .user").count() == 1
+
+
+def test_nothing_can_be_sent_between_a_click_and_what_it_shows(browser: Any, page: gr.Blocks) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I live in vienna")
+    held: list[Any] = []
+    tab.route("**/queue/join*", lambda route: held.append(route))
+    tab.click("#anew")
+    tab.wait_for_selector("#box textarea:disabled")
+    for route in held:
+        route.continue_()
+    tab.unroute("**/queue/join*")
+    tab.wait_for_selector("#box textarea:enabled")
+    send(tab, "Where do I live?")
+    assert tab.inner_text(REPLY) == "I know vienna."
+    assert tab.locator("#chat .user").count() == 1
 
 
 def test_html_in_a_message_is_shown_as_it_was_written(browser: Any, page: gr.Blocks) -> None:

@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def call(page: gr.Blocks, handler: str, data: list[Any], session: str) -> list[Any]:
-    """Do what the page in a browser does for an event; return what the handler showed last."""
+    """Do what the page in a browser does for an event; return all that it was told to show."""
     fn = next(fn for fn in page.fns.values() if fn.name == handler)
+    shown: list[Any] = []
     with httpx.Client(base_url=page.local_url.rstrip("/") + "/gradio_api", timeout=20) as http:
         ask = {"data": data, "fn_index": fn._id, "session_hash": session}
         http.post(
@@ -30,17 +31,18 @@ def call(page: gr.Blocks, handler: str, data: list[Any], session: str) -> list[A
         with http.stream("GET", "/queue/data", params={"session_hash": session}) as events:
             for line in events.iter_lines():
                 event = json.loads(line[5:]) if line.startswith("data:") else {}
+                shown.append(event.get("output", {}).get("data"))
                 if event.get("msg") == "process_completed":
                     assert event["success"], event
-                    return list(event["output"].get("data", []))
+                    return shown
     raise AssertionError("the page did not answer")
 
 
 def test_a_page_answers_over_http_and_the_turn_is_remembered(page: gr.Blocks, store: Store) -> None:
-    call(page, "enter", ["Ada"], "tab")
-    call(page, "send", [None, None, "I am Ada"], "tab")
-    call(page, "start_anew", [None], "tab")
-    shown = call(page, "send", [None, None, "Who am I?"], "tab")
+    call(page, "enter", [None, 1, "Ada"], "tab")
+    call(page, "send", [None, 2, None, None, "I am Ada"], "tab")
+    call(page, "start_anew", [None, 3, None], "tab")
+    shown = call(page, "send", [None, 4, None, None, "Who am I?"], "tab")
     ada = store.find_user("Ada")
     assert ada is not None
     assert [turn.reply_text for turn in store.held_turns(ada.id)] == ["I know nothing.", "I know ada."]
@@ -49,30 +51,36 @@ def test_a_page_answers_over_http_and_the_turn_is_remembered(page: gr.Blocks, st
 
 def test_two_tabs_with_two_names_never_mix(page: gr.Blocks, store: Store) -> None:
     for tab, name, word in (("tab-a", "Ada", "vienna"), ("tab-b", "Bob", "oslo")):
-        call(page, "enter", [name], tab)
-        call(page, "send", [None, None, word], tab)
+        call(page, "enter", [None, 1, name], tab)
+        call(page, "send", [None, 2, None, None, word], tab)
     for tab in ("tab-a", "tab-b"):
-        call(page, "start_anew", [None], tab)
-        call(page, "send", [None, None, "What do you know?"], tab)
+        call(page, "start_anew", [None, 3, None], tab)
+        call(page, "send", [None, 4, None, None, "What do you know?"], tab)
     people = [store.find_user(name) for name in ("Ada", "Bob")]
     assert [store.held_turns(user.id)[-1].reply_text for user in people if user] == ["I know vienna.", "I know oslo."]
 
 
 def test_a_name_sent_in_place_of_the_session_is_not_believed(page: gr.Blocks, store: Store) -> None:
-    call(page, "enter", ["Ada"], "tab-a")
-    shown = call(page, "send", [{"id": 1, "name": "Ada"}, None, "I am not Ada"], "tab-b")
+    call(page, "enter", [None, 1, "Ada"], "tab-a")
+    shown = call(page, "send", [None, 1, {"id": 1, "name": "Ada"}, None, "I am not Ada"], "tab-b")
     assert "Nobody is named yet" in json.dumps(shown)
     assert not store.unfolded_turns()
 
 
 def test_half_a_character_over_http_is_one_sentence_and_stores_nothing(page: gr.Blocks, store: Store) -> None:
-    call(page, "enter", ["Ada"], "tab")
-    assert "half of a pair" in json.dumps(call(page, "send", [None, None, "half \ud800"], "tab"))
+    call(page, "enter", [None, 1, "Ada"], "tab")
+    assert "half of a pair" in json.dumps(call(page, "send", [None, 2, None, None, "half \ud800"], "tab"))
     assert not store.unfolded_turns()
 
 
 def test_no_event_is_public(page: gr.Blocks) -> None:
     assert {fn.api_visibility for fn in page.fns.values()} == {"private"}
+
+
+def test_no_message_and_no_leaving_is_dropped_by_the_page_itself(page: gr.Blocks) -> None:
+    numbered = {"send", "send_example", "enter", "start_anew", "open_conversation", "forget"}
+    modes = {fn.name: fn.trigger_mode for fn in page.fns.values() if fn.name in numbered}
+    assert modes == dict.fromkeys(numbered, "multiple")
 
 
 def test_runs_and_monitoring_are_off(page: gr.Blocks) -> None:

@@ -117,7 +117,7 @@ def test_a_stopped_turn_is_remembered_with_the_part_that_was_shown(
     engine.gate = Event()
     reply = service.send(ada.id, None, "I am Ada")
     assert next(iter(reply)) == "I"
-    service.stop(ada.id, reply.turn.conversation_id)
+    reply.stop()
     engine.gate.set()
     reply.remembered.result(timeout=10)
     [turn] = store.held_turns(ada.id)
@@ -146,12 +146,33 @@ def test_a_client_that_vanishes_before_the_first_piece_leaves_a_whole_turn(
     assert store.held_turns(ada.id)[0].reply_text == "I know nothing."
 
 
-def test_stopping_another_conversation_stops_nothing(service: Service, engine: FakeEngine, ada: User) -> None:
+def test_stopping_ends_the_stream_before_the_engine_does(service: Service, engine: FakeEngine, ada: User) -> None:
     engine.gate = Event()
     reply = service.send(ada.id, None, "I am Ada")
-    service.stop(ada.id, reply.turn.conversation_id + 1)
+    stream = iter(reply)
+    assert next(stream) == "I"
+    reply.stop()
+    assert next(stream, None) is None
+    assert not reply.remembered.done()
     engine.gate.set()
+
+
+def test_a_turn_stopped_before_anything_was_shown_is_remembered_without_a_reply(
+    service: Service, store: Store, engine: FakeEngine, ada: User
+) -> None:
+    engine.gate = Event()
+    reply = service.send(ada.id, None, "I am Ada")
+    reply.stop()
+    engine.gate.set()
+    reply.remembered.result(timeout=10)
+    assert [turn.reply_text for turn in store.held_turns(ada.id)] == [""]
+    assert told(store, ada) == {"ada": 1}
+
+
+def test_a_reply_read_to_its_end_was_not_stopped(service: Service, ada: User) -> None:
+    reply = service.send(ada.id, None, "I am Ada")
     assert "".join(reply) == "I know nothing."
+    assert not reply.stopped.is_set()
 
 
 def test_a_reply_that_fails_is_stored_as_far_as_it_came_and_folded_with_the_next(
