@@ -21,7 +21,7 @@ from training.tokenizer import END, ROLES
 
 IGNORED = -100
 REPLY, BOTH = ("assistant",), ("user", "assistant")
-TOKENS_A_MEMORY = 375  # of a batch, at least: each costs a decomposition per layer, whatever its length
+TOKENS_A_MEMORY = 500  # of a batch, at least: each costs a decomposition per layer, whatever its length
 VALUE_WEIGHT = 3.0  # of a token that only memory can give
 PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text
 ROWS = (48, 64, 96, 128, 192)  # lengths that rows owned by memories may have: the one that wastes least is taken
@@ -221,20 +221,22 @@ class Batcher:
         for i, turn in enumerate(memory.turns):
             age = len(memory.turns) - 1 - i + (extra - gaps[i])
             learn = rng.choice((BOTH, REPLY, REPLY, REPLY, (), (), (), (), (), ()))  # all would teach no faster
+            if not learn and rng.random() < 0.4:
+                turn = self.author.misheard(rng, turn, memory.facts)
             windows.append(self.codec.window([turn], learn, age=age))
         return windows
 
     def question_windows(self, rng: Random, memory: Memory) -> list[Window]:
-        """Every fact asked in two ways, a few never told, a little small talk; some after turns of a conversation."""
+        """Every fact asked in two ways, a few never told; and news and small talk, replied to as such."""
         questions = [self.author.ask(rng, fact) for fact in memory.facts for _ in range(2)]
         never_told = sum(rng.random() < 0.6 for _ in memory.facts) or int(rng.random() < 0.5)
         questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
         if len(memory.facts) <= 3 and rng.random() < 0.15:
             questions.append(self.author.summary(rng, memory.facts))
         windows = [self._after_others(rng, question) for question in questions]
-        if rng.random() < 0.5:
-            windows.append(self.codec.window(self.author.chat(rng), REPLY))
-        return windows
+        turns = [self.author.news(rng, memory.facts) for _ in range(2)]
+        turns += [turn for _ in range(2) for turn in self.author.chat(rng)]
+        return windows + [self.codec.window([turn], REPLY) for turn in turns]
 
     def _after_others(self, rng: Random, question: Question) -> Window:
         return self.codec.asked(self.author.chat(rng) if rng.random() < 0.15 else [], [question])

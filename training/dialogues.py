@@ -222,15 +222,31 @@ class Author:
 
     def unknown(self, rng: Random, facts: list[Fact]) -> Question:
         """A question about something never told, and the honest answer."""
+        fact = self._untold(rng, facts)
+        kind = fact.kind
+        template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
+        return Question(Turn(question(rng, fact.say(template)), fact.say(favoured(rng, kind.unknown))), ())
+
+    def news(self, rng: Random, facts: list[Fact]) -> Turn:
+        """A message that tells something new or changes something told, and a reaction to just that."""
+        changing = [fact for fact in facts if fact.kind.change]
+        if changing and rng.random() < 0.25:
+            fact = rng.choice(changing)
+            return self.change_turn(rng, fact.changed(self.values.draw(rng, fact.kind)))
+        return self.tell_turn(rng, [self._untold(rng, facts)])
+
+    def misheard(self, rng: Random, turn: Turn, facts: list[Fact]) -> Turn:
+        """The turn with a reply beside the point, as a small model gives them: folded all the same, never learnt."""
+        others = (self.planted(rng, facts), self.unknown(rng, facts).turn)
+        return Turn(turn.user, rng.choice(others).assistant)
+
+    def _untold(self, rng: Random, facts: list[Fact]) -> Fact:
         for _ in range(1000):
             kind = rng.choice(self.kinds)
             fact = Fact(kind, self.values.draw(rng, kind), rng.choice(kind.slots))
             if _is_never_told(fact, facts):
-                break
-        else:
-            raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
-        template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
-        return Question(Turn(question(rng, fact.say(template)), fact.say(favoured(rng, kind.unknown))), ())
+                return fact
+        raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
 
 
 def _is_never_told(fact: Fact, told: list[Fact]) -> bool:

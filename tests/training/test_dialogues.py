@@ -142,6 +142,19 @@ def test_a_planted_fact_is_the_assistants_alone() -> None:
     assert any(value in turn.assistant for turn in planted for value in told)
 
 
+def test_news_tell_something_new_or_change_what_was_told() -> None:
+    told = [Fact(SISTER, "Marta", "sister")]
+    news = [small_author().news(Random(seed), told) for seed in SEEDS]
+    assert any(value in turn.user for turn in news for value in CITY.values)
+    assert [turn for turn in news if not turn.user or not turn.assistant] == []
+
+
+def test_a_misheard_turn_keeps_what_the_user_said() -> None:
+    turn = Turn("I live in Rome.", "How nice!")
+    for seed in SEEDS:
+        assert small_author().misheard(Random(seed), turn, [Fact(CITY, "Rome")]).user == turn.user
+
+
 def test_what_was_never_told_is_never_about_a_told_fact() -> None:
     facts = [Fact(CITY, "Rome"), Fact(SISTER, "Marta", "aunt")]
     for seed in SEEDS:
