@@ -66,8 +66,10 @@ def side_effects(result: dict[str, Any]) -> str:
     sessions, talk = result["msc"], result["small_talk"]
     ways = ", ".join(f"{way} {value:.1f}" for way, value in sessions["perplexity"].items())
     lines = [
-        f"Side effects (`python -m benchmarks.perplexity --msc FILE --plain FILE... --dialogues {sessions['dialogues']}`): perplexity of {sessions['dialogues']} third sessions of "
-        f"Multi-Session Chat: {ways}. With 50 unrelated facts in memory, perplexity of other talk is"
+        "Side effects (`python -m benchmarks.perplexity --msc FILE --plain FILE... "
+        f"--dialogues {sessions['dialogues']}`):",
+        f"perplexity of {sessions['dialogues']} third sessions of "
+        f"Multi-Session Chat: {ways}. With 50 unrelated facts in memory, perplexity of other talk is",
     ]
     for name, row in result["plain"].items():
         low, high = row["interval"]

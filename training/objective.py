@@ -36,8 +36,9 @@ def loss_of(base: Base, generator: Generator, batch: Batch) -> Loss:
     sums = generator.contribution(entering, batch.contexts.windows, batch.contexts.ages)
     states = sums.new_zeros(batch.memories, *sums.shape[1:]).index_add(0, batch.contexts.owner, sums)
     asked = _score(base, batch.asked, generator.materialise(states).row(batch.asked.owner))
-    language = (told.loss + plain.loss) / (told.weight + plain.weight)
-    answers = asked.loss / asked.weight
+    # A batch without any target of one sort has a loss of 0 there: every target weighs at least 1.
+    language = (told.loss + plain.loss) / (told.weight + plain.weight).clamp_min(1)
+    answers = asked.loss / asked.weight.clamp_min(1)
     exact = _exact(asked.wrong, batch.asked)
     return Loss(answers + LANGUAGE_WEIGHT * language, answers.detach(), language.detach(), exact)
 

@@ -55,6 +55,6 @@ def test_the_same_texts_train_the_same_tokenizer(tokenizer: PreTrainedTokenizerB
 
 def test_a_saved_tokenizer_has_the_template_and_tokens(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / TOKENIZER)
-    opened = load_tokenizer(tmp_path)
+    opened = load_tokenizer(tmp_path / TOKENIZER)
     assert opened.chat_template == tokenizer.chat_template
     assert ids(opened, "<|user|> Hello, Marta<|end|>") == ids(tokenizer, "<|user|> Hello, Marta<|end|>")
