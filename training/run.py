@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -46,7 +47,11 @@ class Run:
             _groups(self.modules, config.weight_decay), lr=config.lr, betas=(0.9, 0.95), fused=True
         )
         self.progress = Progress()
-        self.dtype = fast_dtype(device)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """The number type of matrix products; measured when first asked for, since an export needs none."""
+        return fast_dtype(self.base.device)
 
     def begin_from(self, folder: Path) -> None:
         """Take the weights of a model folder of the same sizes; its tokenizer must be the run's."""
