@@ -17,6 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from core.generator import PADDING
 from training.corpora import Turn
 from training.dialogues import Author, Memory, Question
+from training.facts import Fact
+from training.sentences import garbled
 from training.tokenizer import END, ROLES
 
 IGNORED = -100
@@ -24,8 +26,12 @@ REPLY, BOTH = ("assistant",), ("user", "assistant")
 TOKENS_A_MEMORY = 500  # of a batch, at least: each costs a decomposition per layer, whatever its length
 VALUE_WEIGHT = 3.0  # of a token that only memory can give
 PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text
-ROWS = (48, 64, 96, 128, 192)  # lengths that rows owned by memories may have: the one that wastes least is taken
+TALK_WEIGHT = 0.3  # of a token of people's talk that is read through a memory: many among few answers
+ROWS = (48, 64, 96, 128)  # lengths that rows owned by memories may have: the one that wastes least is taken
 PLAIN_ROW = 320  # conversations need long rows
+ASKED = 14  # facts of one memory, at most, that are asked for
+GARBLED = 0.25  # of what is told and asked
+CONVERSATIONS = 0.12  # of the memories hold people's talk instead of facts
 
 
 @dataclass(frozen=True)
@@ -81,15 +87,15 @@ class Codec:
         self.end = tokenizer.convert_tokens_to_ids(END)
         self.user, self.assistant = (tokenizer.convert_tokens_to_ids(ROLES[role]) for role in ("user", "assistant"))
 
-    def window(self, turns: Sequence[Turn], learn: Collection[str], age: float = 0.0) -> Window:
-        """One window of whole turns; the words of the roles in `learn` are targets."""
+    def window(self, turns: Sequence[Turn], learn: Collection[str], age: float = 0.0, weight: float = 1.0) -> Window:
+        """One window of whole turns; the words of the roles in `learn` are targets that count `weight`."""
         texts = self._encode([" " + text for turn in turns for text in turn], add_special_tokens=False)
         ids: list[int] = []
         weights: list[float] = []
         for i, text in enumerate(texts):
             role = "assistant" if i % 2 else "user"
             ids += [self.assistant if i % 2 else self.user, *text.ids, self.end]
-            weights += [0.0] + [float(role in learn)] * (len(text.ids) + 1)
+            weights += [0.0] + [weight * (role in learn)] * (len(text.ids) + 1)
         return Window(ids, weights, age)
 
     def asked(self, before: Sequence[Turn], questions: Sequence[Question], weight: float = 1.0) -> Window:
@@ -183,17 +189,23 @@ def load_at(progress: float, rng: Random, tokens: int) -> Load:
 
     Other turns are fewer than facts: a gate is learnt from a few of them, and each costs what a fact costs.
     """
-    hardest = 1 + round(23 * min(1.0, progress / 0.5))
+    hardest = 1 + round(39 * min(1.0, progress / 0.5))
     facts = min(rng.randint(1, hardest), rng.randint(1, hardest), rng.randint(1, hardest) + 2)
     fillers = 0 if progress < 0.05 else rng.randint(0, 2 + facts)
     return Load(facts, fillers, tokens)
 
 
 class Batcher:
-    """Draws batches of synthetic memories and plain rows."""
+    """Draws batches of memories and plain rows; `talk` gives up to so many turns of a conversation between people."""
 
-    def __init__(self, codec: Codec, author: Author, plain: Callable[[Random], list[Turn] | str]) -> None:
-        self.codec, self.author, self.plain = codec, author, plain
+    def __init__(
+        self,
+        codec: Codec,
+        author: Author,
+        plain: Callable[[Random], list[Turn] | str],
+        talk: Callable[[Random, int], list[Turn]],
+    ) -> None:
+        self.codec, self.author, self.plain, self.talk = codec, author, plain, talk
 
     def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
         """One batch of about `load.tokens` tokens, `plain_share` of them plain rows."""
@@ -202,10 +214,10 @@ class Batcher:
         size = 0
         most = -(-load.tokens // TOKENS_A_MEMORY)
         while size < load.tokens * (1 - plain_share) and len(contexts) < most:
-            memory = self.author.memory(rng, load.facts, load.fillers)
             owner = len(contexts)
-            contexts.append((owner, self.context_windows(rng, memory)))
-            asked.append((owner, self.question_windows(rng, memory)))
+            told, questions = self.conversation(rng) if rng.random() < CONVERSATIONS else self.facts(rng, load)
+            contexts.append((owner, told))
+            asked.append((owner, questions))
             size += sum(len(w.ids) for _, windows in (contexts[-1], asked[-1]) for w in windows)
         plain: list[Window] = []
         while sum(len(w.ids) for w in plain) < size * plain_share / (1 - plain_share):
@@ -213,37 +225,66 @@ class Batcher:
         rows = pack(contexts, ROWS), pack([(PADDING, plain)], [PLAIN_ROW]), pack(asked, ROWS)
         return Batch(*rows, memories=len(contexts))
 
+    def facts(self, rng: Random, load: Load) -> tuple[list[Window], list[Window]]:
+        """A person who tells facts, and is asked for them."""
+        memory = self.author.memory(rng, load.facts, load.fillers)
+        return self.context_windows(rng, memory), self.question_windows(rng, memory)
+
+    def conversation(self, rng: Random) -> tuple[list[Window], list[Window]]:
+        """People's talk, to be gone on with and to be said again: completion and reconstruction (METHOD 2)."""
+        turns = self.talk(rng, 12)
+        cut = max(1, len(turns) - 3)
+        told = [self.codec.window([turn], (), age=cut - 1 - i) for i, turn in enumerate(turns[:cut])]
+        later = [self.codec.window(turns[cut:], BOTH, weight=TALK_WEIGHT)] if turns[cut:] else []
+        return told, [*later, self.codec.window([rng.choice(turns[:cut])], BOTH, weight=TALK_WEIGHT)]
+
     def context_windows(self, rng: Random, memory: Memory) -> list[Window]:
         """Each turn a window of its own, with an age that may pretend to more small talk than is there."""
-        extra = rng.choice((0, 0, rng.uniform(0, 20), rng.uniform(0, 150)))
+        extra = rng.choice((0, 0, rng.uniform(0, 20), rng.uniform(0, 250)))
         gaps = sorted(rng.uniform(0, extra) for _ in memory.turns)
         windows = []
         for i, turn in enumerate(memory.turns):
             age = len(memory.turns) - 1 - i + (extra - gaps[i])
             learn = rng.choice((BOTH, REPLY, REPLY, REPLY, (), (), (), (), (), ()))  # all would teach no faster
-            if not learn and rng.random() < 0.4:
+            if not learn and rng.random() < 0.5:
                 turn = self.author.misheard(rng, turn, memory.facts)
+            if not learn and rng.random() < GARBLED:
+                turn = turn._replace(user=self._garbled(rng, turn.user, memory.facts))
             windows.append(self.codec.window([turn], learn, age=age))
         return windows
 
     def question_windows(self, rng: Random, memory: Memory) -> list[Window]:
-        """Every fact asked in two ways, a few never told; and news and small talk, replied to as such."""
-        questions = [self.author.ask(rng, fact) for fact in memory.facts for _ in range(2)]
-        never_told = sum(rng.random() < 0.6 for _ in memory.facts) or int(rng.random() < 0.5)
+        """Facts asked in two ways each, some never told; and news, small talk and talk, gone on with as such."""
+        facts = rng.sample(memory.facts, min(ASKED, len(memory.facts)))
+        questions = [self.author.ask(rng, fact) for fact in facts for _ in range(2)]
+        never_told = sum(rng.random() < 0.7 for _ in facts) or int(rng.random() < 0.5)
         questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
         if len(memory.facts) <= 3 and rng.random() < 0.15:
             questions.append(self.author.summary(rng, memory.facts))
-        windows = [self._after_others(rng, question) for question in questions]
+        windows = [self._after_others(rng, question, memory) for question in questions]
         turns = [self.author.news(rng, memory.facts) for _ in range(2)]
         turns += [turn for _ in range(2) for turn in self.author.chat(rng)]
-        return windows + [self.codec.window([turn], REPLY) for turn in turns]
+        windows += [self.codec.window([turn], REPLY) for turn in turns]
+        start = rng.randrange(len(memory.turns))
+        windows.append(self.codec.window(memory.turns[start : start + 3], REPLY, weight=TALK_WEIGHT))
+        if rng.random() < 0.5:
+            windows.append(self.codec.window(self.talk(rng, 3), BOTH, weight=TALK_WEIGHT))
+        return windows
 
-    def _after_others(self, rng: Random, question: Question) -> Window:
+    def _after_others(self, rng: Random, question: Question, memory: Memory) -> Window:
+        """A question, now and then after small talk, now and then in hasty words."""
+        if rng.random() < GARBLED:
+            user = self._garbled(rng, question.turn.user, memory.facts)
+            question = question._replace(turn=question.turn._replace(user=user))
         return self.codec.asked(self.author.chat(rng) if rng.random() < 0.15 else [], [question])
+
+    def _garbled(self, rng: Random, text: str, facts: Sequence[Fact]) -> str:
+        kept = {word for fact in facts for word in (fact.value, fact.old, fact.slot)}
+        return garbled(rng, text, kept, self.author.values.words) if self.author.values.words else text
 
     def plain_windows(self, rng: Random) -> list[Window]:
         """Language modelling: corpora, and whole histories with the question in the same window (RECIPE 10)."""
-        if rng.random() < 0.5:
+        if rng.random() < 0.35:
             memory = self.author.memory(rng, rng.randint(1, 4), rng.randint(0, 1))
             questions = [self.author.ask(rng, fact) for fact in memory.facts]
             questions += [self.author.unknown(rng, memory.facts)] if rng.random() < 0.5 else []

@@ -171,8 +171,6 @@ class Author:
         if (len(facts) > 1 and rng.random() < 0.4) or rng.random() < 0.1:
             return rng.choice(THANKS)
         fact = rng.choice(facts)
-        if rng.random() < 0.03:  # a wrong reply is folded too and must not become a fact
-            fact = Fact(fact.kind, self.values.draw(rng, fact.kind), fact.slot)
         return fact.say(rng.choice(fact.kind.react))
 
     def _filler(self, rng: Random, facts: list[Fact]) -> list[Turn]:
@@ -180,9 +178,7 @@ class Author:
         draw = rng.random()
         if draw < 0.08:
             return [self.unknown(rng, facts).turn]
-        if draw < 0.16:
-            return [self.planted(rng, facts)]
-        if draw < 0.26:
+        if draw < 0.18:
             fact = rng.choice(facts)
             return [Turn(sentence(rng, self._about_others(rng, fact)), rng.choice(THANKS))]
         return self.chat(rng)

@@ -40,12 +40,12 @@ class Run:
         torch.manual_seed(config.seed)
         self.config, self.tokenizer = config, tokenizer
         model = LlamaForCausalLM(_base_config(config, tokenizer)).to(device)
+        if device.type == "cpu":
+            model.set_attn_implementation("eager")  # SDPA's backward takes four times as long for such short rows
         self.base = Base(model)
         self.generator = GatedGenerator(_generator_config(config)).to(device)
         self.modules = nn.ModuleDict({"base": model, "generator": self.generator})
-        self.optimizer = torch.optim.AdamW(
-            _groups(self.modules, config.weight_decay), lr=config.lr, betas=(0.9, 0.95), fused=True
-        )
+        self.optimizers = _optimizers(self.modules, config)
         self.progress = Progress()
 
     @cached_property
@@ -73,8 +73,9 @@ class Run:
     def save(self) -> None:
         """Write weights, optimiser and progress so that a kill at any moment leaves one whole checkpoint."""
         tensors = {f"weights.{name}": value for name, value in self.modules.named_parameters()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
+        for which, optimizer in enumerate(self.optimizers):
+            for i, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{which}.{i}.{name}": value for name, value in state.items()}
         path = self.config.out / CHECKPOINT
         progress = {name: str(value) for name, value in vars(self.progress).items()}
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, path.with_suffix(".new"), metadata=progress)
@@ -90,12 +91,13 @@ class Run:
         with torch.no_grad():
             for name, parameter in self.modules.named_parameters():
                 parameter.copy_(weights[name])
-        state: dict[int, dict[str, Tensor]] = {}
+        states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.optimizers]
         for key, value in tensors.items():
             if key.startswith("optimizer."):
-                _, i, name = key.split(".")
-                state.setdefault(int(i), {})[name] = value
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+                _, which, i, name = key.split(".")
+                states[int(which)].setdefault(int(i), {})[name] = value
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
         with safe_open(path, "pt") as file:
             stored = file.metadata()
         self.progress = Progress(int(stored["step"]), int(stored["tokens"]), float(stored["seconds"]))
@@ -152,10 +154,21 @@ def _generator_config(config: TrainConfig) -> GeneratorConfig:
     return GeneratorConfig(config.layers, d, d, d, key_size=r, value_size=r)
 
 
-def _groups(modules: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; norms, gates and scalars do not."""
+def _optimizers(modules: nn.ModuleDict, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan 2024) for matrices; AdamW for embeddings, which decay, and for norms, gates, scalars, which do not.
+
+    Muon's steps are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both.
+    """
+    embeddings = {id(modules["base"].get_input_embeddings().weight)}
     parameters = [p for p in modules.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+    matrices = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
+    groups = [
+        {"params": [p for p in parameters if id(p) in embeddings], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [
+        torch.optim.Muon(
+            matrices, lr=config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True),
     ]

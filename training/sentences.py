@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from random import Random
 
 OPENINGS = ["By the way, ", "Hi, ", "Hello! ", "Just so you know, ", "Oh, ", "Well, ", "So, ", "Hey, ", "You know, "]
@@ -59,6 +60,26 @@ def question(rng: Random, text: str) -> str:
     if draw < 0.2:
         return text[0].lower() + text[1:].rstrip("?.")
     return text
+
+
+def garbled(rng: Random, text: str, kept: Collection[str], words: Sequence[str]) -> str:
+    """The text with a word in eight dropped, replaced or followed by one of `words`, but never a word of `kept`.
+
+    Phrasings are few and seen often: garbled, they cannot be learnt by heart, and more than one word has to carry them.
+    """
+    names = "|".join(re.escape(name) for name in sorted(kept, key=len, reverse=True) if name)
+    parts = re.split(rf"(?<!\w)({names})(?!\w)", text, flags=re.IGNORECASE) if names else [text]
+    return "".join(part if i % 2 else re.sub(r"[\w']+", lambda word: _slip(rng, word[0], words), part)
+                   for i, part in enumerate(parts))
+
+
+def _slip(rng: Random, word: str, words: Sequence[str]) -> str:
+    draw = rng.random()
+    if draw < 0.03:
+        return ""
+    if draw < 0.08:
+        return rng.choice(words)
+    return f"{word} {rng.choice(words)}" if draw < 0.13 else word
 
 
 def joined(rng: Random, clauses: Sequence[str]) -> str:

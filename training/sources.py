@@ -17,12 +17,17 @@ STORIES = ("african_storybook", "fairytale_stories")
 
 
 class Sources:
-    """Every corpus in memory (about 150 MB), drawn from at random."""
+    """Every corpus in memory (about 150 MB), drawn from at random.
+
+    Of synthetic_persona_chat the validation split is trained on; its test split stays for evaluation.
+    """
 
     def __init__(self, corpora: Path) -> None:
         self.small_talk = load_small_talk()
         self.dialogues = [dialogue_turns(record) for record in read_records(corpora, "self_dialogue")]
         self.dialogues = [turns for turns in self.dialogues if turns]
+        self.acquaintances = [dialogue_turns(r) for r in read_records(corpora, "synthetic_persona_chat", "valid")]
+        self.acquaintances = [turns for turns in self.acquaintances if turns and not _has_gaps(turns)]
         self.chitchat = _by_answer(corpora)
         self.stories = [record["text"] for source in STORIES for record in read_records(corpora, source)]
         self.sentences = [tidy(record["text"]) for record in read_records(corpora, "common_voice_sentences")]
@@ -36,17 +41,19 @@ class Sources:
             return self.small_talk(rng)
         if draw < 0.8:
             return [rng.choice(rng.choice(self.chitchat))]
-        turns = rng.choice(self.dialogues)
-        start = rng.randrange(len(turns))
-        return turns[start : start + 1]
+        return self.talk(rng, 1)
+
+    def talk(self, rng: Random, most: int) -> list[Turn]:
+        """Up to `most` turns that follow each other in a conversation between people."""
+        turns = rng.choice(self.acquaintances if rng.random() < 0.2 else self.dialogues)
+        start = rng.randrange(max(1, len(turns) - most + 1))
+        return turns[start : start + most]
 
     def plain(self, rng: Random) -> list[Turn] | str:
         """Something to learn English from: conversations mostly, some stories and sentences."""
         draw = rng.random()
-        if draw < 0.4:
-            turns = rng.choice(self.dialogues)
-            start = rng.randrange(len(turns))
-            return turns[start : start + 5]
+        if draw < 0.5:
+            return self.talk(rng, 5)
         if draw < 0.75:
             return [turn for _ in range(rng.randint(1, 4)) for turn in self.chat(rng)]
         if draw < 0.88:
@@ -60,6 +67,11 @@ class Sources:
         for _ in range(count):
             drawn = self.plain(rng)
             yield from [drawn] if isinstance(drawn, str) else (text for turn in drawn for text in turn)
+
+
+def _has_gaps(turns: list[Turn]) -> bool:
+    """Whether a name is left out, as in "my name is (name)"."""
+    return any(mark in text for turn in turns for text in turn for mark in "[(")
 
 
 def _by_answer(corpora: Path) -> list[list[Turn]]:

@@ -38,7 +38,9 @@ def main() -> None:
     config = parse()
     config.out.mkdir(parents=True, exist_ok=True)
     sources = Sources(config.corpora)
-    author = Author(load_kinds(held_out=False), sources.chat, Values(novel=0.25, words=sources.words))
+    held_out = {value.lower() for kind in load_kinds(held_out=True) for value in kind.values}
+    words = [word for word in sources.words if word not in held_out]
+    author = Author(load_kinds(held_out=False), sources.chat, Values(novel=0.3, words=words))
     if config.start and not (config.out / TOKENIZER).exists():
         load_tokenizer(config.start / "base").save_pretrained(config.out / TOKENIZER)
     if not (config.out / TOKENIZER).exists():
@@ -52,7 +54,7 @@ def main() -> None:
     if config.compile:
         run.compile()
     deadline = began + 60 * config.minutes if config.minutes else math.inf
-    train(run, Batcher(Codec(tokenizer), author, sources.plain), deadline)
+    train(run, Batcher(Codec(tokenizer), author, sources.plain, sources.talk), deadline)
 
 
 def parse() -> TrainConfig:
@@ -119,14 +121,15 @@ def speed(before: Progress, after: Progress, flops_per_token: float, ceiling: fl
 def step(run: Run, batch: Batch) -> Loss:
     """One optimiser step; the matrix products of base and generator in the number type that is fast here."""
     device = run.base.device
-    for group in run.optimizer.param_groups:
+    for group in (group for optimizer in run.optimizers for group in optimizer.param_groups):
         group["lr"] = run.config.lr * rate(run.config, run.progress.step, run.progress.tokens)
     with torch.autocast(device.type, torch.bfloat16, enabled=run.dtype == torch.bfloat16):
         loss = loss_of(run.base, run.generator, batch.to(device))
-    run.optimizer.zero_grad(set_to_none=True)
+    run.modules.zero_grad(set_to_none=True)
     loss.total.backward()
     torch.nn.utils.clip_grad_norm_(run.modules.parameters(), 1.0)
-    run.optimizer.step()
+    for optimizer in run.optimizers:
+        optimizer.step()
     return loss
 
 

@@ -18,6 +18,10 @@ from training.facts import Kind, Values
 TALK = ["have you seen the new film?", "I have, it was great", "what was it about?", "A dog that could talk."]
 RECORDS: dict[str, list[dict[str, Any]]] = {
     "self_dialogue": [{"turns": [{"text": text} for text in TALK]}, {"turns": [{"text": "anybody there?"}]}],
+    "synthetic_persona_chat": [
+        {"turns": [{"text": text} for text in ("hi, who are you?", "A baker.")]},
+        {"turns": [{"text": text} for text in ("I am (name)", "Hello!")]},
+    ],
     "ms_chitchat": [
         {"turns": [{"text": "hello"}, {"text": "Hi!"}]},
         {"turns": [{"text": "good day"}, {"text": "Hi!"}]},
@@ -33,7 +37,8 @@ def write_corpora(folder: Path) -> Path:
     """The files that `Sources` reads, in their published form."""
     folder.mkdir(parents=True, exist_ok=True)
     for source, records in RECORDS.items():
-        with gzip.open(folder / f"{source}.train.jsonl.gz", "wt", encoding="utf-8") as file:
+        split = "valid" if source == "synthetic_persona_chat" else "train"
+        with gzip.open(folder / f"{source}.{split}.jsonl.gz", "wt", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
     return folder
 
@@ -115,4 +120,5 @@ def small_author() -> Author:
 
 def small_batcher(codec: Codec) -> Batcher:
     """Batches about cities and relatives, with one sentence for language."""
-    return Batcher(codec, small_author(), lambda _: [Turn("Is the river wide?", "It is wide.")])
+    river = [Turn("Is the river wide?", "It is wide."), Turn("And deep?", "Very deep.")]
+    return Batcher(codec, small_author(), lambda _: river[:1], lambda _, most: river[:most])
