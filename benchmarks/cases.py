@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 from training.corpora import Turn
 from training.dialogues import Author, Memory, load_small_talk
-from training.facts import Fact, Values, load_kinds, load_unseen_kinds
+from training.facts import Fact, Kind, Values, load_kinds, load_unseen_kinds
 from training.sentences import question
 
 KINDS = ("recall", "update", "rare", "abstain")
@@ -23,6 +23,10 @@ ADMISSIONS = (
     *("didn't mention", "haven't mentioned", "have not mentioned", "never mentioned", "don't think you"),
 )
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+
+
+PARTS = {"telling": ("clauses", "tells", "change"), "value": ("values",), "question": ("ask", "check")}
+"""What of a generated case can be one that training saw, and the fields of a kind that it is drawn from."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,22 @@ class Mix:
     unrelated: int = 0  # turns of small talk after the last fact
     planted: int = 0  # wrong statements of the assistant after the last fact
     unseen_kinds: bool = False  # kinds of facts that training has not at all
+    seen: tuple[str, ...] = ()  # which PARTS are drawn from the side that training saw
 
     def __str__(self) -> str:
         facts = f"{self.most_facts} facts" if self.least_facts == self.most_facts else f"up to {self.most_facts} facts"
         later = [f"{self.unrelated} unrelated turns after them"] * bool(self.unrelated)
         later += [f"{self.planted} wrong replies after them"] * bool(self.planted)
-        return ", ".join([facts, *later, *["kinds never trained"] * self.unseen_kinds])
+        later += ["kinds never trained"] * self.unseen_kinds + [f"{part} as trained" for part in self.seen]
+        return ", ".join([facts, *later])
+
+    def kinds(self) -> list[Kind]:
+        """The kinds of the facts, each part from its side of the split."""
+        if self.unseen_kinds:
+            return load_unseen_kinds()
+        fields = [field for part in self.seen for field in PARTS[part]]
+        pairs = zip(load_kinds(held_out=True), load_kinds(held_out=False), strict=True)
+        return [replace(kind, **{field: getattr(trained, field) for field in fields}) for kind, trained in pairs]
 
 
 def read_cases(path: Path) -> list[Case]:
@@ -89,9 +103,8 @@ def _strings(value: object) -> tuple[str, ...]:
 
 
 def generate_cases(count: int, seed: int, mix: Mix = Mix()) -> Iterator[Case]:
-    """Yield `count` cases with small talk between the facts, from the held-out side of the split."""
-    kinds = load_unseen_kinds() if mix.unseen_kinds else load_kinds(held_out=True)
-    author = Author(kinds, load_small_talk(), Values(held_out=True, rare=0.2))
+    """Yield `count` cases with small talk between the facts, from the held-out side of the split but for `mix.seen`."""
+    author = Author(mix.kinds(), load_small_talk(), Values(held_out="value" not in mix.seen, rare=0.2))
     for number in range(count):
         rng = Random(f"{seed}-{number}")
         memory = author.memory(rng, rng.randint(mix.least_facts, mix.most_facts), rng.randint(0, mix.most_facts))

@@ -23,7 +23,7 @@ from app.bootstrap import running_service
 from app.errors import EXPECTED
 from app.service import Service
 from app.settings import Settings, load_settings
-from benchmarks.cases import ADMISSIONS, KINDS, Case, Mix, Probe, generate_cases, read_cases
+from benchmarks.cases import ADMISSIONS, KINDS, PARTS, Case, Mix, Probe, generate_cases, read_cases
 from benchmarks.report import finish, interval, origin
 from core.adapter import Adapter
 from core.chat import Message
@@ -71,6 +71,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--unrelated", type=int, default=0, help="turns of small talk after the last fact")
     parser.add_argument("--planted", type=int, default=0, help="wrong replies folded after the last fact")
     parser.add_argument("--unseen-kinds", action="store_true", help="only kinds of facts that training has not at all")
+    parser.add_argument("--seen", nargs="+", choices=PARTS, default=[], help="what is drawn as training saw it")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--device")
@@ -81,7 +82,8 @@ def parse() -> argparse.Namespace:
 def mix_of(arguments: argparse.Namespace) -> Mix:
     """What the generated cases are to be like."""
     least = arguments.facts if arguments.exactly else 1
-    return Mix(least, arguments.facts, arguments.unrelated, arguments.planted, arguments.unseen_kinds)
+    later = (arguments.unrelated, arguments.planted)
+    return Mix(least, arguments.facts, *later, arguments.unseen_kinds, tuple(arguments.seen))
 
 
 def run(cases: Sequence[Case], settings: Settings, verbose: bool = False) -> dict[str, Any]:

@@ -167,8 +167,6 @@ def _optimizers(modules: nn.ModuleDict, config: TrainConfig) -> list[torch.optim
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     return [
-        torch.optim.Muon(
-            matrices, lr=config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        ),
+        torch.optim.Muon(matrices, lr=config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True),
     ]

@@ -69,8 +69,10 @@ def garbled(rng: Random, text: str, kept: Collection[str], words: Sequence[str])
     """
     names = "|".join(re.escape(name) for name in sorted(kept, key=len, reverse=True) if name)
     parts = re.split(rf"(?<!\w)({names})(?!\w)", text, flags=re.IGNORECASE) if names else [text]
-    return "".join(part if i % 2 else re.sub(r"[\w']+", lambda word: _slip(rng, word[0], words), part)
-                   for i, part in enumerate(parts))
+    return "".join(
+        part if i % 2 else re.sub(r"[\w']+", lambda word: _slip(rng, word[0], words), part)
+        for i, part in enumerate(parts)
+    )
 
 
 def _slip(rng: Random, word: str, words: Sequence[str]) -> str:

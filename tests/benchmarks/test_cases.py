@@ -124,6 +124,13 @@ def test_kinds_never_trained_have_other_questions(probes: list[Probe]) -> None:
     assert not unseen & {probe.ask for probe in probes}
 
 
+def test_what_was_seen_comes_from_the_trained_side() -> None:
+    trained = {kind.name: kind for kind in TRAINED}
+    for kind in Mix(seen=("telling", "value")).kinds():
+        assert (kind.clauses, kind.values) == (trained[kind.name].clauses, trained[kind.name].values)
+        assert not set(kind.ask) & set(trained[kind.name].ask)
+
+
 def test_every_kind_is_generated(probes: list[Probe]) -> None:
     assert {probe.kind for probe in probes} == set(KINDS)
 

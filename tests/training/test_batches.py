@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -13,13 +14,16 @@ from core.generator import PADDING
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.small import CITY, small_author, small_batcher
 from training.batches import (
+    ASKED,
     BOTH,
     IGNORED,
     PLAIN_ROW,
     REPLY,
     ROWS,
+    TALK_WEIGHT,
     TOKENS_A_MEMORY,
     VALUE_WEIGHT,
+    Batcher,
     Codec,
     Load,
     Window,
@@ -192,6 +196,39 @@ def test_a_batch_asks_only_memories_that_it_tells(codec: Codec) -> None:
     told, asked = set(batch.contexts.owner.tolist()), set(batch.asked.owner.tolist())
     assert told == asked == set(range(batch.memories))
     assert set(batch.plain.owner.tolist()) == {PADDING}
+
+
+def test_every_token_of_talk_counts_little(codec: Codec) -> None:
+    told, asked = small_batcher(codec).conversation(Random(0))
+    assert not any(weight for window in told for weight in window.weights)
+    assert {weight for window in asked for weight in window.weights} == {0.0, TALK_WEIGHT}
+
+
+def test_a_conversation_is_gone_on_with_and_said_again(codec: Codec) -> None:
+    told, asked = small_batcher(codec).conversation(Random(0))
+    texts = [decoded(window, range(len(window.ids))) for window in (*told, *asked)]
+    assert len(told) == 1
+    assert "deep" in texts[1] and "deep" not in texts[0]
+    assert texts[2] == texts[0]
+
+
+def test_no_more_facts_of_a_memory_are_asked_than_may_be(codec: Codec) -> None:
+    said = small_author().memory(Random(0), 17, 0)
+    asked = small_batcher(codec).question_windows(Random(0), said)
+    assert len(said.facts) > ASKED
+    assert sum(VALUE_WEIGHT in window.weights for window in asked) == 2 * ASKED
+
+
+def test_what_is_garbled_is_never_a_target(codec: Codec) -> None:
+    batcher = small_batcher(codec)
+    author = replace(batcher.author, values=replace(batcher.author.values, words=["zzz"]))
+    batcher = Batcher(codec, author, batcher.plain, batcher.talk)
+    windows = [
+        w for seed in range(60) for w in batcher.context_windows(Random(seed), author.memory(Random(seed), 5, 0))
+    ]
+    garbled = [window for window in windows if "zzz" in decoded(window, range(len(window.ids)))]
+    assert len(garbled) > 10
+    assert not any(weight for window in garbled for weight in window.weights)
 
 
 def test_a_batch_asks_every_fact_twice(codec: Codec) -> None:

@@ -37,7 +37,7 @@ class Dying(Batcher):
 
     def __init__(self, draws: int) -> None:
         whole = small_batcher(Codec(tiny_tokenizer()))
-        super().__init__(whole.codec, whole.author, whole.plain)
+        super().__init__(whole.codec, whole.author, whole.plain, whole.talk)
         self.left, self.drawn = draws, list[Batch]()
 
     def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
@@ -118,8 +118,10 @@ def test_saving_and_resuming_gives_the_same_weights_and_optimiser(tmp_path: Path
     run.save()
     again = new_run(tmp_path)
     assert again.resume()
-    one, other = run.optimizer.state_dict()["state"], again.optimizer.state_dict()["state"]
-    assert all(torch.equal(value, other[i][name]) for i, state in one.items() for name, value in state.items())
+    for one, other in zip(run.optimizers, again.optimizers, strict=True):
+        kept, found = one.state_dict()["state"], other.state_dict()["state"]
+        assert kept
+        assert all(torch.equal(value, found[i][name]) for i, state in kept.items() for name, value in state.items())
 
 
 def test_what_a_killed_save_has_left_does_not_disturb(tmp_path: Path) -> None:
@@ -158,15 +160,21 @@ def test_the_checkpoint_itself_says_how_far_the_run_is(tmp_path: Path) -> None:
 
 
 def test_matrices_decay_and_vectors_do_not(tmp_path: Path) -> None:
-    matrices, vectors = new_run(tmp_path).optimizer.param_groups
-    assert matrices["weight_decay"] > 0 == vectors["weight_decay"]
-    assert {p.ndim >= 2 for p in matrices["params"]} == {True}
-    assert {p.ndim >= 2 for p in vectors["params"]} == {False}
+    groups = [group for optimizer in new_run(tmp_path).optimizers for group in optimizer.param_groups]
+    decays = {(p.ndim >= 2, group["weight_decay"] > 0) for group in groups for p in group["params"]}
+    assert decays == {(True, True), (False, False)}
+
+
+def test_embeddings_are_rows_and_not_a_matrix_to_be_made_orthogonal(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    muon, adamw = ([id(p) for group in one.param_groups for p in group["params"]] for one in run.optimizers)
+    assert id(run.base.decoder.embed_tokens.weight) in adamw
+    assert {p.ndim for p in run.modules.parameters() if id(p) in muon} == {2}
 
 
 def test_every_parameter_is_optimised_once(tmp_path: Path) -> None:
     run = new_run(tmp_path)
-    optimised = [id(p) for group in run.optimizer.param_groups for p in group["params"]]
+    optimised = [id(p) for one in run.optimizers for group in one.param_groups for p in group["params"]]
     assert sorted(optimised) == sorted(id(p) for p in run.modules.parameters())
 
 

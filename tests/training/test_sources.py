@@ -45,6 +45,17 @@ def test_a_dialogue_of_one_side_is_left_out(sources: Sources) -> None:
     assert sources.dialogues == [[Turn(*map(tidy, TALK[:2])), Turn(*map(tidy, TALK[2:]))]]
 
 
+def test_talk_with_a_name_left_out_is_not_learnt(sources: Sources) -> None:
+    assert sources.acquaintances == [[Turn("Hi, who are you?", "A baker.")]]
+
+
+def test_talk_is_so_many_turns_of_one_conversation(sources: Sources) -> None:
+    whole = [*sources.dialogues, *sources.acquaintances]
+    for seed in range(50):
+        assert sources.talk(Random(seed), 9) in whole
+        assert any(sources.talk(Random(seed), 1)[0] in turns for turns in whole)
+
+
 def test_small_talk_is_grouped_by_its_answer(sources: Sources) -> None:
     assert sorted(len(group) for group in sources.chitchat) == [1, 2]
 
