@@ -1,27 +1,28 @@
-"""A person's memory between the database and the engine: bytes become a state, turns are folded, adapters are at hand.
+"""A person's memory between database and engine: bytes become a state, turns are folded, adapters are at hand.
 
-With `app/service.py` the only place that knows both what is kept and what remembers. Every verb here expects that its
-caller lets nobody else of this process change the same memory; another process is noticed by the version.
+With `app/service.py` and `app/ledger.py` the only place that knows both what is kept and what remembers. Every verb
+expects that its caller lets nobody else of this process change the same memory; another process is noticed by the
+version.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.cache import AdapterCache
 from app.errors import UserBusy, WrongModel
+from app.ledger import Cause, Verification, link_after, messages_of, packed, replay, unpacked, verified
 from core.chat import Message
 from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged
-from storage.records import Forgotten, Memory, Turn
+from storage.records import Folding, Memory, Receipt, Turn
 from storage.store import Store
 
 if TYPE_CHECKING:
     from core.adapter import Adapter
     from core.engine import Engine
-    from core.state import State
 
 # core brings torch along, which takes seconds: its modules are imported where an engine is there already.
 
@@ -64,7 +65,7 @@ class Memories:
         version = memory.version if memory else 0
         adapter = self._adapters.find(user_id, version)
         if adapter is None:
-            state = _state_of(engine, memory)
+            state = unpacked(engine, memory)
             engine.check_state(state)
             adapter = engine.materialise(state)
             self._adapters.keep(user_id, version, adapter)
@@ -73,21 +74,45 @@ class Memories:
     def rebuild(self, engine: Engine, user_id: int) -> int:
         """Fold all held turns again from nothing, and what is outstanding after them; return how many are held."""
         version, turns = self._store.memory_version(user_id), self._store.held_turns(user_id)
-        state = _folded(engine, engine.empty_state(), turns)
-        self._store.replace_memory(user_id, version, *_stored(engine, state), turns_folded=len(turns))
+        again = replay(engine, turns)
+        self._store.replace_memory(user_id, version, packed(engine, again.state), again.links)
         self.settle(engine, user_id)
         return len(self._store.held_turns(user_id))
+
+    def verify(self, engine: Engine, user_id: int) -> Verification:
+        """Replay the ledger and hold it against what is stored. Costs one forward pass per turn held."""
+        return verified(engine, self._load(engine, user_id), self._store.held_turns(user_id))
+
+    def causes(self, engine: Engine, turn: Turn, before: Sequence[Message]) -> list[Cause]:
+        """The turns held when this one was answered, by how much they spoke for its reply, most first."""
+        self._load(engine, turn.user_id)
+        held = [other for other in self._store.held_turns(turn.user_id) if _came_before(other, turn)]
+        if not held or not turn.reply_text:
+            return []
+        messages = [*before, Message("user", turn.user_text)]
+        influences = engine.influences([messages_of(other) for other in held], messages, turn.reply_text)
+        causes = [Cause(other, influence) for other, influence in zip(held, influences, strict=True)]
+        return sorted(causes, key=lambda cause: -cause.influence)
 
     def view(self, engine: Engine, user_id: int) -> MemoryView:
         """The ledger and the numbers of a memory, also of one that another model made."""
         turns, memory = self._store.held_turns(user_id), self._store.load_memory(user_id)
         if memory is None:
             return MemoryView(turns, 0, engine.fingerprint, engine.fingerprint, [], [])
-        state, header = _state_of(engine, memory), memory.header
+        state, header = unpacked(engine, memory), memory.header
         size = len(memory.blob)
         return MemoryView(turns, size, header.fingerprint, engine.fingerprint, state.norms(), state.spectrum())
 
-    def forget(self, user_id: int) -> Forgotten:
+    def forget_turns(self, engine: Engine, user_id: int, turn_ids: set[int]) -> Receipt:
+        """Delete turns; the memory becomes, bit for bit, the one that never saw them, by replaying the others."""
+        memory = self.settle(engine, user_id)
+        kept = [turn for turn in self._store.held_turns(user_id) if turn.id not in turn_ids]
+        again = replay(engine, kept)
+        self._adapters.forget(user_id)
+        version = memory.version if memory else 0
+        return self._store.forget_turns(user_id, turn_ids, version, packed(engine, again.state), again.links)
+
+    def forget(self, user_id: int) -> Receipt:
         """Delete all of a person's turns and the memory, here and in the database."""
         self._adapters.forget(user_id)
         return self._store.forget_everything(user_id)
@@ -101,11 +126,12 @@ class Memories:
     def _fold(self, engine: Engine, memory: Memory | None, turn: Turn) -> Memory | None:
         for _ in range(FOLD_ATTEMPTS):
             started = time.perf_counter()
-            state = _folded(engine, _state_of(engine, memory), [turn])
-            ledger = (time.perf_counter() - started, engine.count_tokens(messages_of(turn)))
-            version = memory.version if memory else 0
+            state = engine.fold(unpacked(engine, memory), messages_of(turn))
+            seconds, tokens = time.perf_counter() - started, engine.count_tokens(messages_of(turn))
+            link = link_after(self._store.last_link(turn.user_id) or "", turn, state)
+            version, folding = memory.version if memory else 0, Folding(seconds, tokens, link)
             try:
-                return self._store.commit_fold(turn.id, turn.user_id, version, *_stored(engine, state), *ledger)
+                return self._store.commit_fold(turn.id, turn.user_id, version, packed(engine, state), folding)
             except MemoryChanged:
                 memory = self._load(engine, turn.user_id)
             except AlreadyFolded:
@@ -121,30 +147,9 @@ class Memories:
             return next(now for now in turns if now.id == turn.id)
 
 
-def messages_of(turn: Turn) -> list[Message]:
-    """Both sides of a turn, or the person's alone where there is no reply."""
-    said = [Message("user", turn.user_text)]
-    return [*said, Message("assistant", turn.reply_text)] if turn.reply_text else said
-
-
-def _folded(engine: Engine, state: State, turns: Iterable[Turn]) -> State:
-    for turn in turns:
-        state = engine.fold(state, messages_of(turn))
-    engine.check_state(state)
-    return state
-
-
-def _state_of(engine: Engine, memory: Memory | None) -> State:
-    from core.state import State
-
-    return State.from_bytes(memory.blob) if memory else engine.empty_state()
-
-
-def _stored(engine: Engine, state: State) -> tuple[bytes, str, int]:
-    """What the database keeps of a state: bytes, and what they mean."""
-    from core.state import FORMAT_VERSION
-
-    return state.to_bytes(), engine.fingerprint, FORMAT_VERSION
+def _came_before(other: Turn, turn: Turn) -> bool:
+    """Whether a held turn was in the memory with which another one was answered."""
+    return other.position is not None and (turn.position is None or other.position < turn.position)
 
 
 def _check_maker(memory: Memory, engine: Engine) -> None:

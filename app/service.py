@@ -7,7 +7,8 @@ open while a reply streams. Knows no pages and no terminal; torch is there only 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from threading import Event, Lock
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from app.errors import EXPECTED, BadMessage, ModelLoading, NameMissing, ShuttingDown, UserBusy
 from app.intake import checked_text
-from app.memories import Memories, MemoryView, messages_of
+from app.ledger import Cause, Verification, messages_of
+from app.memories import Memories, MemoryView
 from app.reply import Reading, Remembered, Reply
 from app.settings import Settings
 from core.chat import Message
-from storage.records import Conversation, Forgotten, Memory, Turn, User
+from storage.records import Conversation, Memory, Receipt, Turn, User
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -104,7 +106,40 @@ class Service:
             raise ModelLoading("The model is still loading; look again in a few seconds.")
         return self._memories.view(self._engine.result(), user_id)
 
-    def forget_everything(self, user_id: int) -> Forgotten:
+    def forget_turns(self, user_id: int, turn_ids: Collection[int]) -> Receipt:
+        """Delete these turns for good; the memory is then the one that never saw them.
+
+        Costs a forward pass per turn left. Raise NotFound, with nothing deleted, unless all of them are this person's.
+        """
+        engine = self._engine.result()
+        with self._alone(user_id):
+            return self._memories.forget_turns(engine, user_id, set(turn_ids))
+
+    def forget_conversation(self, user_id: int, conversation_id: int) -> Receipt:
+        """Delete a conversation and its turns, as `forget_turns`; a reply being written is finished first."""
+        engine = self._engine.result()
+        with self._alone(user_id):
+            turns = self._store.load_turns(user_id, conversation_id)
+            return self._memories.forget_turns(engine, user_id, {turn.id for turn in turns})
+
+    def list_receipts(self, user_id: int) -> list[Receipt]:
+        """What was forgotten, newest first; texts are not in it."""
+        return self._store.list_receipts(user_id)
+
+    def verify(self, user_id: int) -> Verification:
+        """Whether the memory is, bit for bit, what its ledger gives; costs a forward pass per turn held."""
+        engine = self._engine.result()
+        with self._alone(user_id):
+            return self._memories.verify(engine, user_id)
+
+    def why(self, user_id: int, turn_id: int) -> list[Cause]:
+        """The turns in memory that a reply came from, the one that spoke for it most first."""
+        engine = self._engine.result()
+        turn = self._store.load_turn(user_id, turn_id)
+        messages, _ = self._prompt(engine, user_id, turn.conversation_id, turn.user_text, before=turn.id)
+        return self._memories.causes(engine, turn, messages[:-1])
+
+    def forget_everything(self, user_id: int) -> Receipt:
         """Delete all of a person's turns and the memory; what is being written is stopped first."""
         if reply := self._running.get(user_id):
             reply.stop()
@@ -130,6 +165,7 @@ class Service:
                     self._memories.settle(engine, user_id)
             except EXPECTED as error:
                 log.warning("user %d: turns wait to be folded: %s", user_id, type(error).__name__)
+        self._store.finish_erasing()
         return len(outstanding)
 
     def close(self) -> None:
@@ -171,10 +207,13 @@ class Service:
             return Remembered(perf_counter() - started, *_size(memory))
 
     def _prompt(
-        self, engine: Engine, user_id: int, conversation_id: int | None, text: str
+        self, engine: Engine, user_id: int, conversation_id: int | None, text: str, before: float = math.inf
     ) -> tuple[list[Message], int]:
-        """The last turns of this conversation and the message, as much as the model can read; and their tokens."""
-        recent = [] if conversation_id is None else self._recent(user_id, conversation_id)
+        """The last turns of this conversation and the message, as much as the model can read; and their tokens.
+
+        Of the conversation only turns with an id below `before`.
+        """
+        recent = [] if conversation_id is None else self._recent(user_id, conversation_id, before)
         # Every turn in it has two sides, so a step of two leaves whole turns; the last step leaves the message alone.
         for left_out in range(0, len(recent) + 1, 2):
             messages = [*recent[left_out:], Message("user", text)]
@@ -185,9 +224,10 @@ class Service:
             f"The message has {tokens:,} tokens and the model reads at most {engine.max_prompt_tokens:,}; shorten it."
         )
 
-    def _recent(self, user_id: int, conversation_id: int) -> list[Message]:
+    def _recent(self, user_id: int, conversation_id: int, before: float = math.inf) -> list[Message]:
         """Both sides of the last answered turns of a conversation, oldest first."""
-        answered = [turn for turn in self._store.load_turns(user_id, conversation_id) if turn.reply_text]
+        turns = self._store.load_turns(user_id, conversation_id)
+        answered = [turn for turn in turns if turn.reply_text and turn.id < before]
         kept = answered[max(0, len(answered) - self._settings.turns_in_prompt) :]
         return [message for turn in kept for message in messages_of(turn)]
 

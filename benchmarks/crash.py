@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from app.bootstrap import running_service
 from app.errors import EXPECTED, SettingsError
-from app.memories import messages_of
+from app.ledger import messages_of
 from app.service import Service
 from app.settings import HOME, Settings, load_settings
 from benchmarks.report import finish, origin

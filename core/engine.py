@@ -20,6 +20,7 @@ from core.decoding import Decoding, Row, Sampling
 from core.device import resolve_device
 from core.errors import PromptError, StateError
 from core.generator import Generator
+from core.provenance import contributions, influences
 from core.reading import read_parallel, read_sequential
 from core.state import State
 from core.text import TextStream
@@ -78,6 +79,26 @@ class Engine:
         with torch.inference_mode():
             sums = state.sums.to(self.base.device)
             return self.generator.materialise(sums[None]).to(self.base.device, self.base.dtype)
+
+    def influences(self, turns: Sequence[Sequence[Message]], messages: Sequence[Message], reply: str) -> list[float]:
+        """How much each of the `turns` in memory, oldest first, spoke for this reply to these messages, in nats.
+
+        The fall of ln p(reply) when the turn is left out of the state. Raise PromptError for an engine that reads in
+        sequence, whose turns cannot be told apart in the sum.
+        """
+        if self.generator.reads_sequentially:
+            raise PromptError(f"{self.name} reads turns in sequence, so a reply cannot be traced to one of them.")
+        windows = [torch.tensor(encode(self.tokenizer, turn, reply=False)) for turn in turns]
+        pieces = [window.split(self.generator.config.window) for window in windows]
+        summed = contributions(self.base, self.generator, [piece for own in pieces for piece in own])
+        owners = torch.tensor([i for i, own in enumerate(pieces) for _ in own], device=summed.device)
+        alone = summed.new_zeros(len(turns), *summed.shape[1:]).index_add(0, owners, summed)
+        ages = torch.arange(len(turns) - 1, -1, -1, device=summed.device)
+        prompt = encode(self.tokenizer, messages, reply=True)
+        whole = encode(self.tokenizer, [*messages, Message("assistant", reply)], reply=False)
+        with torch.inference_mode():
+            aged = self.generator.aged(alone, ages)
+        return influences(self.base, self.generator, aged, prompt, whole[len(prompt) :])
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt that `reply` would read."""

@@ -71,6 +71,10 @@ class Generator(nn.Module, ABC):
         """The sums after one more turn; both (..., layers, r_k, r_v). Costs one addition, however much was folded."""
 
     @abstractmethod
+    def aged(self, contributions: Tensor, ages: Tensor) -> Tensor:
+        """What is left of contributions (n, layers, r_k, r_v) once `ages` (n,) more turns were folded after each."""
+
+    @abstractmethod
     def materialise(self, sums: Tensor) -> Adapter:
         """The adapter of each row of (rows, layers, r_k, r_v). Costs one decomposition per layer."""
 
@@ -127,6 +131,10 @@ class GatedGenerator(Generator):
         """See Generator.fold; older turns fade by each layer's decay."""
         return self.decay() * sums + contribution
 
+    def aged(self, contributions: Tensor, ages: Tensor) -> Tensor:
+        """See Generator.aged."""
+        return self.decay() ** ages[:, None, None, None] * contributions
+
     def materialise(self, sums: Tensor) -> Adapter:
         """See Generator.materialise: lora_A = A1 for every row, lora_B = s B M^T with M = orthogonal(S)."""
         memory = orthogonal(sums)
@@ -161,6 +169,10 @@ class PublishedGenerator(Generator):
     def fold(self, sums: Tensor, contribution: Tensor) -> Tensor:
         """See Generator.fold."""
         return sums + contribution
+
+    def aged(self, contributions: Tensor, ages: Tensor) -> Tensor:
+        """See Generator.aged; nothing fades here."""
+        return contributions
 
     def materialise(self, sums: Tensor) -> Adapter:
         """See Generator.materialise: lora_A = U_q^T A1, lora_B = c B W_q."""

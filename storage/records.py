@@ -26,7 +26,11 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Turn:
-    """What a person wrote and what was answered; reply_text is None until it is answered, folded_at until folded."""
+    """What a person wrote and what was answered; reply_text is None until it is answered, folded_at until folded.
+
+    Turns are in the state in the order of `position`. `link` chains a held turn to the one before it, its own text and
+    the state after it; None for those folded before there were links.
+    """
 
     id: int
     conversation_id: int
@@ -38,6 +42,26 @@ class Turn:
     folded_at: float | None
     fold_seconds: float | None
     tokens: int | None
+    position: int | None
+    link: str | None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A state to be stored: its bytes, the fingerprint of the engine that made it, and their format."""
+
+    blob: bytes
+    fingerprint: str
+    format_version: int
+
+
+@dataclass(frozen=True)
+class Folding:
+    """What the ledger keeps of one fold: how long it took, the tokens read, the turn's link."""
+
+    seconds: float
+    tokens: int
+    link: str
 
 
 @dataclass(frozen=True)
@@ -62,9 +86,17 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Forgotten:
-    """What a forgetting removed; bytes counts the texts in UTF-8 and the state."""
+class Receipt:
+    """What one forgetting removed and the digests of the state around it, "" for none; holds nothing of what was said.
 
+    text_bytes counts the texts in UTF-8.
+    """
+
+    id: int
+    user_id: int
+    created_at: float
     turns: int
     conversations: int
-    bytes: int
+    text_bytes: int
+    digest_before: str
+    digest_after: str

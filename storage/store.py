@@ -4,27 +4,34 @@ Knows who owns what and in which order things happen; knows no tensors and no Gr
 something locks the user's row first, so the changes of one user come one after another on every database.
 """
 
-import hashlib
 import time
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import undefer
 
-from storage.database import Database
-from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, MemoryChanged, NotFound
-from storage.records import Conversation, Forgotten, Memory, Turn, User
+from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory
+from storage.forgetting import Forgetting
+from storage.records import Conversation, Folding, Memory, Packed, Turn, User
+from storage.rows import (
+    check_conversation,
+    digest,
+    fill,
+    held_records,
+    load_turn,
+    lock_user,
+    next_memory,
+    relink,
+    turn_records,
+)
 from storage.tables import ConversationRow, MemoryRow, TurnRow, UserRow
 from storage.texts import check_text, clean_name
 
 TITLE_LENGTH = 60
 
 
-class Store:
-    """Safe to use from any thread; holds nothing but the database."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Store(Forgetting):
+    """All verbs, those that delete included. Safe to use from any thread; holds nothing but the database."""
 
     def ensure_user(self, name: str) -> User:
         """Return the user of this name, a new one if there is none. Raises InvalidName."""
@@ -47,7 +54,7 @@ class Store:
 
     def start_conversation(self, user_id: int) -> Conversation:
         with self._database.write() as session:
-            _lock_user(session, user_id)
+            lock_user(session, user_id)
             conversation = ConversationRow(user_id=user_id, created_at=time.time())
             session.add(conversation)
             session.flush()
@@ -69,15 +76,20 @@ class Store:
     def load_turns(self, user_id: int, conversation_id: int) -> list[Turn]:
         """Oldest first. Raises NotFound, also for a conversation of another user."""
         with self._database.read() as session:
-            _check_conversation(session, user_id, conversation_id)
-            return _records(session, select(TurnRow).where(TurnRow.conversation_id == conversation_id))
+            check_conversation(session, user_id, conversation_id)
+            return turn_records(session, select(TurnRow).where(TurnRow.conversation_id == conversation_id))
+
+    def load_turn(self, user_id: int, turn_id: int) -> Turn:
+        """Raises NotFound, also for a turn of another user."""
+        with self._database.read() as session:
+            return load_turn(session, user_id, turn_id).record()
 
     def append_turn(self, user_id: int, conversation_id: int, user_text: str) -> Turn:
         """Store what a person wrote; it is kept once this returns. Raises NotFound or InvalidText."""
         check_text(user_text)
         with self._database.write() as session:
-            _lock_user(session, user_id)
-            _check_conversation(session, user_id, conversation_id)
+            lock_user(session, user_id)
+            check_conversation(session, user_id, conversation_id)
             turn = TurnRow(
                 conversation_id=conversation_id, user_id=user_id, user_text=user_text, created_at=time.time()
             )
@@ -93,8 +105,8 @@ class Store:
         """
         check_text(reply_text)
         with self._database.write() as session:
-            _lock_user(session, user_id)
-            turn = _load_turn(session, user_id, turn_id)
+            lock_user(session, user_id)
+            turn = load_turn(session, user_id, turn_id)
             if turn.answered_at is not None:
                 raise AlreadyAnswered(f"Turn {turn_id} has its reply already: start a new turn instead.")
             if turn.folded_at is not None:
@@ -108,7 +120,7 @@ class Store:
         with self._database.read() as session:
             row = session.get(MemoryRow, user_id, options=[undefer(MemoryRow.blob)])
             memory = row.record() if row else None
-        if memory and _digest(memory.blob) != memory.header.digest:
+        if memory and digest(memory.blob) != memory.header.digest:
             raise CorruptMemory(
                 f"The memory of user {user_id} does not match its digest: "
                 "restore the database from a backup, or rebuild the memory from its turns."
@@ -120,16 +132,14 @@ class Store:
         with self._database.read() as session:
             return session.scalar(select(MemoryRow.version).where(MemoryRow.user_id == user_id)) or 0
 
+    def last_link(self, user_id: int) -> str | None:
+        """The link of the turn that was folded last, None where there is none."""
+        newest = select(TurnRow.link).where(TurnRow.user_id == user_id, TurnRow.position.is_not(None))
+        with self._database.read() as session:
+            return session.scalar(newest.order_by(TurnRow.position.desc()).limit(1))
+
     def commit_fold(
-        self,
-        turn_id: int,
-        user_id: int,
-        expected_version: int,
-        blob: bytes,
-        fingerprint: str,
-        format_version: int,
-        fold_seconds: float,
-        tokens: int,
+        self, turn_id: int, user_id: int, expected_version: int, packed: Packed, folding: Folding
     ) -> Memory:
         """Store the new state and mark its turn as folded, both or neither.
 
@@ -137,116 +147,34 @@ class Store:
         AlreadyFolded or MemoryChanged.
         """
         with self._database.write() as session:
-            user = _lock_user(session, user_id)
-            turn = _load_turn(session, user_id, turn_id)
+            user = lock_user(session, user_id)
+            turn = load_turn(session, user_id, turn_id)
             if turn.folded_at is not None:
                 raise AlreadyFolded(f"Turn {turn_id} is in the memory already: nothing is left to do.")
-            row = _next_memory(session, user, expected_version)
-            _fill(row, blob, fingerprint, format_version, (row.turns_folded or 0) + 1)
-            turn.folded_at = row.updated_at
-            turn.fold_seconds = fold_seconds
-            turn.tokens = tokens
+            row = next_memory(session, user, expected_version)
+            fill(row, packed, (row.turns_folded or 0) + 1)
+            turn.folded_at, turn.position = row.updated_at, row.version
+            turn.fold_seconds, turn.tokens, turn.link = folding.seconds, folding.tokens, folding.link
             return row.record()
 
-    def replace_memory(
-        self,
-        user_id: int,
-        expected_version: int,
-        blob: bytes,
-        fingerprint: str,
-        format_version: int,
-        turns_folded: int,
-    ) -> Memory:
-        """Store a state that was computed anew from the ledger. Raises NotFound or MemoryChanged."""
+    def replace_memory(self, user_id: int, expected_version: int, packed: Packed, links: dict[int, str]) -> Memory:
+        """Store a state that was computed anew from the ledger, and every held turn's new link.
+
+        Raises NotFound or MemoryChanged.
+        """
         with self._database.write() as session:
-            row = _next_memory(session, _lock_user(session, user_id), expected_version)
-            _fill(row, blob, fingerprint, format_version, turns_folded)
+            row = next_memory(session, lock_user(session, user_id), expected_version)
+            relink(session, user_id, links)
+            fill(row, packed, len(links))
             return row.record()
 
     def unfolded_turns(self, user_id: int | None = None) -> list[Turn]:
         """Turns that are not in a state yet, answered or not, oldest first; of every user when none is given."""
         turns = select(TurnRow).where(TurnRow.folded_at.is_(None))
         with self._database.read() as session:
-            return _records(session, turns if user_id is None else turns.where(TurnRow.user_id == user_id))
+            return turn_records(session, turns if user_id is None else turns.where(TurnRow.user_id == user_id))
 
     def held_turns(self, user_id: int) -> list[Turn]:
-        """The ledger: the turns that are in the user's state, oldest first."""
-        held = select(TurnRow).where(TurnRow.user_id == user_id, TurnRow.folded_at.is_not(None))
+        """The ledger: the turns that are in the user's state, in the order of their folding."""
         with self._database.read() as session:
-            return _records(session, held)
-
-    def forget_everything(self, user_id: int) -> Forgotten:
-        """Delete all turns, conversations and the memory of a user; once this returns no SQLite file holds them.
-
-        Only the user's row stays. Raises NotFound, or DatabaseUnavailable when another process keeps the files
-        from being cleaned: the rows are gone by then, and forgetting once more finishes the work.
-        """
-        with self._database.write() as session:
-            _lock_user(session, user_id)
-            forgotten = _measure(session, user_id)
-            for table in (TurnRow, ConversationRow, MemoryRow):
-                session.execute(delete(table).where(table.user_id == user_id))
-        self._database.erase_traces()
-        return forgotten
-
-
-def _lock_user(session: Session, user_id: int) -> UserRow:
-    user = session.scalar(select(UserRow).where(UserRow.id == user_id).with_for_update())
-    if user is None:
-        raise NotFound(f"There is no user {user_id}.")
-    return user
-
-
-def _check_conversation(session: Session, user_id: int, conversation_id: int) -> None:
-    own = select(ConversationRow.id).where(ConversationRow.id == conversation_id, ConversationRow.user_id == user_id)
-    if session.scalar(own) is None:
-        raise NotFound(f"There is no conversation {conversation_id} for this user.")
-
-
-def _load_turn(session: Session, user_id: int, turn_id: int) -> TurnRow:
-    turn = session.scalar(select(TurnRow).where(TurnRow.id == turn_id, TurnRow.user_id == user_id))
-    if turn is None:
-        raise NotFound(f"There is no turn {turn_id} for this user.")
-    return turn
-
-
-def _records(session: Session, turns: Select[TurnRow]) -> list[Turn]:
-    return [turn.record() for turn in session.scalars(turns.order_by(TurnRow.id))]
-
-
-def _next_memory(session: Session, user: UserRow, expected_version: int) -> MemoryRow:
-    """Return the user's row for a new version, an empty one if there was none, once the old version is as expected."""
-    row = session.get(MemoryRow, user.id)
-    version = row.version if row else 0
-    if version != expected_version:
-        raise MemoryChanged(
-            f"The memory of user {user.id} is at version {version} and not at {expected_version}: "
-            "load it and compute the change again."
-        )
-    if row is None:
-        row = MemoryRow(user_id=user.id)
-        session.add(row)
-    user.memory_version += 1
-    row.version = user.memory_version
-    return row
-
-
-def _fill(row: MemoryRow, blob: bytes, fingerprint: str, format_version: int, turns_folded: int) -> None:
-    row.blob = blob
-    row.digest = _digest(blob)
-    row.fingerprint = fingerprint
-    row.format_version = format_version
-    row.turns_folded = turns_folded
-    row.updated_at = time.time()
-
-
-def _digest(blob: bytes) -> str:
-    return hashlib.sha256(blob).hexdigest()
-
-
-def _measure(session: Session, user_id: int) -> Forgotten:
-    turns = _records(session, select(TurnRow).where(TurnRow.user_id == user_id))
-    texts = sum(len(turn.user_text.encode()) + len((turn.reply_text or "").encode()) for turn in turns)
-    conversations = select(func.count()).where(ConversationRow.user_id == user_id)
-    state = session.scalar(select(func.length(MemoryRow.blob)).where(MemoryRow.user_id == user_id))
-    return Forgotten(len(turns), session.scalar(conversations) or 0, texts + (state or 0))
+            return held_records(session, user_id)

@@ -5,10 +5,10 @@ Knows no sessions and no rules. A change here needs a revision in migrations/ver
 
 from typing import Any, ClassVar
 
-from sqlalchemy import Double, ForeignKey, LargeBinary, MetaData, String, Text
+from sqlalchemy import Double, ForeignKey, Index, LargeBinary, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from storage.records import Conversation, Header, Memory, Turn, User
+from storage.records import Conversation, Header, Memory, Receipt, Turn, User
 
 NAME_LENGTH = 80
 
@@ -57,6 +57,11 @@ class ConversationRow(Numbered, Base):
 
 
 class TurnRow(Numbered, Base):
+    """position is the memory's version that first held the turn: the order of folding. It and link are NULL before.
+
+    link is NULL too for turns that were folded before there were links.
+    """
+
     __tablename__ = "turns"
 
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"), index=True)
@@ -68,6 +73,8 @@ class TurnRow(Numbered, Base):
     folded_at: Mapped[float | None]
     fold_seconds: Mapped[float | None]
     tokens: Mapped[int | None]
+    position: Mapped[int | None]
+    link: Mapped[str | None] = mapped_column(String(64))
 
     def record(self) -> Turn:
         return Turn(
@@ -81,7 +88,12 @@ class TurnRow(Numbered, Base):
             folded_at=self.folded_at,
             fold_seconds=self.fold_seconds,
             tokens=self.tokens,
+            position=self.position,
+            link=self.link,
         )
+
+
+Index("ix_turns_user_id_position", TurnRow.user_id, TurnRow.position)
 
 
 class MemoryRow(Base):
@@ -103,3 +115,30 @@ class MemoryRow(Base):
     def record(self) -> Memory:
         header = Header(self.format_version, self.fingerprint, self.digest, self.turns_folded)
         return Memory(self.user_id, self.version, header, self.blob, self.updated_at)
+
+
+class ReceiptRow(Numbered, Base):
+    """What one forgetting removed, without any text; erased_at is NULL until the files are clean of it."""
+
+    __tablename__ = "receipts"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[float]
+    turns: Mapped[int]
+    conversations: Mapped[int]
+    text_bytes: Mapped[int]
+    digest_before: Mapped[str] = mapped_column(String(64))
+    digest_after: Mapped[str] = mapped_column(String(64))
+    erased_at: Mapped[float | None]
+
+    def record(self) -> Receipt:
+        return Receipt(
+            self.id,
+            self.user_id,
+            self.created_at,
+            self.turns,
+            self.conversations,
+            self.text_bytes,
+            self.digest_before,
+            self.digest_after,
+        )

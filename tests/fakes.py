@@ -57,9 +57,8 @@ class FakeEngine:
         self.folds.append(list(messages))
         told = torch.zeros(2, len(WORDS), 3)
         for message in messages:
-            for word in re.findall(r"\w+", message.text.lower()) if message.role == "user" else ():
-                if word in WORDS:
-                    told[:, WORDS.index(word)] += 1
+            for word in words_of(message.text) if message.role == "user" else ():
+                told[:, WORDS.index(word)] += 1
         return State(state.sums + told)
 
     def materialise(self, state: State) -> FakeAdapter:
@@ -82,8 +81,20 @@ class FakeEngine:
                 return
             yield piece
 
+    def influences(self, turns: Sequence[Sequence[Message]], messages: Sequence[Message], reply: str) -> list[float]:
+        """How many of the reply's words only this turn told."""
+        self.prompts.append(list(messages))
+        told = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
+        others = [set().union(*told[:i], *told[i + 1 :]) for i in range(len(told))]
+        return [float(len(words_of(reply) & own - rest)) for own, rest in zip(told, others, strict=True)]
+
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return sum(len(message.text.split()) for message in messages)
+
+
+def words_of(text: str) -> set[str]:
+    """Those of WORDS that are in a text."""
+    return set(re.findall(r"\w+", text.lower())) & set(WORDS)
 
 
 def counts(state: State) -> dict[str, int]:

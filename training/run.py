@@ -159,11 +159,11 @@ def _optimizers(modules: nn.ModuleDict, config: TrainConfig) -> list[torch.optim
 
     Muon's steps are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both.
     """
-    embeddings = {id(modules["base"].get_input_embeddings().weight)}
+    embeddings = modules["base"].get_parameter("model.embed_tokens.weight")
     parameters = [p for p in modules.parameters() if p.requires_grad]
-    matrices = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
+    matrices = [p for p in parameters if p.ndim == 2 and p is not embeddings]
     groups = [
-        {"params": [p for p in parameters if id(p) in embeddings], "weight_decay": config.weight_decay},
+        {"params": [embeddings], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     return [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.database import Database, file_url, open_database
-from storage.records import Conversation, Memory, Turn, User
+from storage.records import Conversation, Folding, Memory, Packed, Turn, User
 from storage.store import Store
 
 TIMEOUT = 0.2
@@ -55,7 +55,11 @@ def turn(store: Store, ada: User, talk: Conversation) -> Turn:
 
 
 def fold(store: Store, turn: Turn, expected_version: int = 0, blob: bytes = BLOB) -> Memory:
-    return store.commit_fold(turn.id, turn.user_id, expected_version, blob, "f00d", 1, 0.5, 12)
+    return store.commit_fold(turn.id, turn.user_id, expected_version, packed(blob), Folding(0.5, 12, "l1nk"))
+
+
+def packed(blob: bytes) -> Packed:
+    return Packed(blob, "f00d", 1)
 
 
 def file_digests(folder: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ KILLS = 10
 WRITER = """
 import sys
 from storage.database import open_database
+from storage.records import Folding, Packed
 from storage.store import Store
 
 store = Store(open_database(sys.argv[1]))
@@ -25,7 +26,8 @@ version = memory.version if memory else 0
 while True:
     turn = store.append_turn(user.id, talk.id, "text " * 50)
     print("turn", turn.id, flush=True)
-    version = store.commit_fold(turn.id, user.id, version, b"%d" % turn.id * 5000, "f00d", 1, 0.1, 9).version
+    packed, folding = Packed(b"%d" % turn.id * 5000, "f00d", 1), Folding(0.1, 9, "l1nk")
+    version = store.commit_fold(turn.id, user.id, version, packed, folding).version
     print("fold", turn.id, flush=True)
 """
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import DatabaseUnavailable, NotFound
-from storage.records import Conversation, Forgotten, Turn, User
+from storage.database import Database
+from storage.errors import DatabaseUnavailable, MemoryChanged, NotFound
+from storage.records import Conversation, Receipt, Turn, User
 from storage.store import Store
-from tests.storage.conftest import BLOB, fold
+from tests.storage.conftest import fold, packed
 
 
 def occurrences(path: Path, marker: str) -> int:
@@ -49,8 +50,12 @@ def test_what_was_forgotten_is_in_no_file(store: Store, path: Path, ada: User, b
 def test_forgetting_counts_what_it_removed(store: Store, ada: User, turn: Turn) -> None:
     store.answer_turn(ada.id, turn.id, "é")
     fold(store, turn)
-    assert store.forget_everything(ada.id) == Forgotten(1, 1, len(turn.user_text) + 2 + len(BLOB))
-    assert store.forget_everything(ada.id) == Forgotten(0, 0, 0)
+    memory = store.load_memory(ada.id)
+    assert memory is not None
+    gone, nothing = store.forget_everything(ada.id), store.forget_everything(ada.id)
+    assert (gone.turns, gone.conversations, gone.text_bytes) == (1, 1, len(turn.user_text) + 2)
+    assert (gone.digest_before, gone.digest_after) == (memory.header.digest, "")
+    assert (nothing.turns, nothing.conversations, nothing.text_bytes, nothing.digest_before) == (0, 0, 0, "")
 
 
 def test_forgetting_leaves_the_user_and_all_others(store: Store, ada: User, bob: User, turn: Turn) -> None:
@@ -96,3 +101,92 @@ def test_a_reader_that_stays_is_named_and_forgetting_again_finishes(
         reader.execute("ROLLBACK")
     store.forget_everything(ada.id)
     assert occurrences(path, turn.user_text) == 0
+
+
+def folded_pair(store: Store, ada: User, talk: Conversation, turn: Turn) -> tuple[Turn, Turn]:
+    """Two turns in two conversations, both held; the first has text of its own to look for."""
+    later = store.append_turn(ada.id, store.start_conversation(ada.id).id, "Keep this.")
+    fold(store, later, fold(store, turn).version)
+    return turn, later
+
+
+def test_one_turn_is_forgotten_with_its_conversation_and_the_other_stays(
+    store: Store, path: Path, ada: User, talk: Conversation, turn: Turn
+) -> None:
+    gone, kept = folded_pair(store, ada, talk, turn)
+    receipt = store.forget_turns(ada.id, {gone.id}, 2, packed(b"without"), {kept.id: "new"})
+    assert (receipt.turns, receipt.conversations, receipt.text_bytes) == (1, 1, len(gone.user_text))
+    [held] = store.held_turns(ada.id)
+    assert (held.id, held.link) == (kept.id, "new")
+    assert [talk.id for talk in store.list_conversations(ada.id)] == [kept.conversation_id]
+    memory = store.load_memory(ada.id)
+    assert memory is not None
+    assert (memory.blob, memory.version, memory.header.turns_folded) == (b"without", 3, 1)
+    assert memory.header.digest == receipt.digest_after
+    assert occurrences(path, gone.user_text) == 0
+    assert occurrences(path, kept.user_text) > 0
+
+
+def test_a_conversation_with_turns_left_stays(store: Store, ada: User, talk: Conversation, turn: Turn) -> None:
+    later = store.append_turn(ada.id, talk.id, "Keep this.")
+    fold(store, later, fold(store, turn).version)
+    receipt = store.forget_turns(ada.id, {turn.id}, 2, packed(b"x"), {later.id: "new"})
+    assert receipt.conversations == 0
+    assert store.load_turns(ada.id, talk.id) == store.held_turns(ada.id)
+
+
+WRONG = {
+    "a turn of nobody": ({7, 1}, 2, {2: "new"}, NotFound),
+    "an older version": ({1}, 1, {2: "new"}, MemoryChanged),
+    "a link too few": ({1}, 2, {}, MemoryChanged),
+    "a link too many": ({1}, 2, {1: "old", 2: "new"}, MemoryChanged),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_forgetting_that_is_not_right_changes_nothing(
+    store: Store, ada: User, talk: Conversation, turn: Turn, wrong: str
+) -> None:
+    folded_pair(store, ada, talk, turn)
+    before = store.held_turns(ada.id), store.load_memory(ada.id), store.list_conversations(ada.id)
+    ids, version, links, error = WRONG[wrong]
+    with pytest.raises(error):
+        store.forget_turns(ada.id, ids, version, packed(b"x"), links)
+    assert (store.held_turns(ada.id), store.load_memory(ada.id), store.list_conversations(ada.id)) == before
+    assert store.list_receipts(ada.id) == []
+
+
+def test_nobody_forgets_anothers_turn(store: Store, ada: User, bob: User, turn: Turn) -> None:
+    fold(store, turn)
+    with pytest.raises(NotFound):
+        store.forget_turns(bob.id, {turn.id}, 0, packed(b"x"), {})
+    assert len(store.held_turns(ada.id)) == 1
+
+
+def test_receipts_are_kept_newest_first_and_hold_no_text(store: Store, path: Path, ada: User, turn: Turn) -> None:
+    fold(store, turn)
+    first, second = store.forget_everything(ada.id), store.forget_everything(ada.id)
+    assert store.list_receipts(ada.id) == [second, first]
+    assert not any(isinstance(value, str) and turn.user_text in value for value in vars(first).values())
+    assert isinstance(first, Receipt)
+
+
+def test_what_a_crash_left_in_the_files_is_erased_by_the_next_start(
+    store: Store, database: Database, path: Path, ada: User, turn: Turn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold(store, turn)
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "erase_traces", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            store.forget_everything(ada.id)
+    assert occurrences(path, turn.user_text) > 0
+    store.finish_erasing()
+    assert occurrences(path, turn.user_text) == 0
+
+
+def test_nothing_is_written_anew_where_nothing_is_left_to_erase(
+    store: Store, database: Database, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.forget_everything(ada.id)
+    monkeypatch.setattr(database, "erase_traces", lambda: pytest.fail("the files were clean"))
+    store.finish_erasing()

@@ -11,9 +11,9 @@ import pytest
 
 from storage.database import Database, file_url, open_database
 from storage.errors import AlreadyFolded, CorruptMemory, MemoryChanged, NotFound
-from storage.records import Conversation, Turn, User
+from storage.records import Conversation, Packed, Turn, User
 from storage.store import Store
-from tests.storage.conftest import BLOB, fold
+from tests.storage.conftest import BLOB, fold, packed
 
 THREADS = 8
 TURNS_EACH = 12
@@ -31,6 +31,7 @@ def test_a_fold_stores_the_state_and_marks_its_turn(store: Store, ada: User, tur
     assert memory.header.digest == hashlib.sha256(BLOB).hexdigest()
     [held] = store.held_turns(ada.id)
     assert (held.folded_at, held.fold_seconds, held.tokens) == (memory.updated_at, 0.5, 12)
+    assert (held.position, held.link, store.last_link(ada.id)) == (1, "l1nk", "l1nk")
     assert store.unfolded_turns() == []
 
 
@@ -61,7 +62,8 @@ def test_unfolded_turns_are_those_of_every_user_oldest_first(store: Store, turn:
 
 def test_a_rebuilt_state_replaces_the_old_one(store: Store, ada: User, turn: Turn) -> None:
     fold(store, turn)
-    memory = store.replace_memory(ada.id, 1, b"rebuilt", "beef", 2, 1)
+    memory = store.replace_memory(ada.id, 1, Packed(b"rebuilt", "beef", 2), {turn.id: "new"})
+    assert store.held_turns(ada.id)[0].link == store.last_link(ada.id) == "new"
     assert (memory.version, memory.header.fingerprint, memory.header.format_version) == (2, "beef", 2)
     assert store.load_memory(ada.id) == memory
 
@@ -71,12 +73,25 @@ def test_a_rebuild_from_a_forgotten_memory_cannot_come_back(store: Store, ada: U
     store.forget_everything(ada.id)
     fold(store, store.append_turn(ada.id, store.start_conversation(ada.id).id, "Afresh."))
     with pytest.raises(MemoryChanged):
-        store.replace_memory(ada.id, stale.version, b"forgotten", "f00d", 1, 1)
+        store.replace_memory(ada.id, stale.version, packed(b"forgotten"), {})
+
+
+def test_a_rebuild_of_other_turns_than_are_held_changes_nothing(store: Store, ada: User, turn: Turn) -> None:
+    memory = fold(store, turn)
+    with pytest.raises(MemoryChanged, match="Other turns are held"):
+        store.replace_memory(ada.id, 1, packed(b"rebuilt"), {})
+    assert store.load_memory(ada.id) == memory
+
+
+def test_the_ledger_is_in_the_order_of_folding(store: Store, ada: User, talk: Conversation, turn: Turn) -> None:
+    later = store.append_turn(ada.id, talk.id, "Another.")
+    fold(store, turn, fold(store, later).version)
+    assert [held.id for held in store.held_turns(ada.id)] == [later.id, turn.id]
 
 
 def test_an_unknown_user_has_no_memory_to_replace(store: Store) -> None:
     with pytest.raises(NotFound):
-        store.replace_memory(7, 0, b"x", "f00d", 1, 0)
+        store.replace_memory(7, 0, packed(b"x"), {})
 
 
 @pytest.mark.parametrize("column", ["blob", "digest"])
@@ -95,7 +110,7 @@ def test_a_corrupt_memory_can_be_rebuilt(path: Path, store: Store, ada: User, tu
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE memories SET blob = x'00'")
         connection.commit()
-    memory = store.replace_memory(ada.id, store.memory_version(ada.id), b"rebuilt", "f00d", 1, 1)
+    memory = store.replace_memory(ada.id, store.memory_version(ada.id), packed(b"rebuilt"), {turn.id: "new"})
     assert store.load_memory(ada.id) == memory
 
 

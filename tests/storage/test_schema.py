@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -11,10 +12,11 @@ from sqlalchemy import Engine, NullPool, inspect
 
 from storage.address import build_engine, for_writing, read_address
 from storage.database import Database, file_url, open_database
-from storage.records import User
+from storage.records import Conversation, User
 from storage.schema import bring_to_head, migration_config
 from storage.store import Store
 from storage.tables import Base
+from tests.storage.conftest import fold
 
 
 def engine_of(path: Path) -> Engine:
@@ -41,6 +43,24 @@ def test_a_second_opening_changes_nothing(path: Path, database: Database, store:
     again = open_database(file_url(path))
     assert Store(again).find_user("Ada") == ada
     again.close()
+
+
+def test_turns_held_before_there_was_a_ledger_get_their_order_and_stay(
+    path: Path, database: Database, store: Store, ada: User, talk: Conversation
+) -> None:
+    turns = [store.append_turn(ada.id, talk.id, text) for text in ("one", "two", "three")]
+    for version, turn in enumerate(turns[:2]):
+        fold(store, turn, version)
+    database.close()
+    with engine_of(path).begin() as connection:
+        command.downgrade(migration_config(connection), "0001")
+    again = Store(open_database(file_url(path)))
+    held = again.held_turns(ada.id)
+    assert [(turn.user_text, turn.position, turn.link) for turn in held] == [("one", 1, None), ("two", 2, None)]
+    assert again.unfolded_turns(ada.id) == [turns[2]]
+    fold(again, turns[2], 2)
+    assert [turn.user_text for turn in again.held_turns(ada.id)] == ["one", "two", "three"]
+    assert (again.load_memory(ada.id) or pytest.fail()).header.turns_folded == 3
 
 
 def test_every_revision_can_be_taken_back(path: Path, database: Database) -> None:

@@ -7,9 +7,9 @@ from sqlalchemy import event
 
 from storage.database import Database
 from storage.errors import AlreadyAnswered, AlreadyFolded, InvalidText, NotFound
-from storage.records import Conversation, Turn, User
+from storage.records import Conversation, Folding, Turn, User
 from storage.store import Store
-from tests.storage.conftest import fold
+from tests.storage.conftest import fold, packed
 
 
 def test_a_user_is_added_once(store: Store) -> None:
@@ -79,7 +79,7 @@ OTHERS: dict[str, Callable[[Store, int, Turn], object]] = {
     "load_turns": lambda store, user, turn: store.load_turns(user, turn.conversation_id),
     "append_turn": lambda store, user, turn: store.append_turn(user, turn.conversation_id, "mine now"),
     "answer_turn": lambda store, user, turn: store.answer_turn(user, turn.id, "mine now"),
-    "commit_fold": lambda store, user, turn: store.commit_fold(turn.id, user, 0, b"x", "f00d", 1, 0.1, 1),
+    "commit_fold": lambda store, user, turn: store.commit_fold(turn.id, user, 0, packed(b"x"), Folding(0.1, 1, "l1nk")),
 }
 
 

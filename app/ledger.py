@@ -1,0 +1,107 @@
+"""The ledger: what a memory holds, turn by turn, and the proof that its state comes of these turns and no others.
+
+Each turn's link is a digest over the link before it, the turn's text and the state after it, so that replaying the
+turns re-derives every link, and a change anywhere breaks the chain from there on. Works on an engine and plain records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.chat import Message
+from storage.records import Memory, Packed, Turn
+
+if TYPE_CHECKING:
+    from core.engine import Engine
+    from core.state import State
+
+# core brings torch along, which takes seconds: its modules are imported where an engine is there already.
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A state made of turns alone, and each turn's link by its id."""
+
+    state: State
+    links: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a replay found: whether the stored state is bit for bit that of the turns held, and each link as stored.
+
+    `broken` is the first turn whose link is another one; `unlinked` turns were folded before there were links.
+    """
+
+    turns: int
+    unlinked: int
+    broken: int | None
+    state_matches: bool
+    difference: float
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was found."""
+        return self.state_matches and self.broken is None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A turn, and how much it spoke for a reply: by how many nats ln p(reply) falls without it."""
+
+    turn: Turn
+    influence: float
+
+
+def replay(engine: Engine, turns: Sequence[Turn], unlinked: int = 0) -> Replay:
+    """Fold turns again from nothing, in their order, and link all but the first `unlinked`. One forward pass each."""
+    state, link, links = engine.empty_state(), "", dict[int, str]()
+    for number, turn in enumerate(turns):
+        state = engine.fold(state, messages_of(turn))
+        if number >= unlinked:
+            links[turn.id] = link = link_after(link, turn, state)
+    engine.check_state(state)
+    return Replay(state, links)
+
+
+def link_after(link: str, turn: Turn, state: State) -> str:
+    """The link of a turn whose fold gave `state`, after that of the turn before it ("" for the first)."""
+    said = "\0".join((turn.user_text, turn.reply_text or ""))
+    parts = (link, _digest(said.encode()), _digest(state.to_bytes()))
+    return _digest("\n".join(parts).encode())
+
+
+def verified(engine: Engine, memory: Memory | None, turns: Sequence[Turn]) -> Verification:
+    """Hold a memory against a replay of its ledger."""
+    unlinked = next((number for number, turn in enumerate(turns) if turn.link), len(turns))
+    again, stored = replay(engine, turns, unlinked), unpacked(engine, memory)
+    broken = next((turn.id for turn in turns[unlinked:] if turn.link != again.links[turn.id]), None)
+    same = stored.to_bytes() == again.state.to_bytes()
+    return Verification(len(turns), unlinked, broken, same, float((stored.sums - again.state.sums).abs().max()))
+
+
+def messages_of(turn: Turn) -> list[Message]:
+    """Both sides of a turn, or the person's alone where there is no reply."""
+    said = [Message("user", turn.user_text)]
+    return [*said, Message("assistant", turn.reply_text)] if turn.reply_text else said
+
+
+def packed(engine: Engine, state: State) -> Packed:
+    """What the database keeps of a state."""
+    from core.state import FORMAT_VERSION
+
+    return Packed(state.to_bytes(), engine.fingerprint, FORMAT_VERSION)
+
+
+def unpacked(engine: Engine, memory: Memory | None) -> State:
+    """The state of a memory, an empty one where there is none."""
+    from core.state import State
+
+    return State.from_bytes(memory.blob) if memory else engine.empty_state()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,104 @@
+"""The verbs that delete: some turns or everything, with a receipt, and nothing left in any file.
+
+A receipt is written in the transaction that deletes, and marked once the files are clean: what a crash leaves between
+the two is cleaned at the next start. Knows no tensors: the state without the turns is given to it.
+"""
+
+import time
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from storage.database import Database
+from storage.errors import NotFound
+from storage.records import Packed, Receipt, Turn
+from storage.rows import fill, lock_user, next_memory, relink, turn_records
+from storage.tables import ConversationRow, MemoryRow, ReceiptRow, TurnRow
+
+
+class Forgetting:
+    """Deletes; safe to use from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def forget_turns(
+        self, user_id: int, turn_ids: set[int], expected_version: int, packed: Packed, links: dict[int, str]
+    ) -> Receipt:
+        """Delete turns, and put `packed`, the state without them, in the place of the old one; all of it or nothing.
+
+        `links` has the new link of each turn that stays held. Conversations left without turns go too. Raises NotFound,
+        MemoryChanged, or DatabaseUnavailable: see `forget_everything`.
+        """
+        with self._database.write() as session:
+            user = lock_user(session, user_id)
+            gone = turn_records(session, select(TurnRow).where(TurnRow.user_id == user_id, TurnRow.id.in_(turn_ids)))
+            if missing := turn_ids - {turn.id for turn in gone}:
+                raise NotFound(f"There is no turn {min(missing)} for this user.")
+            before = session.scalar(select(MemoryRow.digest).where(MemoryRow.user_id == user_id))
+            session.execute(delete(TurnRow).where(TurnRow.id.in_(turn_ids)))
+            conversations = _delete_empty(session, {turn.conversation_id for turn in gone})
+            relink(session, user_id, links)
+            row = next_memory(session, user, expected_version)
+            fill(row, packed, len(links))
+            receipt = _write_receipt(session, user_id, gone, conversations, before or "", row.digest)
+        self.finish_erasing()
+        return receipt
+
+    def forget_everything(self, user_id: int) -> Receipt:
+        """Delete all turns, conversations and the memory of a user; once this returns no SQLite file holds them.
+
+        Only the user's row and receipts stay. Raises NotFound, or DatabaseUnavailable when another process keeps the
+        files from being cleaned: the rows are gone by then, and forgetting once more finishes the work.
+        """
+        with self._database.write() as session:
+            lock_user(session, user_id)
+            gone = turn_records(session, select(TurnRow).where(TurnRow.user_id == user_id))
+            conversations = session.scalar(select(func.count()).where(ConversationRow.user_id == user_id)) or 0
+            before = session.scalar(select(MemoryRow.digest).where(MemoryRow.user_id == user_id)) or ""
+            for table in (TurnRow, ConversationRow, MemoryRow):
+                session.execute(delete(table).where(table.user_id == user_id))
+            receipt = _write_receipt(session, user_id, gone, conversations, before, "")
+        self.finish_erasing()
+        return receipt
+
+    def list_receipts(self, user_id: int) -> list[Receipt]:
+        """Newest first."""
+        rows = select(ReceiptRow).where(ReceiptRow.user_id == user_id).order_by(ReceiptRow.id.desc())
+        with self._database.read() as session:
+            return [row.record() for row in session.scalars(rows)]
+
+    def finish_erasing(self) -> None:
+        """Leave nothing in the files of what any receipt says was removed. Raises DatabaseUnavailable."""
+        with self._database.read() as session:
+            ids = session.scalars(select(ReceiptRow.id).where(ReceiptRow.erased_at.is_(None))).all()
+        if not ids:
+            return
+        self._database.erase_traces()
+        with self._database.write() as session:
+            session.execute(update(ReceiptRow).where(ReceiptRow.id.in_(ids)).values(erased_at=time.time()))
+
+
+def _delete_empty(session: Session, conversation_ids: set[int]) -> int:
+    """Delete those conversations that have no turn left; return how many."""
+    kept = set(session.scalars(select(TurnRow.conversation_id).where(TurnRow.conversation_id.in_(conversation_ids))))
+    session.execute(delete(ConversationRow).where(ConversationRow.id.in_(conversation_ids - kept)))
+    return len(conversation_ids - kept)
+
+
+def _write_receipt(
+    session: Session, user_id: int, gone: list[Turn], conversations: int, before: str, after: str
+) -> Receipt:
+    texts = sum(len(turn.user_text.encode()) + len((turn.reply_text or "").encode()) for turn in gone)
+    row = ReceiptRow(
+        user_id=user_id,
+        created_at=time.time(),
+        turns=len(gone),
+        conversations=conversations,
+        text_bytes=texts,
+        digest_before=before,
+        digest_after=after,
+    )
+    session.add(row)
+    session.flush()
+    return row.record()

@@ -1,0 +1,89 @@
+"""What several verbs do with rows inside a transaction: lock, look up whose it is, make the next version.
+
+Knows the tables; opens no transaction and hands out nothing but rows and records.
+"""
+
+import hashlib
+import time
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from storage.errors import MemoryChanged, NotFound
+from storage.records import Packed, Turn
+from storage.tables import ConversationRow, MemoryRow, TurnRow, UserRow
+
+
+def lock_user(session: Session, user_id: int) -> UserRow:
+    """The user's row, held until the transaction ends. Raises NotFound."""
+    user = session.scalar(select(UserRow).where(UserRow.id == user_id).with_for_update())
+    if user is None:
+        raise NotFound(f"There is no user {user_id}.")
+    return user
+
+
+def check_conversation(session: Session, user_id: int, conversation_id: int) -> None:
+    """Raises NotFound unless the conversation is this user's."""
+    own = select(ConversationRow.id).where(ConversationRow.id == conversation_id, ConversationRow.user_id == user_id)
+    if session.scalar(own) is None:
+        raise NotFound(f"There is no conversation {conversation_id} for this user.")
+
+
+def load_turn(session: Session, user_id: int, turn_id: int) -> TurnRow:
+    """Raises NotFound unless the turn is this user's."""
+    turn = session.scalar(select(TurnRow).where(TurnRow.id == turn_id, TurnRow.user_id == user_id))
+    if turn is None:
+        raise NotFound(f"There is no turn {turn_id} for this user.")
+    return turn
+
+
+def turn_records(session: Session, turns: Select[TurnRow]) -> list[Turn]:
+    """In the order in which people wrote."""
+    return [turn.record() for turn in session.scalars(turns.order_by(TurnRow.id))]
+
+
+def held_records(session: Session, user_id: int) -> list[Turn]:
+    """The turns in a user's state, in the order of their folding."""
+    held = select(TurnRow).where(TurnRow.user_id == user_id, TurnRow.position.is_not(None))
+    return [turn.record() for turn in session.scalars(held.order_by(TurnRow.position))]
+
+
+def next_memory(session: Session, user: UserRow, expected_version: int) -> MemoryRow:
+    """The user's row for a new version, an empty one if there was none, once the old version is as expected."""
+    row = session.get(MemoryRow, user.id)
+    version = row.version if row else 0
+    if version != expected_version:
+        raise MemoryChanged(
+            f"The memory of user {user.id} is at version {version} and not at {expected_version}: "
+            "load it and compute the change again."
+        )
+    if row is None:
+        row = MemoryRow(user_id=user.id)
+        session.add(row)
+    user.memory_version += 1
+    row.version = user.memory_version
+    return row
+
+
+def fill(row: MemoryRow, packed: Packed, turns_folded: int) -> None:
+    """Put a state into the row of a memory."""
+    row.blob = packed.blob
+    row.digest = digest(packed.blob)
+    row.fingerprint = packed.fingerprint
+    row.format_version = packed.format_version
+    row.turns_folded = turns_folded
+    row.updated_at = time.time()
+
+
+def relink(session: Session, user_id: int, links: dict[int, str]) -> None:
+    """Give the held turns their new links, every one of them. Raises MemoryChanged if others are held by now."""
+    held = session.scalars(select(TurnRow).where(TurnRow.user_id == user_id, TurnRow.position.is_not(None))).all()
+    if {turn.id for turn in held} != set(links):
+        raise MemoryChanged(f"Other turns are held for user {user_id} than those given: compute the change again.")
+    for turn in held:
+        turn.link = links[turn.id]
+
+
+def digest(blob: bytes) -> str:
+    """SHA-256."""
+    return hashlib.sha256(blob).hexdigest()

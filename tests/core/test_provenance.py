@@ -1,0 +1,96 @@
+"""Where a reply came from: the batch says what one turn at a time says, and the parts add up to the state."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.chat import Message, encode
+from core.engine import Engine
+from core.errors import PromptError
+from core.provenance import ROWS, contributions, log_probabilities
+from core.reading import contribution
+from core.state import State
+from tests.tiny import tiny_engine
+
+TURNS = [
+    [Message("user", text), Message("assistant", "I see.")]
+    for text in ("My name is Marta.", "I like sushi, 12 times! " * 12, "Hello.")
+]
+ASK = [Message("user", "What is my name?")]
+REPLY = "Your name is Marta."
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return tiny_engine()
+
+
+def windows(engine: Engine, count: int) -> list[Tensor]:
+    ids = torch.tensor(encode(engine.tokenizer, TURNS[0], reply=False))
+    return [ids[: 1 + number % len(ids)] for number in range(count)]
+
+
+def scored(engine: Engine, state: State) -> float:
+    """ln p of the reply, one token after the other."""
+    prompt = encode(engine.tokenizer, ASK, reply=True)
+    whole = encode(engine.tokenizer, [*ASK, Message("assistant", REPLY)], reply=False)
+    with torch.inference_mode(), engine.base.adapted(engine.materialise(state)):
+        logits = engine.base.model(input_ids=torch.tensor([whole])).logits[0].log_softmax(-1)
+    return float(sum(logits[at - 1, whole[at]] for at in range(len(prompt), len(whole))))
+
+
+def folded(engine: Engine, turns: list[list[Message]]) -> State:
+    state = engine.empty_state()
+    for turn in turns:
+        state = engine.fold(state, turn)
+    return state
+
+
+@pytest.mark.parametrize("count", [1, 5, ROWS + 3])
+def test_many_windows_at_once_are_read_as_each_alone(engine: Engine, count: int) -> None:
+    read = windows(engine, count)
+    together = contributions(engine.base, engine.generator, read)
+    alone = torch.stack([contribution(engine.base, engine.generator, window) for window in read])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_reply_is_scored_with_each_rows_own_adapter(engine: Engine) -> None:
+    states = [folded(engine, TURNS[:1]), folded(engine, TURNS[1:])]
+    adapter = engine.generator.materialise(torch.stack([state.sums for state in states]))
+    prompt = encode(engine.tokenizer, ASK, reply=True)
+    whole = encode(engine.tokenizer, [*ASK, Message("assistant", REPLY)], reply=False)
+    both = log_probabilities(engine.base, adapter, prompt, whole[len(prompt) :])
+    assert both.tolist() == pytest.approx([scored(engine, state) for state in states], abs=1e-3)
+    assert both[0] != both[1]
+
+
+def test_an_influence_is_the_fall_of_the_reply_without_the_turn(engine: Engine) -> None:
+    influences = engine.influences(TURNS, ASK, REPLY)
+    decay, whole = engine.generator.decay(), folded(engine, TURNS)
+    for number, turn in enumerate(TURNS):
+        own = folded(engine, [turn]).sums * decay ** (len(TURNS) - 1 - number)
+        left = scored(engine, State(whole.sums - own))
+        assert influences[number] == pytest.approx(scored(engine, whole) - left, abs=1e-3)
+
+
+def test_taking_a_turn_out_by_subtraction_is_never_having_seen_the_last_one(engine: Engine) -> None:
+    """Older turns are one fold older than in a memory that never saw the turn: their decay has to be taken back."""
+    with_it, without = folded(engine, TURNS), folded(engine, TURNS[:-1])
+    taken = (with_it - folded(engine, TURNS[-1:])).sums / engine.generator.decay()
+    torch.testing.assert_close(taken, without.sums, rtol=1e-5, atol=1e-5)
+
+
+def test_an_engine_that_reads_in_sequence_says_that_it_cannot_tell(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(engine.generator), "reads_sequentially", True)
+    with pytest.raises(PromptError, match="in sequence"):
+        engine.influences(TURNS, ASK, REPLY)
+
+
+def test_no_adapter_is_left_on_the_base(engine: Engine) -> None:
+    bare = list(engine.reply(None, ASK))
+    engine.influences(TURNS, ASK, REPLY)
+    assert list(engine.reply(None, ASK)) == bare
