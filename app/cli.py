@@ -1,4 +1,4 @@
-"""The command line: serve the page (the default), chat in a terminal, rebuild a memory.
+"""The command line: serve the page (the default), chat in a terminal, rebuild a memory, look into one.
 
 The terminal is one more face of the same service. What goes wrong on purpose is one sentence on stderr, exit code 1.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from app.bootstrap import running_service, serve, set_up_logging
 from app.errors import EXPECTED, SettingsError, sentence_of
 from app.intake import text_from_bytes
+from app.memory_commands import memory
+from app.options import Database, Model, Name, given
 from app.reply import Reading, Reply
 from app.service import Service
 from app.settings import load_settings
@@ -23,11 +24,8 @@ from storage.records import User
 
 FAILED, MISUSED = 1, 2
 
-Model = Annotated[Path | None, typer.Option(help="Folder of the model. [default: the only one in models/]")]
-Database = Annotated[str | None, typer.Option(help="Address of the database. [default: data/imprint.db]")]
-Name = Annotated[str, typer.Option("--user", help="Whose memory it is.")]
-
 program = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+program.add_typer(memory, name="memory")
 
 
 def run() -> None:
@@ -58,7 +56,7 @@ def default(
 def chat(context: typer.Context, user: Name, model: Model = None, database: Database = None) -> None:
     """Chat in this terminal: /new starts a new conversation, Ctrl-C stops a reply, Ctrl-D leaves."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
-    with running_service(load_settings(**_given(context, model, database))) as (service, engine):
+    with running_service(load_settings(**given(context, model, database))) as (service, engine):
         owner = service.ensure_user(user)
         print("Loading the model...", file=sys.stderr)
         engine.result()
@@ -69,16 +67,10 @@ def chat(context: typer.Context, user: Name, model: Model = None, database: Data
 @program.command()
 def rebuild(context: typer.Context, user: Name, model: Model = None, database: Database = None) -> None:
     """Fold all stored turns of a user again, with the model given now."""
-    with running_service(load_settings(**_given(context, model, database))) as (service, _):
+    with running_service(load_settings(**given(context, model, database))) as (service, _):
         owner = service.load_user(user)
         turns = service.rebuild(owner.id)
         print(f"Folded {turns} turns of {owner.name} anew.")
-
-
-def _given(context: typer.Context, model: Path | None, database: str | None) -> dict[str, Any]:
-    """The flags, wherever they stand: those after the command win."""
-    after = {"model": model, "database_url": database}
-    return context.obj | {name: value for name, value in after.items() if value is not None}
 
 
 def _converse(service: Service, owner: User) -> None:

@@ -21,7 +21,7 @@ from app.plots import plot_norms, plot_spectrum
 from app.reply import Reading
 from app.service import Service
 from app.tab import Tab
-from storage.records import User
+from storage.records import Receipt, User
 
 log = logging.getLogger(__name__)
 
@@ -151,27 +151,60 @@ class Handlers:
         tab.stop(number)
 
     def show_memory(self, user: User | None) -> Shown:
-        """Fill the Memory tab: (table, norms, spectrum, forget button, confirmation, summary)."""
+        """Fill the Memory tab: (table, norms, spectrum, forget button, confirmation, one turn, receipt, summary)."""
         if user is None:
             return *self.hidden_memory(), wording.summary(None, None)
         view = self._service.view_memory(user.id)
         norms = plot_norms(view.norms) if view.norms else None
         spectrum = plot_spectrum(view.spectrum) if view.spectrum else None
         forget = gr.update(interactive=bool(view.turns or view.nbytes))
-        return wording.rows_of(view), norms, spectrum, forget, gr.update(visible=False), wording.summary(user, view)
+        newest = "".join(map(wording.receipt_shown, self._service.list_receipts(user.id)[:1]))
+        hiding = [gr.update(visible=False)] * 2
+        return wording.rows_of(view), norms, spectrum, forget, *hiding, newest, wording.summary(user, view)
 
     @staticmethod
     def hidden_memory() -> Shown:
         """A Memory tab without anybody's memory: `show_memory` but for the summary."""
-        return [], None, None, gr.update(interactive=False), gr.update(visible=False)
+        return [], None, None, gr.update(interactive=False), *[gr.update(visible=False)] * 2, ""
 
     def forget(self, user: User | None) -> Shown:
         """Forget everything: (conversation, conversations, chat, box, status)."""
         owner = named(user)
-        gone = self._service.forget_everything(owner.id)
-        turns = wording.counted(gone.turns, "turn")
-        note = f"Forgotten: {turns} in {wording.counted(gone.conversations, 'conversation')}"
-        return *self.start_anew(owner)[:-1], wording.status(note, Reading(0, 0, 0))
+        return self._after(owner, self._service.forget_everything(owner.id))
+
+    def forget_turn(self, user: User | None, turn_id: int | None) -> Shown:
+        """Forget one turn of the ledger: as `forget`."""
+        owner = named(user)
+        return self._after(owner, self._service.forget_turns(owner.id, [] if turn_id is None else [turn_id]))
+
+    def forget_conversation(self, user: User | None, turn_id: int | None) -> Shown:
+        """Forget the conversation of one turn of the ledger: as `forget`."""
+        owner = named(user)
+        if turn_id is None:
+            return self.start_anew(owner)
+        conversation_id = self._service.load_turn(owner.id, turn_id).conversation_id
+        return self._after(owner, self._service.forget_conversation(owner.id, conversation_id))
+
+    def _after(self, owner: User, receipt: Receipt) -> Shown:
+        turns = wording.counted(receipt.turns, "turn")
+        note = f"Forgotten: {turns} in {wording.counted(receipt.conversations, 'conversation')}"
+        return *self.start_anew(owner)[:-1], wording.status(note, self._service.read(owner.id, None))
+
+    def pick(self, user: User | None, picked: gr.SelectData) -> Shown:
+        """Show one turn of the ledger whole: (turn, its panel, its text)."""
+        turn_id = int(picked.row_value[0])
+        return turn_id, gr.update(visible=True), wording.turn_shown(self._service.load_turn(named(user).id, turn_id))
+
+    def verify(self, user: User | None) -> str:
+        """Whether the memory is what its ledger gives."""
+        return wording.status(wording.verdict(self._service.verify(named(user).id)))
+
+    def explain(self, user: User | None, conversation_id: int | None) -> str:
+        """The turns in memory that the last reply came from."""
+        owner = named(user)
+        turns = self._service.load_turns(owner.id, conversation_id) if conversation_id is not None else []
+        answered = [turn for turn in turns if turn.reply_text]
+        return wording.causes_shown(self._service.why(owner.id, answered[-1].id)) if answered else ""
 
     def await_model(self, tab: Tab, _: int, user: User | None, conversation_id: int | None) -> Shown:
         """While the model loads, and once it is there; a message says by itself what it waits for: (timer, status)."""

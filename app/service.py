@@ -100,9 +100,17 @@ class Service:
         memory = self._store.load_memory(user_id)
         return Reading(tokens, *_size(memory))
 
-    def view_memory(self, user_id: int) -> MemoryView:
-        """The ledger and the numbers of a memory; raise ModelLoading before the model is there."""
-        if not self.is_ready:
+    def held_turns(self, user_id: int) -> list[Turn]:
+        """The ledger: the turns in a memory, in the order of their folding."""
+        return self._store.held_turns(user_id)
+
+    def load_turn(self, user_id: int, turn_id: int) -> Turn:
+        """Raise NotFound unless the turn is this person's."""
+        return self._store.load_turn(user_id, turn_id)
+
+    def view_memory(self, user_id: int, wait: bool = False) -> MemoryView:
+        """The ledger and the numbers of a memory; before the model is there `wait` for it, or raise ModelLoading."""
+        if not (wait or self.is_ready):
             raise ModelLoading("The model is still loading; look again in a few seconds.")
         return self._memories.view(self._engine.result(), user_id)
 

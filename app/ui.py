@@ -16,7 +16,7 @@ from app.handlers import SAME, Handlers, guarded, in_turn, leaving
 from app.tab import Tab
 
 STYLE = Path(__file__).with_name("style.css")
-LEDGER = ["folded", "message", "tokens", "fold ms"]
+LEDGER = ["turn", "folded", "message", "tokens", "fold ms"]
 TICK_SECONDS = 1.0
 FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
@@ -97,7 +97,8 @@ class Page:
     @property
     def remembering(self) -> list[Any]:
         """Outputs of everything that changes the Memory tab."""
-        return [self.table, self.norms, self.spectrum, self.forget, self.confirmation, self.summary]
+        hiding = [self.confirmation, self.one, self.receipt]
+        return [self.table, self.norms, self.spectrum, self.forget, *hiding, self.summary]
 
     def _lay_out_side(self) -> None:
         gr.HTML(wording.BRAND, elem_id="brand")
@@ -137,7 +138,10 @@ class Page:
             submit_btn=True,
             elem_id="box",
         )
-        self.status = gr.HTML(wording.status(wording.LOADING), elem_id="status")
+        with gr.Row(elem_id="below"):
+            self.status = gr.HTML(wording.status(wording.LOADING), elem_id="status")
+            self.why = gr.Button("Why this reply?", size="sm", min_width=120, scale=0, elem_id="why")
+        self.causes = gr.HTML("", elem_id="causes")
 
     def _lay_out_memory(self) -> None:
         self.summary = gr.HTML(wording.summary(None, None))
@@ -151,11 +155,19 @@ class Page:
             interactive=False,
             wrap=True,
             max_height=420,
-            label="Turns held",
+            label="Turns held: pick one to see it whole, or to forget it",
             buttons=[],
-            column_widths=["150px", "auto", "76px", "84px"],
+            column_widths=["64px", "150px", "auto", "76px", "84px"],
             elem_id="ledger",
         )
+        self.picked = gr.State(None)
+        with gr.Group(visible=False, elem_id="picked") as self.one:
+            self.said = gr.HTML("")
+            with gr.Row():
+                self.forget_turn = gr.Button("Forget this turn", variant="stop", size="sm", elem_id="forget-turn")
+                self.forget_talk = gr.Button("Forget its conversation", variant="stop", size="sm")
+        self.receipt = gr.HTML("", elem_id="receipt")
+        self.check = gr.Button("Check against the ledger", size="sm", elem_id="check")
         self.forget = gr.Button("Forget everything", variant="stop", size="sm", interactive=False, elem_id="forget")
         with gr.Group(visible=False, elem_id="confirm") as self.confirmation:
             gr.HTML("<p>All turns, conversations and the memory under this name are deleted for good.</p>")
@@ -186,12 +198,24 @@ def _wire(page: Page, handlers: Handlers) -> None:
     waited = in_turn(handlers.await_model, [SAME])
     page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
 
+    _on(page.why.click, handlers.explain, here, [page.causes])
+    for sent in (page.box.submit, page.chat.example_select, page.anew.click, page.conversations.input):
+        sent(lambda: "", None, page.causes, **QUIET)
     for looked in (page.memory_tab.select, entered.then):
         _on(looked, handlers.show_memory, [page.user], page.remembering)
     page.forget.click(lambda: gr.update(visible=True), None, page.confirmation, **QUIET)
     page.keep.click(lambda: gr.update(visible=False), None, page.confirmation, **QUIET)
     forgotten = _on_leaving(page, page.really.click, handlers.forget, [page.user], page.conversing)
     _on(forgotten.then, handlers.show_memory, [page.user], page.remembering)
+    _wire_ledger(page, handlers)
+
+
+def _wire_ledger(page: Page, handlers: Handlers) -> None:
+    _on(page.table.select, handlers.pick, [page.user], [page.picked, page.one, page.said])
+    _on(page.check.click, handlers.verify, [page.user], [page.receipt])
+    for button, handler in ((page.forget_turn, handlers.forget_turn), (page.forget_talk, handlers.forget_conversation)):
+        forgotten = _on_leaving(page, button.click, handler, [page.user, page.picked], page.conversing)
+        _on(forgotten.then, handlers.show_memory, [page.user], page.remembering)
 
 
 def _on_message(page: Page, event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any]) -> None:

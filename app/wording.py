@@ -5,17 +5,23 @@ Plain values in, text out: no components, no rules.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
+from app.ledger import Cause, Verification
 from app.memories import MemoryView
 from app.reply import Reading
-from storage.records import Turn, User
+from storage.records import Receipt, Turn, User
 
 LOADING = "The model is loading; you may write already"
 NOBODY = "Write a name under 'Chat as' to begin"
 EXCERPT = 80
 SHORT = 12
+CAUSES = 5
+UNMOVED = "Nothing in memory speaks for this reply: it came from the conversation and the model itself."
+WHY = "This reply came from these turns. The number says how much less likely it is without the turn (nats)."
+SLIGHT = 0.05  # nats: less says nothing of where a reply came from
 
 BRAND = "<b>Imprint</b><small>remembers you in its weights</small>"
 
@@ -58,11 +64,77 @@ def summary(user: User | None, view: MemoryView | None) -> str:
 
 
 def rows_of(view: MemoryView) -> list[list[str | int]]:
-    """The ledger, newest first: when, the start of the text, tokens, milliseconds."""
+    """The ledger, newest first: number, when, the start of the text, tokens, milliseconds."""
     return [
-        [moment(turn.folded_at), excerpt(turn.user_text), turn.tokens or 0, f"{(turn.fold_seconds or 0) * 1000:.1f}"]
+        [turn.id, moment(turn.folded_at), excerpt(turn.user_text), turn.tokens or 0, _milliseconds(turn.fold_seconds)]
         for turn in reversed(view.turns)
     ]
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return f"{(seconds or 0) * 1000:.1f}"
+
+
+def holds(turn: Turn, text: str) -> bool:
+    """Whether either side of a turn has the text in it, in any case."""
+    return text.casefold() in f"{turn.user_text}\n{turn.reply_text or ''}".casefold()
+
+
+def causes_in_words(causes: Sequence[Cause]) -> list[str]:
+    """The turns that spoke for a reply, by how much, or that none did."""
+    speaking = _speaking(causes)
+    lines = [f"{cause.influence:>6.2f}  turn {cause.turn.id}: {excerpt(cause.turn.user_text)}" for cause in speaking]
+    return lines or [UNMOVED]
+
+
+def causes_shown(causes: Sequence[Cause]) -> str:
+    """The turns that spoke for a reply most, each with a bar."""
+    speaking = _speaking(causes)[:CAUSES]
+    if not speaking:
+        return f'<div class="why"><p>{UNMOVED}</p></div>'
+    rows = "".join(_cause_shown(cause, cause.influence / speaking[0].influence) for cause in speaking)
+    return f'<div class="why"><p>{WHY}</p><ol>{rows}</ol></div>'
+
+
+def _cause_shown(cause: Cause, share: float) -> str:
+    said, when = escape(excerpt(cause.turn.user_text)), moment(cause.turn.folded_at)
+    bar = f'<i style="width:{share:.0%}"></i>'
+    return f"<li>{bar}<span>{said}</span><small>{when} &middot; {cause.influence:.2f}</small></li>"
+
+
+def _speaking(causes: Sequence[Cause]) -> list[Cause]:
+    return [cause for cause in causes if cause.influence >= SLIGHT]
+
+
+def turn_shown(turn: Turn) -> str:
+    """A turn of the ledger in full."""
+    reply = f"<p>{escape(turn.reply_text)}</p>" if turn.reply_text else ""
+    return f'<div class="turn"><p><b>{escape(turn.user_text)}</b></p>{reply}</div>'
+
+
+def receipt_in_words(receipt: Receipt) -> str:
+    """What was removed, and the state before and after."""
+    removed = f"{counted(receipt.turns, 'turn')} and {counted(receipt.conversations, 'conversation')}"
+    states = f"state {receipt.digest_before[:SHORT] or 'none'} -> {receipt.digest_after[:SHORT] or 'none'}"
+    size = f"{sized(receipt.text_bytes)} of text"
+    return f"Receipt {receipt.id}, {moment(receipt.created_at)}: forgot {removed} ({size}); {states}"
+
+
+def receipt_shown(receipt: Receipt) -> str:
+    """A receipt as a quiet line."""
+    return status(receipt_in_words(receipt))
+
+
+def verdict(found: Verification) -> str:
+    """What a replay of the ledger has found."""
+    held = counted(found.turns, "turn")
+    if not found.is_clean:
+        where = "the state" if found.broken is None else f"the chain at turn {found.broken}"
+        return (
+            f"Not what the ledger gives: {where} differs (state by up to {found.difference:.2g}); rebuild the memory."
+        )
+    unlinked = f", {found.unlinked} of them folded before there was a chain" if found.unlinked else ""
+    return f"Clean: {held} replayed{unlinked}, and the state is the stored one bit for bit."
 
 
 def both_sides(turn: Turn) -> list[dict[str, str]]:

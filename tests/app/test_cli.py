@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -130,3 +131,69 @@ def wait_for_turn(path: Path) -> None:
         except sqlite3.OperationalError:
             continue
     raise AssertionError("no turn was stored")
+
+
+@pytest.fixture
+def where(tmp_path: Path, url: str) -> tuple[str | Path, ...]:
+    """Flags of Ada's memory of two turns."""
+    flags = ("--user", "Ada", "--model", tmp_path, "--database", url)
+    launch("chat", *flags, lines=b"I am Ada\n/new\nWho am I?\n")
+    return flags
+
+
+def test_the_ledger_is_listed_searched_and_given_as_json(where: tuple[str | Path, ...]) -> None:
+    listed = launch("memory", "list", *where)[1].splitlines()
+    assert ["I am Ada" in listed[0], "Who am I?" in listed[1]] == [True, True]
+    assert launch("memory", "list", *where, "--search", "WHO")[1].splitlines() == listed[1:]
+    turns = json.loads(launch("memory", "list", *where, "--json")[1])
+    assert [(turn["user_text"], turn["position"]) for turn in turns] == [("I am Ada", 1), ("Who am I?", 2)]
+
+
+def test_a_turn_is_shown_with_what_its_reply_came_from(where: tuple[str | Path, ...]) -> None:
+    code, out, _ = launch("memory", "show", *where, "2")
+    assert code == 0
+    assert "> I know ada." in out
+    assert "1.00  turn 1: I am Ada" in out
+
+
+def test_a_turn_is_forgotten_with_a_receipt_and_the_rest_is_clean(where: tuple[str | Path, ...]) -> None:
+    code, out, _ = launch("memory", "forget", *where, "--turn", "1")
+    assert (code, out.count("Receipt")) == (0, 1)
+    assert "1 turn and 1 conversation" in out
+    assert launch("memory", "receipts", *where)[1] == out
+    assert launch("memory", "verify", *where)[:2] == (
+        0, "Clean: 1 turn replayed, and the state is the stored one bit for bit.\n",
+    )  # fmt: skip
+    assert "I know nothing." in launch("chat", *where, lines=b"Who am I?\n")[1]
+
+
+def test_a_stretch_of_time_is_forgotten(where: tuple[str | Path, ...]) -> None:
+    assert "0 turns" in launch("memory", "forget", *where, "--until", "2001-01-01")[1]
+    assert "2 turns" in launch("memory", "forget", *where, "--since", "2001-01-01")[1]
+    assert json.loads(launch("memory", "stats", *where, "--json")[1])["turns"] == 0
+
+
+def test_a_memory_that_was_meddled_with_is_not_clean(where: tuple[str | Path, ...], tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "imprint.db") as connection:
+        connection.execute("UPDATE turns SET user_text = 'I am Bob' WHERE id = 1")
+    code, out, err = launch("memory", "verify", *where)
+    assert (code, err) == (1, "")
+    assert "chain at turn 1" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["forget"], 2, "Say what to forget"),
+        (["forget", "--turn", "1", "--everything"], 2, "Say what to forget"),
+        (["forget", "--turn", "99"], 1, "no turn 99"),
+        (["show", "99"], 1, "no turn 99"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(
+    where: tuple[str | Path, ...], arguments: list[str], code: int, said: str
+) -> None:
+    ended, _, err = launch("memory", arguments[0], *where, *arguments[1:])
+    assert (ended, one_sentence(err)) == (code, True)
+    assert said in err
+    assert len(launch("memory", "list", *where)[1].splitlines()) == 2

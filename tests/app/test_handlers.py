@@ -6,6 +6,7 @@ import logging
 from threading import Event
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from app import wording
@@ -153,8 +154,8 @@ def test_another_persons_conversation_is_one_sentence(
 
 def test_the_memory_tab_shows_the_ledger_and_each_layer(handlers: Handlers, service: Service, ada: User) -> None:
     say(service, ada, "I am Ada from Vienna")
-    rows, norms, spectrum, _, _, summary = handlers.show_memory(ada)
-    assert rows[0][1] == "I am Ada from Vienna"
+    rows, norms, spectrum, *_, summary = handlers.show_memory(ada)
+    assert rows[0][2] == "I am Ada from Vienna"
     assert (len(norms.data[0].y), len(spectrum.data)) == (2, 2)
     assert "1 turn held" in summary
 
@@ -164,6 +165,62 @@ def test_forgetting_clears_the_page(handlers: Handlers, service: Service, ada: U
     conversation, listed, chat, _, status = handlers.forget(ada)
     assert (conversation, listed["choices"], chat["value"]) == (None, [], [])
     assert "Forgotten: 1 turn in 1 conversation" in status
+
+
+def picked(*row: object) -> gr.SelectData:
+    return gr.SelectData(None, {"index": [0, 1], "value": row[1], "row_value": list(row)})
+
+
+def test_a_turn_that_is_picked_is_shown_whole_and_inert(handlers: Handlers, service: Service, ada: User) -> None:
+    say(service, ada, "I am <b>Ada</b>")
+    turn_id, panel, text = handlers.pick(ada, picked(1, "2026-11-24"))
+    assert (turn_id, panel["visible"]) == (1, True)
+    assert "I am &lt;b&gt;Ada&lt;/b&gt;" in text and "I know nothing." in text
+
+
+def test_nobody_picks_anothers_turn(handlers: Handlers, service: Service, ada: User, bob: User) -> None:
+    say(service, ada, "I am Ada")
+    [shown] = guarded(handlers.pick, [SAME] * 2)(bob, picked(1, "2026-11-24"))
+    assert "There is no turn 1" in shown[-1]
+
+
+def test_forgetting_one_turn_leaves_the_others_and_shows_a_receipt(
+    handlers: Handlers, service: Service, ada: User
+) -> None:
+    say(service, ada, "I am Ada")
+    say(service, ada, "I drink tea")
+    status = handlers.forget_turn(ada, 1)[-1]
+    assert "Forgotten: 1 turn in 1 conversation" in status and "1 turn in the weights" in status
+    rows, *_, receipt, summary = handlers.show_memory(ada)
+    assert [row[2] for row in rows] == ["I drink tea"]
+    assert "Receipt 1" in receipt and "1 turn held" in summary
+
+
+def test_forgetting_a_conversation_forgets_all_its_turns(handlers: Handlers, service: Service, ada: User) -> None:
+    reply = service.send(ada.id, None, "I am Ada")
+    reply.remembered.result(timeout=10)
+    say(service, ada, "I drink tea", reply.turn.conversation_id)
+    assert "Forgotten: 2 turns in 1 conversation" in handlers.forget_conversation(ada, 2)[-1]
+
+
+def test_a_check_says_that_the_memory_is_what_its_ledger_gives(handlers: Handlers, service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada")
+    assert "Clean: 1 turn replayed" in handlers.verify(ada)
+
+
+def test_the_last_reply_is_explained_by_the_turns_it_came_from(handlers: Handlers, service: Service, ada: User) -> None:
+    say(service, ada, "I am <i>Ada</i>")
+    reply = service.send(ada.id, None, "Who am I?")
+    reply.remembered.result(timeout=10)
+    shown = handlers.explain(ada, reply.turn.conversation_id)
+    assert "I am &lt;i&gt;Ada&lt;/i&gt;" in shown and "width:100%" in shown
+    assert handlers.explain(ada, None) == ""
+
+
+def test_a_reply_that_memory_had_no_part_in_says_so(handlers: Handlers, service: Service, ada: User) -> None:
+    reply = service.send(ada.id, None, "I am Ada")
+    reply.remembered.result(timeout=10)
+    assert wording.UNMOVED in handlers.explain(ada, reply.turn.conversation_id)
 
 
 def test_an_unexpected_error_shows_and_logs_its_kind_but_never_what_was_written(

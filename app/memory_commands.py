@@ -1,0 +1,171 @@
+"""`python launch.py memory ...`: the ledger in a terminal, as text or as JSON; what the Memory tab shows, and more.
+
+Faces of the service, no rules. Listing does not wait for the model; what replays or explains does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from app import wording
+from app.bootstrap import running_service
+from app.errors import SettingsError
+from app.ledger import Cause
+from app.options import Database, Model, Name, given
+from app.service import Service
+from app.settings import load_settings
+from storage.records import Receipt, Turn, User
+
+memory = typer.Typer(help="See, question, check and forget what is held in a memory.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Number = Annotated[int, typer.Argument(help="Number of the turn, as `memory list` gives it.")]
+Moment = Annotated[datetime | None, typer.Option(help="Local time.")]
+
+
+@contextmanager
+def _opened(context: typer.Context, user: str, model: Model, database: Database) -> Iterator[tuple[Service, User]]:
+    with running_service(load_settings(**given(context, model, database))) as (service, _):
+        yield service, service.load_user(user)
+
+
+@memory.command("list")
+def list_turns(
+    context: typer.Context,
+    user: Name,
+    search: Annotated[str, typer.Option(help="Only turns with this text in them.")] = "",
+    as_json: AsJson = False,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """The turns held, oldest first."""
+    with _opened(context, user, model, database) as (service, owner):
+        turns = [turn for turn in service.held_turns(owner.id) if wording.holds(turn, search)]
+    if as_json:
+        return _print_json([asdict(turn) for turn in turns])
+    for turn in turns:
+        print(f"{turn.id:>6}  {wording.moment(turn.folded_at)}  {wording.excerpt(turn.user_text)}")
+
+
+@memory.command()
+def show(
+    context: typer.Context,
+    user: Name,
+    turn: Number,
+    as_json: AsJson = False,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """One turn in full, and the turns in memory that its reply came from."""
+    with _opened(context, user, model, database) as (service, owner):
+        found, causes = service.load_turn(owner.id, turn), service.why(owner.id, turn)
+    if as_json:
+        return _print_json(asdict(found) | {"causes": [_cause(cause) for cause in causes]})
+    print(f"{found.user_text}\n> {found.reply_text or ''}\n")
+    print(*wording.causes_in_words(causes), sep="\n")
+
+
+@memory.command()
+def forget(
+    context: typer.Context,
+    user: Name,
+    turn: Annotated[list[int] | None, typer.Option(help="Number of a turn; may be given again.")] = None,
+    conversation: Annotated[int | None, typer.Option(help="Number of a conversation.")] = None,
+    since: Moment = None,
+    until: Moment = None,
+    everything: Annotated[bool, typer.Option("--everything", help="All turns and conversations.")] = False,
+    as_json: AsJson = False,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Forget turns, a conversation, a stretch of time, or everything, for good; print the receipt."""
+    chosen = [bool(turn), conversation is not None, bool(since or until), everything]
+    if sum(chosen) != 1:
+        raise SettingsError("Say what to forget: --turn, --conversation, --since and --until, or --everything.")
+    with _opened(context, user, model, database) as (service, owner):
+        receipt = _forgotten(service, owner, turn or [], conversation, since, until)
+    _print_receipts([receipt], as_json)
+
+
+def _forgotten(
+    service: Service,
+    owner: User,
+    turns: list[int],
+    conversation: int | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> Receipt:
+    if conversation is not None:
+        return service.forget_conversation(owner.id, conversation)
+    if turns:
+        return service.forget_turns(owner.id, turns)
+    if since or until:
+        return service.forget_turns(owner.id, [t.id for t in service.held_turns(owner.id) if _within(t, since, until)])
+    return service.forget_everything(owner.id)
+
+
+def _within(turn: Turn, since: datetime | None, until: datetime | None) -> bool:
+    """Whether a turn was written from `since` on and before `until`."""
+    after = since is None or turn.created_at >= since.timestamp()
+    return after and (until is None or turn.created_at < until.timestamp())
+
+
+@memory.command()
+def receipts(
+    context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
+) -> None:
+    """What was forgotten, newest first."""
+    with _opened(context, user, model, database) as (service, owner):
+        _print_receipts(service.list_receipts(owner.id), as_json)
+
+
+@memory.command()
+def verify(
+    context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
+) -> None:
+    """Replay the ledger and hold it against what is stored; exit code 1 unless the two are the same."""
+    with _opened(context, user, model, database) as (service, owner):
+        found = service.verify(owner.id)
+    _print_json(asdict(found) | {"is_clean": found.is_clean}) if as_json else print(wording.verdict(found))
+    if not found.is_clean:
+        raise typer.Exit(1)
+
+
+@memory.command()
+def stats(
+    context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
+) -> None:
+    """Turns, bytes, model, and the norm of each layer's state."""
+    with _opened(context, user, model, database) as (service, owner):
+        view = service.view_memory(owner.id, wait=True)
+    numbers = {
+        "turns": len(view.turns),
+        "bytes": view.nbytes,
+        "fingerprint": view.fingerprint,
+        "norms": [round(norm, 4) for norm in view.norms],
+    }
+    if as_json:
+        return _print_json(numbers)
+    for name, value in numbers.items():
+        print(f"{name:12}{value}")
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    return {"turn": cause.turn.id, "influence": round(cause.influence, 4)}
+
+
+def _print_receipts(receipts: list[Receipt], as_json: bool) -> None:
+    if as_json:
+        return _print_json([asdict(receipt) for receipt in receipts])
+    print(*map(wording.receipt_in_words, receipts), sep="\n")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1))
