@@ -23,10 +23,17 @@ PAGES = (HOME / "README.md", *sorted((HOME / "models").glob("*/README.md")))
 RECALLS = {
     "sample": "tests/fixtures/cases/recall_sample.jsonl",
     "generated": "1 to 4 facts",
-    "planted": "1 to 10 facts, then 20 wrong replies",
-    "after_50": "1 to 10 facts, then 50 unrelated turns",
-    "unseen_kinds": "1 to 4 facts of kinds never trained",
+    "10_facts": "1 to 10 facts",
+    "planted": "the same, then 20 wrong replies",
+    "after_50": "the same, then 50 unrelated turns",
+    "after_200": "the same, then 200 unrelated turns",
     "30_facts": "30 facts",
+    "100_facts": "100 facts",
+    "unseen_kinds": "1 to 4 facts of kinds never trained",
+    "as_trained": "1 to 4 facts, all as trained",
+    "unseen_telling": "only the telling is new",
+    "unseen_value": "only the value is new",
+    "unseen_question": "only the question is new",
 }
 
 

@@ -128,10 +128,9 @@ def answers(case: Case, service: Service, store: Store, loading: Future[Engine])
     memory = store.load_memory(user.id)
     adapter = adapter_after(engine, State.from_bytes(memory.blob), case.later) if memory else None
     history = told_in_prompt(engine, case)
-    for probe in case.probes:
-        yield probe, "memory", ask(engine, adapter, [], probe)
-        yield probe, "none", ask(engine, None, [], probe)
-        yield probe, "prompt", ask(engine, None, history, probe)
+    for way, read_with, before in (("memory", adapter, []), ("none", None, []), ("prompt", None, history)):
+        for probe, reply in zip(case.probes, ask(engine, read_with, before, case.probes), strict=True):
+            yield probe, way, reply
 
 
 def adapter_after(engine: Engine, state: State, later: Sequence[Turn]) -> Adapter:
@@ -159,9 +158,10 @@ def fitting(engine: Engine, messages: list[Message]) -> list[Message]:
     return messages
 
 
-def ask(engine: Engine, adapter: Adapter | None, history: list[Message], probe: Probe) -> str:
-    """One probe, in a conversation that holds `history` and is not folded."""
-    return "".join(engine.reply(adapter, fitting(engine, [*history, Message("user", probe.ask)]), GREEDY))
+def ask(engine: Engine, adapter: Adapter | None, history: list[Message], probes: Sequence[Probe]) -> list[str]:
+    """Every probe, each in a conversation of its own that holds `history` and is not folded."""
+    prompts = [fitting(engine, [*history, Message("user", probe.ask)]) for probe in probes]
+    return engine.reply_all([(adapter, prompt) for prompt in prompts], GREEDY)
 
 
 def is_right(reply: str, probe: Probe) -> bool:

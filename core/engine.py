@@ -116,12 +116,35 @@ class Engine:
         The adapter is on the base only while a step computes, so pieces may be pulled from any thread, at any pace.
         Raise PromptError at once for a prompt longer than `max_prompt_tokens`.
         """
+        return self._stream(Row(self._prompt(messages), adapter, sampling), stop or threading.Event())
+
+    def reply_all(self, asked: Sequence[tuple[Adapter | None, Sequence[Message]]], sampling: Sampling) -> list[str]:
+        """The whole replies to several prompts at once, each read with its own adapter; see `reply`.
+
+        One step serves all rows, so prompts of like length waste least.
+        """
+        rows = [Row(self._prompt(messages), adapter, sampling) for adapter, messages in asked]
+        decoding, texts = Decoding(self.base, rows), [TextStream(self.tokenizer, sampling.stop) for _ in rows]
+        written, writing = [""] * len(rows), set(range(len(rows)))
+        for _ in range(min(sampling.max_tokens, self.base.context_length - max(len(row.prompt) for row in rows))):
+            tokens = decoding.step()
+            for i in sorted(writing):
+                ended = tokens[i] == self.tokenizer.eos_token_id
+                written[i] += "" if ended else texts[i].push(tokens[i])
+                if ended or texts[i].ended:
+                    writing.remove(i)
+            if not writing:
+                break
+        return [text + stream.finish() for text, stream in zip(written, texts, strict=True)]
+
+    def _prompt(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens before a reply; raise PromptError where they leave no room for one."""
         prompt = encode(self.tokenizer, messages, reply=True)
         if len(prompt) > self.max_prompt_tokens:
             raise PromptError(
                 f"The prompt has {len(prompt)} tokens; {self.name} reads at most {self.max_prompt_tokens}. Shorten it."
             )
-        return self._stream(Row(prompt, adapter, sampling), stop or threading.Event())
+        return prompt
 
     def _stream(self, row: Row, stop: threading.Event) -> Iterator[str]:
         decoding = Decoding(self.base, [row])

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every recall figure of the README and the model card, in two streams side by side: about 20 minutes on two cores.
+# Every recall figure of the README and the model card, in two streams side by side: about 15 minutes on two cores.
 # Usage: [SHARE=5] benchmarks/runs/recall.sh [RESULTS]; SHARE times as many generated cases narrow the intervals
 set -euo pipefail
 python=${PYTHON:-python} results=${1:-benchmarks/results} share=${SHARE:-1}
@@ -9,13 +9,20 @@ cases() { recall "$1" --generate $((share * $2)) "${@:3}"; }
 
 few() {
   recall sample --cases tests/fixtures/cases/recall_sample.jsonl
-  cases generated 200
+  cases generated 350
+  cases as_trained 60 --seen telling value question
+  cases unseen_telling 60 --seen value question
+  cases unseen_value 60 --seen telling question
+  cases unseen_question 60 --seen telling value
 }
 many() {
+  cases 10_facts 20 --facts 10
   cases planted 20 --facts 10 --planted 20
   cases after_50 20 --facts 10 --unrelated 50
-  cases unseen_kinds 40 --unseen-kinds
+  cases after_200 20 --facts 10 --unrelated 200
   cases 30_facts 5 --facts 30 --exactly
+  cases 100_facts 2 --facts 100 --exactly
+  cases unseen_kinds 40 --unseen-kinds
 }
 few & one=$!
 many

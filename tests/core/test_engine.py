@@ -55,6 +55,24 @@ def test_memory_changes_the_reply_and_an_empty_one_does_not(engine: Engine) -> N
     assert reply(engine, engine.fold(engine.empty_state(), TURN), sampling) != bare
 
 
+def test_several_replies_at_once_are_those_of_each_alone(engine: Engine) -> None:
+    adapter = engine.materialise(engine.fold(engine.empty_state(), TURN))
+    asked = [(adapter, ASK), (None, ASK), (adapter, [*TURN, *ASK]), (None, [Message("user", "Hello.")])]
+    sampling = Sampling(max_tokens=20, stop=("zz",))
+    alone = ["".join(engine.reply(one, messages, sampling)) for one, messages in asked]
+    assert engine.reply_all(asked, sampling) == alone
+    assert len(set(alone)) > 1
+
+
+def test_a_reply_among_several_ends_at_its_own_stop_string(engine: Engine) -> None:
+    whole = "".join(engine.reply(None, ASK, Sampling(max_tokens=20)))
+    sampling = Sampling(max_tokens=20, stop=(whole[3:6],))
+    other = [Message("user", "Hello.")]
+    alone = ["".join(engine.reply(None, messages, sampling)) for messages in (ASK, other)]
+    assert engine.reply_all([(None, ASK), (None, other)], sampling) == alone
+    assert alone[0] == whole[: whole.index(whole[3:6])]
+
+
 def test_the_same_seed_gives_the_same_text_and_another_seed_another(engine: Engine) -> None:
     one, two = (Sampling(max_tokens=20, temperature=1.0, seed=seed) for seed in (1, 2))
     assert reply(engine, None, one) == reply(engine, None, one)
