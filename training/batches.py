@@ -6,8 +6,9 @@ base) and question rows (read through the adapter of the memory that owns them).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
@@ -30,7 +31,8 @@ TALK_WEIGHT = 0.3  # of a token of people's talk that is read through a memory: 
 ROWS = (48, 64, 96, 128)  # lengths that rows owned by memories may have: the one that wastes least is taken
 PLAIN_ROW = 320  # conversations need long rows
 ASKED = 14  # facts of one memory, at most, that are asked for
-GARBLED = 0.25  # of what is told and asked
+GARBLED = 0.2  # of what is told and asked
+MISHEARD = 0.35  # of the turns that are folded only, and get a reply beside the point
 CONVERSATIONS = 0.12  # of the memories hold people's talk instead of facts
 
 
@@ -106,6 +108,11 @@ class Codec:
             window.weights.extend(weight * each for each in last.weights)
         return window
 
+    def replied(self, turn: Turn, values: Collection[str], age: float = 0.0) -> Window:
+        """One window of a turn whose reply is a target; those of `values` that are in it count VALUE_WEIGHT."""
+        said = tuple(value for value in values if _is_said(value, turn.assistant))
+        return replace(self._answered(Question(turn, said)), age=age)
+
     def _answered(self, question: Question) -> Window:
         window, text = self.window([question.turn], REPLY), " " + question.turn.assistant
         encoded = self._encode([text], add_special_tokens=False)[0]
@@ -121,6 +128,12 @@ class Codec:
         """Plain text, cut into windows that are all targets."""
         ids = self._encode([" " + text], add_special_tokens=False)[0].ids
         return [Window(ids[i : i + length], [1.0] * len(ids[i : i + length])) for i in range(0, len(ids), length)]
+
+
+def _is_said(value: str, text: str) -> bool:
+    """Whether a value stands in a text as words of its own, in any case."""
+    found = value.lower() in text.lower()
+    return found and bool(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text, re.IGNORECASE))
 
 
 Row = tuple[int, list[Window]]  # owner, windows
@@ -195,6 +208,11 @@ def load_at(progress: float, rng: Random, tokens: int) -> Load:
     return Load(facts, fillers, tokens)
 
 
+def values_of(facts: Sequence[Fact]) -> set[str]:
+    """Everything that facts are or were."""
+    return {value for fact in facts for value in (fact.value, fact.old) if value}
+
+
 class Batcher:
     """Draws batches of memories and plain rows; `talk` gives up to so many turns of a conversation between people."""
 
@@ -242,16 +260,23 @@ class Batcher:
         """Each turn a window of its own, with an age that may pretend to more small talk than is there."""
         extra = rng.choice((0, 0, rng.uniform(0, 20), rng.uniform(0, 250)))
         gaps = sorted(rng.uniform(0, extra) for _ in memory.turns)
-        windows = []
+        values, windows = values_of(memory.facts), []
         for i, turn in enumerate(memory.turns):
-            age = len(memory.turns) - 1 - i + (extra - gaps[i])
-            learn = rng.choice((BOTH, REPLY, REPLY, REPLY, (), (), (), (), (), ()))  # all would teach no faster
-            if not learn and rng.random() < 0.5:
-                turn = self.author.misheard(rng, turn, memory.facts)
-            if not learn and rng.random() < GARBLED:
-                turn = turn._replace(user=self._garbled(rng, turn.user, memory.facts))
-            windows.append(self.codec.window([turn], learn, age=age))
+            age, draw = len(memory.turns) - 1 - i + (extra - gaps[i]), rng.random()
+            if draw < 0.1:
+                windows.append(self.codec.window([turn], BOTH, age=age))
+            elif draw < 0.5:
+                windows.append(self.codec.replied(turn, values, age))
+            else:
+                windows.append(self.codec.window([self._heard(rng, turn, memory)], (), age=age))
         return windows
+
+    def _heard(self, rng: Random, turn: Turn, memory: Memory) -> Turn:
+        """A turn as life has it, never to be learnt: hasty words, and replies beside the point."""
+        if rng.random() < MISHEARD:
+            turn = self.author.misheard(rng, turn, memory.facts)
+        garbled = rng.random() < GARBLED
+        return turn._replace(user=self._garbled(rng, turn.user, memory.facts)) if garbled else turn
 
     def question_windows(self, rng: Random, memory: Memory) -> list[Window]:
         """Facts asked in two ways each, some never told; and news, small talk and talk, gone on with as such."""
@@ -262,9 +287,9 @@ class Batcher:
         if len(memory.facts) <= 3 and rng.random() < 0.15:
             questions.append(self.author.summary(rng, memory.facts))
         windows = [self._after_others(rng, question, memory) for question in questions]
-        turns = [self.author.news(rng, memory.facts) for _ in range(2)]
-        turns += [turn for _ in range(2) for turn in self.author.chat(rng)]
-        windows += [self.codec.window([turn], REPLY) for turn in turns]
+        news = [self.author.news(rng, memory.facts) for _ in range(3)]
+        windows += [self.codec.replied(turn, values_of(facts)) for turn, facts in news]
+        windows += [self.codec.window([turn], REPLY) for _ in range(2) for turn in self.author.chat(rng)]
         start = rng.randrange(len(memory.turns))
         windows.append(self.codec.window(memory.turns[start : start + 3], REPLY, weight=TALK_WEIGHT))
         if rng.random() < 0.5:
@@ -279,7 +304,7 @@ class Batcher:
         return self.codec.asked(self.author.chat(rng) if rng.random() < 0.15 else [], [question])
 
     def _garbled(self, rng: Random, text: str, facts: Sequence[Fact]) -> str:
-        kept = {word for fact in facts for word in (fact.value, fact.old, fact.slot)}
+        kept = values_of(facts) | {fact.slot for fact in facts}
         return garbled(rng, text, kept, self.author.values.words) if self.author.values.words else text
 
     def plain_windows(self, rng: Random) -> list[Window]:

@@ -165,13 +165,24 @@ class Author:
                 ["Now ", "These days ", "Actually ", "Correction: ", "As of today, ", "Update: ", "No, sorry, "]
             )
             text = now + fact.say(rng.choice(fact.kind.clauses)) + rng.choice([".", " now.", "!"])
-        return Turn(text, rng.choice([self._reaction(rng, [fact]), rng.choice(UPDATED)]))
+        noted = f"{fact.say(favoured(rng, fact.kind.answer))} {rng.choice(UPDATED)}"
+        return Turn(text, noted if rng.random() < 0.3 else self._reaction(rng, [fact]))
 
     def _reaction(self, rng: Random, facts: list[Fact]) -> str:
-        if (len(facts) > 1 and rng.random() < 0.4) or rng.random() < 0.1:
-            return rng.choice(THANKS)
+        """What was understood, mostly, in the words that will answer a question about it, and a remark.
+
+        People see at once whether they were understood; and since the reply is folded with the message, a telling in
+        words never met before is remembered in words that were.
+        """
+        said = " ".join(fact.say(favoured(rng, fact.kind.answer)) for fact in facts)
         fact = rng.choice(facts)
-        return fact.say(rng.choice(fact.kind.react))
+        remark = rng.choice(THANKS) if rng.random() < 0.3 else fact.say(rng.choice(fact.kind.react))
+        draw = rng.random()
+        if draw < 0.15:
+            return remark
+        if draw < 0.25:
+            return f"{remark} {said}"
+        return f"{said} {remark}" if draw < 0.7 else said
 
     def _filler(self, rng: Random, facts: list[Fact]) -> list[Turn]:
         """What happens between tellings: mostly small talk; now and then a question, or somebody else's life."""
@@ -223,13 +234,17 @@ class Author:
         template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
         return Question(Turn(question(rng, fact.say(template)), fact.say(favoured(rng, kind.unknown))), ())
 
-    def news(self, rng: Random, facts: list[Fact]) -> Turn:
-        """A message that tells something new or changes something told, and a reaction to just that."""
+    def news(self, rng: Random, facts: list[Fact]) -> tuple[Turn, list[Fact]]:
+        """A message that tells something new or changes something told, a reaction to just that, and its facts."""
         changing = [fact for fact in facts if fact.kind.change]
         if changing and rng.random() < 0.25:
             fact = rng.choice(changing)
-            return self.change_turn(rng, fact.changed(self.values.draw(rng, fact.kind)))
-        return self.tell_turn(rng, [self._untold(rng, facts)])
+            new = [fact.changed(self.values.draw(rng, fact.kind))]
+            return self.change_turn(rng, new[0]), new
+        new = [self._untold(rng, facts)]
+        if rng.random() < 0.3:
+            new.append(self._untold(rng, [*facts, *new]))
+        return self.tell_turn(rng, new), new
 
     def misheard(self, rng: Random, turn: Turn, facts: list[Fact]) -> Turn:
         """The turn with a reply beside the point, as a small model gives them: folded all the same, never learnt."""

@@ -40,7 +40,7 @@ def main() -> None:
     sources = Sources(config.corpora)
     held_out = {value.lower() for kind in load_kinds(held_out=True) for value in kind.values}
     words = [word for word in sources.words if word not in held_out]
-    author = Author(load_kinds(held_out=False), sources.chat, Values(novel=0.3, words=words))
+    author = Author(load_kinds(held_out=False), sources.chat, Values(novel=0.2, words=words))
     if config.start and not (config.out / TOKENIZER).exists():
         load_tokenizer(config.start / "base").save_pretrained(config.out / TOKENIZER)
     if not (config.out / TOKENIZER).exists():
