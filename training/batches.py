@@ -6,43 +6,31 @@ base) and question rows (read through the adapter of the memory that owns them).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from core.generator import PADDING
+from training.codec import BOTH, REPLY, Codec, Window
 from training.corpora import Turn
 from training.dialogues import Author, Memory, Question
 from training.facts import Fact
 from training.sentences import garbled
-from training.tokenizer import END, ROLES
 
 IGNORED = -100
-REPLY, BOTH = ("assistant",), ("user", "assistant")
 TOKENS_A_MEMORY = 500  # of a batch, at least: each costs a decomposition per layer, whatever its length
-VALUE_WEIGHT = 3.0  # of a token that only memory can give
 PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text
 TALK_WEIGHT = 0.3  # of a token of people's talk that is read through a memory: many among few answers
 ROWS = (48, 64, 96, 128)  # lengths that rows owned by memories may have: the one that wastes least is taken
 PLAIN_ROW = 320  # conversations need long rows
 ASKED = 14  # facts of one memory, at most, that are asked for
+NEWS = 3  # messages told through a memory, besides the questions
 GARBLED = 0.2  # of what is told and asked
 MISHEARD = 0.35  # of the turns that are folded only, and get a reply beside the point
 CONVERSATIONS = 0.12  # of the memories hold people's talk instead of facts
-
-
-@dataclass(frozen=True)
-class Window:
-    """Tokens read together; `weights[i]` is what token i counts as a target; `age` is how many turns came later."""
-
-    ids: list[int]
-    weights: list[float]
-    age: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,61 +67,6 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Move every tensor."""
         return Batch(self.contexts.to(device), self.plain.to(device), self.asked.to(device), self.memories)
-
-
-class Codec:
-    """Turns into token ids, as the chat template would give them (a test holds the two together)."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._encode = tokenizer.backend_tokenizer.encode_batch
-        self.end = tokenizer.convert_tokens_to_ids(END)
-        self.user, self.assistant = (tokenizer.convert_tokens_to_ids(ROLES[role]) for role in ("user", "assistant"))
-
-    def window(self, turns: Sequence[Turn], learn: Collection[str], age: float = 0.0, weight: float = 1.0) -> Window:
-        """One window of whole turns; the words of the roles in `learn` are targets that count `weight`."""
-        texts = self._encode([" " + text for turn in turns for text in turn], add_special_tokens=False)
-        ids: list[int] = []
-        weights: list[float] = []
-        for i, text in enumerate(texts):
-            role = "assistant" if i % 2 else "user"
-            ids += [self.assistant if i % 2 else self.user, *text.ids, self.end]
-            weights += [0.0] + [weight * (role in learn)] * (len(text.ids) + 1)
-        return Window(ids, weights, age)
-
-    def asked(self, before: Sequence[Turn], questions: Sequence[Question], weight: float = 1.0) -> Window:
-        """One window with questions at its end: the answers are targets, their values count VALUE_WEIGHT."""
-        window = self.window(before, ())
-        for last in map(self._answered, questions):
-            window.ids.extend(last.ids)
-            window.weights.extend(weight * each for each in last.weights)
-        return window
-
-    def replied(self, turn: Turn, values: Collection[str], age: float = 0.0) -> Window:
-        """One window of a turn whose reply is a target; those of `values` that are in it count VALUE_WEIGHT."""
-        said = tuple(value for value in values if _is_said(value, turn.assistant))
-        return replace(self._answered(Question(turn, said)), age=age)
-
-    def _answered(self, question: Question) -> Window:
-        window, text = self.window([question.turn], REPLY), " " + question.turn.assistant
-        encoded = self._encode([text], add_special_tokens=False)[0]
-        first = len(window.ids) - 1 - len(encoded.ids)
-        for value in question.values:
-            start = text.lower().rindex(value.lower())
-            for i, (_, end) in enumerate(encoded.offsets):
-                if start < end <= start + len(value):
-                    window.weights[first + i] = VALUE_WEIGHT
-        return window
-
-    def text(self, text: str, length: int) -> list[Window]:
-        """Plain text, cut into windows that are all targets."""
-        ids = self._encode([" " + text], add_special_tokens=False)[0].ids
-        return [Window(ids[i : i + length], [1.0] * len(ids[i : i + length])) for i in range(0, len(ids), length)]
-
-
-def _is_said(value: str, text: str) -> bool:
-    """Whether a value stands in a text as words of its own, in any case."""
-    found = value.lower() in text.lower()
-    return found and bool(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text, re.IGNORECASE))
 
 
 Row = tuple[int, list[Window]]  # owner, windows
@@ -287,7 +220,7 @@ class Batcher:
         if len(memory.facts) <= 3 and rng.random() < 0.15:
             questions.append(self.author.summary(rng, memory.facts))
         windows = [self._after_others(rng, question, memory) for question in questions]
-        news = [self.author.news(rng, memory.facts) for _ in range(3)]
+        news = [self.author.news(rng, memory.facts) for _ in range(NEWS)]
         windows += [self.codec.replied(turn, values_of(facts)) for turn, facts in news]
         windows += [self.codec.window([turn], REPLY) for _ in range(2) for turn in self.author.chat(rng)]
         start = rng.randrange(len(memory.turns))

@@ -19,7 +19,8 @@ from typing import Any, TextIO
 import torch
 from tqdm import tqdm
 
-from training.batches import Batch, Batcher, Codec
+from training.batches import Batch, Batcher
+from training.codec import Codec
 from training.config import TrainConfig
 from training.dialogues import Author
 from training.facts import Values, load_kinds

@@ -8,7 +8,7 @@ from core.chat import Message, encode
 from core.errors import PromptError
 from core.text import TextStream
 from tests.tiny import tiny_tokenizer
-from training.batches import Codec
+from training.codec import Codec
 from training.corpora import Turn
 from training.tokenizer import END, PAD, ROLES
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from training.batches import Batcher, Codec
+from training.batches import Batcher
+from training.codec import Codec
 from training.config import TrainConfig
 from training.corpora import Turn
 from training.dialogues import Author

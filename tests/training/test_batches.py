@@ -12,27 +12,21 @@ import torch
 from core.base import Base
 from core.generator import PADDING
 from tests.tiny import tiny_model, tiny_tokenizer
-from tests.training.small import CITY, small_author, small_batcher
+from tests.training.small import small_author, small_batcher
 from training.batches import (
     ASKED,
-    BOTH,
     IGNORED,
+    NEWS,
     PLAIN_ROW,
-    REPLY,
     ROWS,
     TALK_WEIGHT,
     TOKENS_A_MEMORY,
-    VALUE_WEIGHT,
     Batcher,
-    Codec,
     Load,
-    Window,
     load_at,
     pack,
 )
-from training.corpora import Turn
-from training.dialogues import Question
-from training.facts import Fact
+from training.codec import VALUE_WEIGHT, Codec, Window
 
 LENGTHS = [5, 9, 1, 7, 12, 3, 8, 2, 16]
 
@@ -128,69 +122,6 @@ def test_the_base_reads_a_packed_row_as_each_window_alone() -> None:
             torch.testing.assert_close(packed[here], alone[0])
 
 
-def test_only_the_words_of_the_learnt_role_are_targets(codec: Codec) -> None:
-    learnt = codec.window([Turn("Who is it?", "Marta")], REPLY)
-    at = learnt.ids.index(codec.assistant)
-    assert set(learnt.weights[: at + 1]) == {0.0}
-    assert set(learnt.weights[at + 1 :]) == {1.0}
-
-
-def test_a_role_is_never_a_target(codec: Codec) -> None:
-    learnt = codec.window([Turn("a", "b"), Turn("c", "d")], BOTH)
-    roles = [i for i, token in enumerate(learnt.ids) if token in (codec.user, codec.assistant)]
-    assert [learnt.weights[i] for i in roles] == [0.0] * 4
-
-
-@pytest.mark.parametrize(
-    ("answer", "value"),
-    [
-        ("You live in Vienna.", "Vienna"),
-        ("Vienna is where you live!", "Vienna"),
-        ("Your street is Rue de la Paix, 12.", "Rue de la Paix"),
-        ("Not Rome, you live in Rome", "Rome"),
-        ("You are called Zoë 😀.", "Zoë"),
-        ("Vegan food is what you eat.", "vegan"),
-        ("Your size is 40.5.", "40.5"),
-    ],
-)
-def test_exactly_the_last_mention_of_the_value_counts_more(codec: Codec, answer: str, value: str) -> None:
-    asked = codec.asked([], [Question(Turn("And?", answer), (value,))])
-    marked = [i for i, weight in enumerate(asked.weights) if weight == VALUE_WEIGHT]
-    assert marked == list(range(marked[0], marked[-1] + 1))
-    assert decoded(asked, marked).strip().lower() == value.lower()
-    assert decoded(asked, marked[:1]).strip()
-    assert value.lower() not in decoded(asked, range(marked[-1] + 1, len(asked.ids))).lower()
-
-
-def test_the_rest_of_an_answer_counts_once(codec: Codec) -> None:
-    asked = codec.asked([], [Question(Turn("And?", "You live in Oslo."), ("Oslo",))])
-    assert set(asked.weights) == {0.0, 1.0, VALUE_WEIGHT}
-    assert asked.weights[-1] == 1.0
-
-
-def test_nothing_before_a_question_is_a_target(codec: Codec) -> None:
-    before = [Turn("I live in Oslo.", "Oslo is nice.")]
-    question = Question(Turn("Where?", "You live in Oslo."), ("Oslo",))
-    after, alone = codec.asked(before, [question]), codec.asked([], [question])
-    size = len(after.ids) - len(alone.ids)
-    assert after.weights[:size] == [0.0] * size
-    assert (after.ids[size:], after.weights[size:]) == (alone.ids, alone.weights)
-
-
-def test_an_admission_has_no_value_to_weigh(codec: Codec) -> None:
-    asked = codec.asked([], [small_author().unknown(Random(0), [Fact(CITY, "Oslo")])])
-    assert set(asked.weights) == {0.0, 1.0}
-
-
-def test_long_text_is_cut_into_windows_that_lose_nothing(codec: Codec) -> None:
-    cut = codec.text("A king had three sons. " * 20, 32)
-    assert max(len(window.ids) for window in cut) == 32
-    assert (
-        tiny_tokenizer().decode([token for window in cut for token in window.ids])
-        == " " + "A king had three sons. " * 20
-    )
-
-
 def test_a_batch_asks_only_memories_that_it_tells(codec: Codec) -> None:
     batch = small_batcher(codec).draw(Random(0), Load(2, 1, 1500))
     told, asked = set(batch.contexts.owner.tolist()), set(batch.asked.owner.tolist())
@@ -216,7 +147,7 @@ def test_no_more_facts_of_a_memory_are_asked_than_may_be(codec: Codec) -> None:
     said = small_author().memory(Random(0), 17, 0)
     asked = small_batcher(codec).question_windows(Random(0), said)
     assert len(said.facts) > ASKED
-    assert sum(VALUE_WEIGHT in window.weights for window in asked) == 2 * ASKED
+    assert 0 <= sum(VALUE_WEIGHT in window.weights for window in asked) - 2 * ASKED <= NEWS
 
 
 def test_what_is_garbled_is_never_a_target(codec: Codec) -> None:
@@ -227,7 +158,7 @@ def test_what_is_garbled_is_never_a_target(codec: Codec) -> None:
         w for seed in range(60) for w in batcher.context_windows(Random(seed), author.memory(Random(seed), 5, 0))
     ]
     garbled = [window for window in windows if "zzz" in decoded(window, range(len(window.ids)))]
-    assert len(garbled) > 10
+    assert len(garbled) > 5
     assert not any(weight for window in garbled for weight in window.weights)
 
 
@@ -235,7 +166,8 @@ def test_a_batch_asks_every_fact_twice(codec: Codec) -> None:
     for seed in range(20):
         said = small_author().memory(Random(seed), 3, 0)
         asked = small_batcher(codec).question_windows(Random(seed), said)
-        assert 0 <= sum(VALUE_WEIGHT in window.weights for window in asked) - 2 * len(said.facts) <= 1  # or a summary
+        others = sum(VALUE_WEIGHT in window.weights for window in asked) - 2 * len(said.facts)
+        assert 0 <= others <= NEWS + 1  # or a summary
 
 
 def test_a_batch_has_about_the_tokens_asked_for(codec: Codec) -> None:
@@ -247,9 +179,9 @@ def test_a_batch_has_about_the_tokens_asked_for(codec: Codec) -> None:
 
 
 def test_a_batch_has_no_more_memories_than_it_may(codec: Codec) -> None:
-    for tokens in (1500, 12_000):
-        drawn = small_batcher(codec).draw(Random(0), Load(1, 0, tokens))
-        assert drawn.memories == tokens / TOKENS_A_MEMORY
+    few, many = (small_batcher(codec).draw(Random(0), Load(1, 0, tokens)).memories for tokens in (1500, 12_000))
+    assert few == 1500 / TOKENS_A_MEMORY
+    assert many <= 12_000 / TOKENS_A_MEMORY
 
 
 def test_the_same_dice_draw_the_same_batch(codec: Codec) -> None:

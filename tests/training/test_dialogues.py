@@ -142,9 +142,26 @@ def test_a_planted_fact_is_the_assistants_alone() -> None:
     assert any(value in turn.assistant for turn in planted for value in told)
 
 
+def test_a_reply_to_news_mostly_says_all_that_was_understood() -> None:
+    facts = [Fact(CITY, "Rome"), Fact(SISTER, "Marta", "sister")]
+    replies = [small_author().tell_turn(Random(seed), facts).assistant for seed in SEEDS]
+    whole = [text for text in replies if "You live in Rome." in text and "Your sister is called Marta." in text]
+    assert 0.75 < len(whole) / len(replies) < 0.95
+
+
+def test_a_reply_to_a_change_says_what_is_true_now() -> None:
+    changed = Fact(CITY, "Rome").changed("Oslo")
+    replies = [small_author().change_turn(Random(seed), changed).assistant for seed in SEEDS]
+    assert sum("You live in Oslo." in text for text in replies) > 0.75 * len(replies)
+    assert [text for text in replies if "Rome" in text] == []
+
+
 def test_news_tell_something_new_or_change_what_was_told() -> None:
     told = [Fact(SISTER, "Marta", "sister")]
-    news = [small_author().news(Random(seed), told) for seed in SEEDS]
+    drawn = [small_author().news(Random(seed), told) for seed in SEEDS]
+    assert all(fact.value in turn.user for turn, facts in drawn for fact in facts)
+    assert {len(facts) for _, facts in drawn} == {1, 2}
+    news = [turn for turn, _ in drawn]
     assert any(value in turn.user for turn in news for value in CITY.values)
     assert [turn for turn in news if not turn.user or not turn.assistant] == []
 

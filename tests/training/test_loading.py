@@ -14,7 +14,8 @@ import torch
 
 from tests.tiny import tiny_tokenizer
 from tests.training.small import small_batcher, small_config
-from training.batches import Batch, Codec
+from training.batches import Batch
+from training.codec import Codec
 from training.config import TrainConfig
 from training.loading import drawn, load_of
 

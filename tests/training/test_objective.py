@@ -13,7 +13,8 @@ from core.base import Base
 from core.generator import PADDING, GatedGenerator
 from tests.tiny import tiny_generator, tiny_model, tiny_tokenizer
 from tests.training.small import small_batcher
-from training.batches import IGNORED, Batch, Codec, Load, Rows, pack
+from training.batches import IGNORED, Batch, Load, Rows, pack
+from training.codec import Codec
 from training.objective import _exact, loss_of
 
 

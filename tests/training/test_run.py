@@ -19,7 +19,8 @@ from core.engine import Engine, load_engine
 from tests.tiny import tiny_tokenizer
 from tests.training.small import small_batcher, small_config, write_corpora
 from training import train as training
-from training.batches import Batch, Batcher, Codec, Load
+from training.batches import Batch, Batcher, Load
+from training.codec import Codec
 from training.config import TrainConfig
 from training.export import export
 from training.run import CHECKPOINT, TOKENIZER, Progress, Run

@@ -12,7 +12,7 @@ import torch
 
 from tests.tiny import tiny_tokenizer
 from tests.training.small import small_batcher, small_config
-from training.batches import Codec
+from training.codec import Codec
 from training.run import CHECKPOINT, Progress, Run, matmul_rate
 from training.train import LOG, speed, train
 
