@@ -129,6 +129,7 @@ class Page:
             layout="bubble",
             elem_id="chat",
         )
+        self.causes = gr.HTML("", elem_id="causes")
         self.box = gr.Textbox(
             show_label=False,
             container=False,
@@ -141,7 +142,6 @@ class Page:
         with gr.Row(elem_id="below"):
             self.status = gr.HTML(wording.status(wording.LOADING), elem_id="status")
             self.why = gr.Button("Why this reply?", size="sm", min_width=120, scale=0, elem_id="why")
-        self.causes = gr.HTML("", elem_id="causes")
 
     def _lay_out_memory(self) -> None:
         self.summary = gr.HTML(wording.summary(None, None))
@@ -157,11 +157,11 @@ class Page:
             max_height=420,
             label="Turns held: pick one to see it whole, or to forget it",
             buttons=[],
-            column_widths=["64px", "150px", "auto", "76px", "84px"],
+            column_widths=["8%", "18%", "54%", "10%", "10%"],
             elem_id="ledger",
         )
         self.picked = gr.State(None)
-        with gr.Group(visible=False, elem_id="picked") as self.one:
+        with gr.Column(visible=False, elem_id="picked") as self.one:
             self.said = gr.HTML("")
             with gr.Row():
                 self.forget_turn = gr.Button("Forget this turn", variant="stop", size="sm", elem_id="forget-turn")
