@@ -129,8 +129,8 @@ def answers(case: Case, service: Service, store: Store, loading: Future[Engine])
     adapter = adapter_after(engine, State.from_bytes(memory.blob), case.later) if memory else None
     history = told_in_prompt(engine, case)
     for way, read_with, before in (("memory", adapter, []), ("none", None, []), ("prompt", None, history)):
-        for probe, reply in zip(case.probes, ask(engine, read_with, before, case.probes), strict=True):
-            yield probe, way, reply
+        for probe, answer in zip(case.probes, ask(engine, read_with, before, case.probes), strict=True):
+            yield probe, way, answer
 
 
 def adapter_after(engine: Engine, state: State, later: Sequence[Turn]) -> Adapter:

@@ -47,9 +47,13 @@ def test_every_make_target_in_the_readme_exists() -> None:
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in ("run", "test"))
 
 
-@pytest.mark.parametrize("command", [[], ["chat"], ["rebuild"]])
+MEMORY = [["memory", name] for name in ("list", "show", "forget", "receipts", "verify", "stats")]
+
+
+@pytest.mark.parametrize("command", [[], ["chat"], ["rebuild"], *MEMORY], ids=" ".join)
 def test_every_command_in_the_readme_explains_itself(command: list[str]) -> None:
     arguments = [sys.executable, "launch.py", *command, "--help"]
     told = subprocess.run(arguments, cwd=HOME, capture_output=True, text=True, check=True).stdout
+    assert not command or f"python launch.py {' '.join(command)} --user NAME" in README
     flags = ["--user"] if command else ["--host", "--port", "--model", "--database"]
     assert all(flag in told for flag in flags)
