@@ -1,5 +1,4 @@
-"""Start Imprint: `python launch.py` serves the page, `chat` is the same in a terminal, `rebuild` folds anew, `memory`
-looks into one.
+"""Start Imprint: `python launch.py` serves the page; `chat`, `rebuild` and `memory` work in a terminal.
 
 Reads flags and environment and starts one of them; nothing else. The environment is set before anything is imported
 that would look for news on the network.

@@ -190,16 +190,16 @@ class Handlers:
         note = f"Forgotten: {turns} in {wording.counted(receipt.conversations, 'conversation')}"
         return *self.start_anew(owner)[:-1], wording.status(note, self._service.read(owner.id, None))
 
-    def pick(self, user: User | None, picked: gr.SelectData) -> Shown:
+    def pick(self, tab: Tab, number: int, user: User | None, picked: gr.SelectData) -> Shown:
         """Show one turn of the ledger whole: (turn, its panel, its text)."""
         turn_id = int(picked.row_value[0])
         return turn_id, gr.update(visible=True), wording.turn_shown(self._service.load_turn(named(user).id, turn_id))
 
-    def verify(self, user: User | None) -> str:
+    def verify(self, tab: Tab, number: int, user: User | None) -> str:
         """Whether the memory is what its ledger gives."""
         return wording.status(wording.verdict(self._service.verify(named(user).id)))
 
-    def explain(self, user: User | None, conversation_id: int | None) -> str:
+    def explain(self, tab: Tab, number: int, user: User | None, conversation_id: int | None) -> str:
         """The turns in memory that the last reply came from."""
         owner = named(user)
         turns = self._service.load_turns(owner.id, conversation_id) if conversation_id is not None else []

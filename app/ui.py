@@ -198,9 +198,10 @@ def _wire(page: Page, handlers: Handlers) -> None:
     waited = in_turn(handlers.await_model, [SAME])
     page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
 
-    _on(page.why.click, handlers.explain, here, [page.causes])
-    for sent in (page.box.submit, page.chat.example_select, page.anew.click, page.conversations.input):
-        sent(lambda: "", None, page.causes, **QUIET)
+    _on_looking(page, page.why.click, handlers.explain, here, [page.causes])
+    moving_on = (page.box.submit, page.chat.example_select, page.anew.click, page.conversations.input)
+    for moved in (*moving_on, page.name.submit):
+        moved(lambda: "", None, page.causes, **QUIET)
     for looked in (page.memory_tab.select, entered.then):
         _on(looked, handlers.show_memory, [page.user], page.remembering)
     page.forget.click(lambda: gr.update(visible=True), None, page.confirmation, **QUIET)
@@ -211,8 +212,8 @@ def _wire(page: Page, handlers: Handlers) -> None:
 
 
 def _wire_ledger(page: Page, handlers: Handlers) -> None:
-    _on(page.table.select, handlers.pick, [page.user], [page.picked, page.one, page.said])
-    _on(page.check.click, handlers.verify, [page.user], [page.receipt])
+    _on_looking(page, page.table.select, handlers.pick, [page.user], [page.picked, page.one, page.said])
+    _on_looking(page, page.check.click, handlers.verify, [page.user], [page.receipt])
     for button, handler in ((page.forget_turn, handlers.forget_turn), (page.forget_talk, handlers.forget_conversation)):
         forgotten = _on_leaving(page, button.click, handler, [page.user, page.picked], page.conversing)
         _on(forgotten.then, handlers.show_memory, [page.user], page.remembering)
@@ -231,6 +232,14 @@ def _on_leaving(
     event(None, None, page.box, js=HOLD_BOX, **QUIET)
     left = in_turn(leaving(handler), [*[SAME] * (len(outputs) - 2), gr.update(interactive=True)])
     return event(left, [page.tab, page.number, *inputs], outputs, **NUMBERED)
+
+
+def _on_looking(
+    page: Page, event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
+) -> None:
+    """Show an answer on an event, unless the page has gone on meanwhile: it may be somebody else's by then."""
+    looked = in_turn(handler, [SAME] * (len(outputs) - 1))
+    event(looked, [page.tab, page.number, *inputs], outputs, js=LAST_ACTION, **QUIET)
 
 
 def _on(event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:

@@ -39,7 +39,8 @@ RECALLS = {
 
 def render() -> str:
     """All figures as Markdown."""
-    parts = [recall_table(), side_effects(load("perplexity")), speed_table(load("speed")), crash_line(load("crash"))]
+    parts = [recall_table(), side_effects(load("perplexity")), forgetting_line(load("forgetting"))]
+    parts += [provenance_line(load("provenance")), speed_table(load("speed")), crash_line(load("crash"))]
     return "\n\n".join(parts)
 
 
@@ -109,6 +110,29 @@ def speed_table(result: dict[str, Any]) -> str:
     fairness = "At hand is not like for like: the empty memory's adapter is made anew. The prompt is re-read each time."
     lines += ["", fairness]
     return "\n".join([*lines, "", f"Where memory is the worse choice: {result['memory_is_worse']['in_words']}"])
+
+
+def forgetting_line(result: dict[str, Any]) -> str:
+    """What is left of what was forgotten."""
+    same = "every state is" if result["states_as_never_told"] else "not every state is"
+    return (
+        f"Forgetting (`python -m benchmarks.forgetting`): of {result['forgotten']} canaries told and forgotten "
+        f"{result['bytes_left']} bytes are left in any file of the database, and {same} bit for bit that of somebody "
+        f"who never told them. Mean ln p a token of the answer: forgotten {result['log_probability_forgotten']:.2f}, "
+        f"never told {result['log_probability_never_told']:.2f} (z = {result['z']:.2f}, p = {result['p']:.2f}), kept "
+        f"{result['log_probability_kept']:.2f}; of {result['kept']} kept ones {result['kept_recalled_before']} were "
+        f"recalled before the forgetting and {result['kept_recalled_after']} after it."
+    )
+
+
+def provenance_line(result: dict[str, Any]) -> str:
+    """How well a reply is traced, and how fast."""
+    low, high = result["interval"]
+    return (
+        f"Why this reply (`python -m benchmarks.provenance`): the turn that told the answer comes first for "
+        f"{result['share']:.2f} of the right replies ({low:.2f}-{high:.2f}, {result['traced']}); a trace through "
+        f"{result['turns_timed']} turns takes {result['seconds']:.2f} s."
+    )
 
 
 def crash_line(result: dict[str, Any]) -> str:

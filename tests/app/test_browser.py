@@ -148,6 +148,35 @@ def test_forgetting_asks_first(browser: Any, page: gr.Blocks, store: Store) -> N
     assert store.load_memory(ada.id) is None
 
 
+def test_why_names_the_turn_and_goes_with_the_name(browser: Any, page: gr.Blocks) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I am Ada")
+    tab.click("#anew")
+    tab.wait_for_selector("#status :text('Ready')")
+    send(tab, "Who am I?")
+    tab.click("#why")
+    tab.wait_for_selector("#causes li:has-text('I am Ada')")
+    tab.fill("#name input", "Bob")
+    tab.press("#name input", "Enter")
+    tab.wait_for_selector("#box textarea[placeholder='Message as Bob']")
+    tab.wait_for_selector("#causes li", state="detached")
+
+
+def test_a_turn_is_picked_forgotten_and_a_receipt_shown(browser: Any, page: gr.Blocks, store: Store) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I am Ada")
+    send(tab, "I drink tea")
+    tab.get_by_role("tab", name="Memory").click()
+    tab.get_by_text("I am Ada", exact=True).last.click()
+    tab.wait_for_selector("#picked :text('I know nothing.')")
+    tab.click("#forget-turn")
+    tab.wait_for_selector("#receipt :text('forgot 1 turn and 0 conversations')")
+    tab.click("#check")
+    tab.wait_for_selector("#receipt :text('Clean: 1 turn replayed')")
+    ada = store.find_user("Ada")
+    assert ada and [turn.user_text for turn in store.held_turns(ada.id)] == ["I drink tea"]
+
+
 def test_a_phone_shows_name_box_and_status_without_scrolling(browser: Any, page: gr.Blocks) -> None:
     tab = tab_of(browser, page, "Ada", width=390)
     for part in ("#name", "#anew", "#box", "#status"):

@@ -173,14 +173,14 @@ def picked(*row: object) -> gr.SelectData:
 
 def test_a_turn_that_is_picked_is_shown_whole_and_inert(handlers: Handlers, service: Service, ada: User) -> None:
     say(service, ada, "I am <b>Ada</b>")
-    turn_id, panel, text = handlers.pick(ada, picked(1, "2026-11-24"))
+    turn_id, panel, text = handlers.pick(Tab(), 0, ada, picked(1, "2026-11-24"))
     assert (turn_id, panel["visible"]) == (1, True)
     assert "I am &lt;b&gt;Ada&lt;/b&gt;" in text and "I know nothing." in text
 
 
 def test_nobody_picks_anothers_turn(handlers: Handlers, service: Service, ada: User, bob: User) -> None:
     say(service, ada, "I am Ada")
-    [shown] = guarded(handlers.pick, [SAME] * 2)(bob, picked(1, "2026-11-24"))
+    [shown] = guarded(handlers.pick, [SAME] * 2)(Tab(), 0, bob, picked(1, "2026-11-24"))
     assert "There is no turn 1" in shown[-1]
 
 
@@ -205,22 +205,32 @@ def test_forgetting_a_conversation_forgets_all_its_turns(handlers: Handlers, ser
 
 def test_a_check_says_that_the_memory_is_what_its_ledger_gives(handlers: Handlers, service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
-    assert "Clean: 1 turn replayed" in handlers.verify(ada)
+    assert "Clean: 1 turn replayed" in handlers.verify(Tab(), 0, ada)
 
 
 def test_the_last_reply_is_explained_by_the_turns_it_came_from(handlers: Handlers, service: Service, ada: User) -> None:
     say(service, ada, "I am <i>Ada</i>")
     reply = service.send(ada.id, None, "Who am I?")
     reply.remembered.result(timeout=10)
-    shown = handlers.explain(ada, reply.turn.conversation_id)
+    shown = handlers.explain(Tab(), 0, ada, reply.turn.conversation_id)
     assert "I am &lt;i&gt;Ada&lt;/i&gt;" in shown and "width:100%" in shown
-    assert handlers.explain(ada, None) == ""
+    assert handlers.explain(Tab(), 0, ada, None) == ""
+
+
+def test_what_was_asked_before_the_name_changed_is_not_shown(handlers: Handlers, service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada")
+    reply = service.send(ada.id, None, "Who am I?")
+    reply.remembered.result(timeout=10)
+    tab = Tab()
+    tab.leave(2)
+    shown = list(in_turn(handlers.explain, [])(tab, 1, ada, reply.turn.conversation_id))
+    assert shown == [SAME]
 
 
 def test_a_reply_that_memory_had_no_part_in_says_so(handlers: Handlers, service: Service, ada: User) -> None:
     reply = service.send(ada.id, None, "I am Ada")
     reply.remembered.result(timeout=10)
-    assert wording.UNMOVED in handlers.explain(ada, reply.turn.conversation_id)
+    assert wording.UNMOVED in handlers.explain(Tab(), 0, ada, reply.turn.conversation_id)
 
 
 def test_an_unexpected_error_shows_and_logs_its_kind_but_never_what_was_written(
