@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from core.generator import PADDING
-from training.codec import BOTH, REPLY, Codec, Window
+from training.codec import BOTH, REPLY, Codec, Window, joined
 from training.corpora import Turn
 from training.dialogues import Author, Memory, Question
 from training.facts import Fact
@@ -198,8 +198,8 @@ class Batcher:
             age, draw = len(memory.turns) - 1 - i + (extra - gaps[i]), rng.random()
             if draw < 0.1:
                 windows.append(self.codec.window([turn], BOTH, age=age))
-            elif draw < 0.5:
-                windows.append(self.codec.replied(turn, values, age))
+            elif draw < 0.6:
+                windows.append(self.codec.replied([turn], values, age))
             else:
                 windows.append(self.codec.window([self._heard(rng, turn, memory)], (), age=age))
         return windows
@@ -220,11 +220,12 @@ class Batcher:
         if len(memory.facts) <= 3 and rng.random() < 0.15:
             questions.append(self.author.summary(rng, memory.facts))
         windows = [self._after_others(rng, question, memory) for question in questions]
-        news = [self.author.news(rng, memory.facts) for _ in range(NEWS)]
-        windows += [self.codec.replied(turn, values_of(facts)) for turn, facts in news]
+        for _ in range(NEWS):
+            turn, news = self.author.news(rng, memory.facts)
+            start = rng.randrange(len(memory.turns))
+            earlier = memory.turns[start : start + 3] if rng.random() < 0.5 else []
+            windows.append(self.codec.replied([*earlier, turn], values_of([*memory.facts, *news])))
         windows += [self.codec.window([turn], REPLY) for _ in range(2) for turn in self.author.chat(rng)]
-        start = rng.randrange(len(memory.turns))
-        windows.append(self.codec.window(memory.turns[start : start + 3], REPLY, weight=TALK_WEIGHT))
         if rng.random() < 0.5:
             windows.append(self.codec.window(self.talk(rng, 3), BOTH, weight=TALK_WEIGHT))
         return windows
@@ -246,7 +247,8 @@ class Batcher:
             memory = self.author.memory(rng, rng.randint(1, 4), rng.randint(0, 1))
             questions = [self.author.ask(rng, fact) for fact in memory.facts]
             questions += [self.author.unknown(rng, memory.facts)] if rng.random() < 0.5 else []
-            return [self.codec.asked(memory.turns, rng.sample(questions, len(questions)), PROMPT_WEIGHT)]
+            asked = self.codec.asked([], rng.sample(questions, len(questions)), PROMPT_WEIGHT)
+            return [joined([self.codec.replied(memory.turns, values_of(memory.facts)), asked])]
         drawn = self.plain(rng)
         if isinstance(drawn, str):
             return self.codec.text(drawn, PLAIN_ROW)

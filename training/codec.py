@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
@@ -46,16 +46,13 @@ class Codec:
 
     def asked(self, before: Sequence[Turn], questions: Sequence[Question], weight: float = 1.0) -> Window:
         """One window with questions at its end: the answers are targets, their values count VALUE_WEIGHT."""
-        window = self.window(before, ())
-        for last in map(self._answered, questions):
-            window.ids.extend(last.ids)
-            window.weights.extend(weight * each for each in last.weights)
-        return window
+        last = joined(map(self._answered, questions))
+        return joined([self.window(before, ()), replace(last, weights=[weight * each for each in last.weights])])
 
-    def replied(self, turn: Turn, values: Collection[str], age: float = 0.0) -> Window:
-        """One window of a turn whose reply is a target; those of `values` that are in it count VALUE_WEIGHT."""
-        said = tuple(value for value in values if _last_mention(value, turn.assistant) >= 0)
-        return replace(self._answered(Question(turn, said)), age=age)
+    def replied(self, turns: Sequence[Turn], values: Collection[str], age: float = 0.0) -> Window:
+        """One window of turns whose replies are targets; those of `values` that are in a reply count VALUE_WEIGHT."""
+        said = [tuple(value for value in values if _last_mention(value, turn.assistant) >= 0) for turn in turns]
+        return joined((self._answered(Question(*one)) for one in zip(turns, said, strict=True)), age)
 
     def _answered(self, question: Question) -> Window:
         window, text = self.window([question.turn], REPLY), " " + question.turn.assistant
@@ -74,6 +71,13 @@ class Codec:
         """Plain text, cut into windows that are all targets."""
         ids = self._encode([" " + text], add_special_tokens=False)[0].ids
         return [Window(ids[i : i + length], [1.0] * len(ids[i : i + length])) for i in range(0, len(ids), length)]
+
+
+def joined(windows: Iterable[Window], age: float = 0.0) -> Window:
+    """One window of several, each read after those before it."""
+    parts = list(windows)
+    ids = [token for part in parts for token in part.ids]
+    return Window(ids, [weight for part in parts for weight in part.weights], age)
 
 
 def _last_mention(value: str, text: str) -> int:

@@ -179,9 +179,8 @@ def test_a_batch_has_about_the_tokens_asked_for(codec: Codec) -> None:
 
 
 def test_a_batch_has_no_more_memories_than_it_may(codec: Codec) -> None:
-    few, many = (small_batcher(codec).draw(Random(0), Load(1, 0, tokens)).memories for tokens in (1500, 12_000))
-    assert few == 1500 / TOKENS_A_MEMORY
-    assert many <= 12_000 / TOKENS_A_MEMORY
+    draws = [small_batcher(codec).draw(Random(seed), Load(1, 0, 1500)).memories for seed in range(20)]
+    assert max(draws) == 1500 / TOKENS_A_MEMORY
 
 
 def test_the_same_dice_draw_the_same_batch(codec: Codec) -> None:

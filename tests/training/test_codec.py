@@ -92,11 +92,18 @@ def marked(window: Window) -> str:
 
 
 def test_the_values_of_a_reply_count_more_where_they_are_words_of_their_own(codec: Codec) -> None:
-    replied = codec.replied(Turn("I am sad.", "You like red. I am bored."), {"red", "Oslo"}, age=2.5)
+    replied = codec.replied([Turn("I am sad.", "You like red. I am bored.")], {"red", "Oslo"}, age=2.5)
     assert marked(replied) == "red"
     assert replied.age == 2.5
 
 
 def test_a_reply_without_a_value_is_learnt_all_the_same(codec: Codec) -> None:
-    replied = codec.replied(Turn("Hello.", "I am bored."), {"red"})
+    replied = codec.replied([Turn("Hello.", "I am bored.")], {"red"})
     assert (marked(replied), set(replied.weights)) == ("", {0.0, 1.0})
+
+
+def test_every_reply_of_several_turns_is_learnt(codec: Codec) -> None:
+    turns = [Turn("I live in Oslo.", "You live in Oslo."), Turn("I like red.", "You like red.")]
+    both = codec.replied(turns, {"red", "Oslo"})
+    assert both.ids == [token for turn in turns for token in codec.window([turn], REPLY).ids]
+    assert "".join(marked(both).split()) == "Oslored"
