@@ -167,7 +167,7 @@ def test_a_turn_is_picked_forgotten_and_a_receipt_shown(browser: Any, page: gr.B
     send(tab, "I am Ada")
     send(tab, "I drink tea")
     tab.get_by_role("tab", name="Memory").click()
-    tab.get_by_text("I am Ada", exact=True).last.click()
+    tab.locator("#ledger :text-is('I am Ada'):visible").last.click()
     tab.wait_for_selector("#picked :text('I know nothing.')")
     tab.click("#forget-turn")
     tab.wait_for_selector("#receipt :text('forgot 1 turn and 0 conversations')")
