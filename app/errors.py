@@ -5,6 +5,7 @@ AppError
 ├── BadMessage        what was sent is not a message
 ├── NameMissing       nobody was named, or nobody has that name
 ├── WrongModel        a memory was made by another model than the one running
+├── BadParcel         a file is not a memory that can be taken in
 ├── UserBusy          another turn of the same person is still being written
 ├── ModelLoading      the weights are not read yet
 ├── ShuttingDown      the process is finishing what it has and takes nothing new
@@ -35,6 +36,10 @@ class NameMissing(AppError):
 
 class WrongModel(AppError):
     """A memory was made by another model, or another format, than the one running."""
+
+
+class BadParcel(AppError):
+    """A file is not a memory that was exported, or was changed, or belongs to another model."""
 
 
 class UserBusy(AppError):

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.chat import Message
-from storage.records import Memory, Packed, Turn
+from storage.records import Entry, Memory, Packed, Turn
 
 if TYPE_CHECKING:
     from core.engine import Engine
     from core.state import State
+
+ROUNDING = 1e-4  # relative to the largest entry of a state
 
 # core brings torch along, which takes seconds: its modules are imported where an engine is there already.
 
@@ -81,6 +83,21 @@ def verified(engine: Engine, memory: Memory | None, turns: Sequence[Turn]) -> Ve
     broken = next((turn.id for turn in turns[unlinked:] if turn.link != again.links[turn.id]), None)
     same = stored.to_bytes() == again.state.to_bytes()
     return Verification(len(turns), unlinked, broken, same, float((stored.sums - again.state.sums).abs().max()))
+
+
+def is_close(stored: Packed, state: State) -> bool:
+    """Whether a stored state is this one, up to what another machine's rounding may change."""
+    from core.state import State
+
+    sums = State.from_bytes(stored.blob).sums
+    same_shape = sums.shape == state.sums.shape
+    return same_shape and float((sums - state.sums).abs().max()) <= ROUNDING * max(1.0, float(state.sums.abs().max()))
+
+
+def turn_of(entry: Entry, number: int) -> Turn:
+    """A turn from elsewhere, numbered from 0, as it is replayed before it has a place here."""
+    values = {name: value for name, value in vars(entry).items() if name != "conversation"}
+    return Turn(id=number, conversation_id=entry.conversation, user_id=0, position=number, link=None, **values)
 
 
 def messages_of(turn: Turn) -> list[Message]:

@@ -13,8 +13,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.cache import AdapterCache
-from app.errors import UserBusy, WrongModel
-from app.ledger import Cause, Verification, link_after, messages_of, packed, replay, unpacked, verified
+from app.errors import BadParcel, UserBusy, WrongModel
+from app.ledger import (
+    Cause,
+    Verification,
+    is_close,
+    link_after,
+    messages_of,
+    packed,
+    replay,
+    turn_of,
+    unpacked,
+    verified,
+)
+from app.portable import unwrap, wrap
 from core.chat import Message
 from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged
 from storage.records import Folding, Memory, Receipt, Turn
@@ -102,6 +114,31 @@ class Memories:
         state, header = unpacked(engine, memory), memory.header
         size = len(memory.blob)
         return MemoryView(turns, size, header.fingerprint, engine.fingerprint, state.norms(), state.spectrum())
+
+    def wrap(self, user_id: int) -> bytes:
+        """The memory and its ledger as the bytes of one file; raise BadParcel where nothing is held."""
+        memory = self._store.load_memory(user_id)
+        if memory is None:
+            raise BadParcel("There is nothing in this memory yet; nothing was exported.")
+        return wrap(memory, self._store.held_turns(user_id))
+
+    def unwrap(self, engine: Engine, user_id: int, data: bytes) -> int:
+        """Take in such a file for a person who has no turns; return how many turns it holds.
+
+        The turns are folded again here, and the state in the file has to be what they give. Raise BadParcel or NotEmpty
+        with nothing changed. Costs one forward pass per turn.
+        """
+        parcel = unwrap(data)
+        if parcel.packed.fingerprint != engine.fingerprint:
+            raise BadParcel(
+                f"The file's memory was made by model {parcel.packed.fingerprint[:SHORT]}, but model "
+                f"{engine.fingerprint[:SHORT]} ({engine.name}) is running: start with the first one to take it in."
+            )
+        again = replay(engine, [turn_of(entry, number) for number, entry in enumerate(parcel.entries)])
+        if not is_close(parcel.packed, again.state):
+            raise BadParcel("The file's state is not what its turns give; it was changed, so export it again.")
+        self._store.adopt_memory(user_id, parcel.entries, packed(engine, again.state), list(again.links.values()))
+        return len(parcel.entries)
 
     def forget_turns(self, engine: Engine, user_id: int, turn_ids: set[int]) -> Receipt:
         """Delete turns; the memory becomes, bit for bit, the one that never saw them, by replaying the others."""

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app import wording
 from app.bootstrap import running_service
-from app.errors import SettingsError
+from app.errors import BadParcel, SettingsError
 from app.ledger import Cause
 from app.options import Database, Model, Name, given
 from app.service import Service
@@ -27,6 +28,7 @@ memory = typer.Typer(help="See, question, check and forget what is held in a mem
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Number = Annotated[int, typer.Argument(help="Number of the turn, as `memory list` gives it.")]
+File = Annotated[Path, typer.Argument(help="The file, NAME.imprint by custom.")]
 Moment = Annotated[datetime | None, typer.Option(help="Local time.")]
 
 
@@ -136,6 +138,40 @@ def verify(
     _print_json(asdict(found) | {"is_clean": found.is_clean}) if as_json else print(wording.verdict(found))
     if not found.is_clean:
         raise typer.Exit(1)
+
+
+@memory.command("export")
+def export_memory(
+    context: typer.Context, user: Name, file: File, model: Model = None, database: Database = None
+) -> None:
+    """Write the memory, its ledger and texts to one file."""
+    with _opened(context, user, model, database) as (service, owner):
+        data = service.export_memory(owner.id)
+    with _sentence_for(file):
+        file.write_bytes(data)
+    print(
+        f"Wrote {wording.sized(len(data))} to {file}. It holds what {owner.name} said: keep it as you would the chat."
+    )
+
+
+@memory.command("import")
+def import_memory(
+    context: typer.Context, user: Name, file: File, model: Model = None, database: Database = None
+) -> None:
+    """Take in an exported memory under a name that has none."""
+    with _sentence_for(file):
+        data = file.read_bytes()
+    with running_service(load_settings(**given(context, model, database))) as (service, _):
+        turns = service.import_memory(service.ensure_user(user).id, data)
+    print(f"{user} now holds {wording.counted(turns, 'turn')}.")
+
+
+@contextmanager
+def _sentence_for(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadParcel(f"The file {file} cannot be used ({(error.strerror or str(error)).lower()}).") from error
 
 
 @memory.command()

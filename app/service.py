@@ -134,6 +134,20 @@ class Service:
         """What was forgotten, newest first; texts are not in it."""
         return self._store.list_receipts(user_id)
 
+    def export_memory(self, user_id: int) -> bytes:
+        """The memory and its ledger as the bytes of one file."""
+        with self._alone(user_id):
+            return self._memories.wrap(user_id)
+
+    def import_memory(self, user_id: int, data: bytes) -> int:
+        """Take in what `export_memory` gave, for a person who has no turns; return how many turns it holds.
+
+        Whatever is not whole, unchanged, and of the running model is refused in one sentence and changes nothing.
+        """
+        engine = self._engine.result()
+        with self._alone(user_id):
+            return self._memories.unwrap(engine, user_id, data)
+
     def verify(self, user_id: int) -> Verification:
         """Whether the memory is, bit for bit, what its ledger gives; costs a forward pass per turn held."""
         engine = self._engine.result()

@@ -8,6 +8,7 @@ StorageError
 ├── AlreadyAnswered       a turn is answered once
 ├── AlreadyFolded         a turn is folded once, and its text does not change afterwards
 ├── MemoryChanged         the memory is no longer the version that a new one was computed from
+├── NotEmpty              a memory can be taken in only where nothing is held yet
 ├── CorruptMemory         the stored state does not match its digest
 ├── InvalidName           a user's name that cannot be kept
 └── InvalidText           a text that cannot be kept
@@ -46,6 +47,10 @@ class AlreadyFolded(StorageError):
 
 class MemoryChanged(StorageError):
     """Another change to the memory came first."""
+
+
+class NotEmpty(StorageError):
+    """The user has turns already, and a memory that is taken in would not be theirs alone."""
 
 
 class CorruptMemory(StorageError):

@@ -47,6 +47,20 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A held turn on its way from one database to another; conversation counts from 0 within the memory."""
+
+    conversation: int
+    user_text: str
+    reply_text: str | None
+    created_at: float
+    answered_at: float | None
+    folded_at: float | None
+    fold_seconds: float | None
+    tokens: int | None
+
+
+@dataclass(frozen=True)
 class Packed:
     """A state to be stored: its bytes, the fingerprint of the engine that made it, and their format."""
 

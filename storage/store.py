@@ -5,14 +5,15 @@ something locks the user's row first, so the changes of one user come one after 
 """
 
 import time
+from collections.abc import Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import undefer
+from sqlalchemy.orm import Session, undefer
 
-from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory
+from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, NotEmpty
 from storage.forgetting import Forgetting
-from storage.records import Conversation, Folding, Memory, Packed, Turn, User
+from storage.records import Conversation, Entry, Folding, Memory, Packed, Turn, User
 from storage.rows import (
     check_conversation,
     digest,
@@ -130,7 +131,11 @@ class Store(Forgetting):
     def memory_version(self, user_id: int) -> int:
         """Return the version without reading the state, 0 for no memory: what a rebuild of a corrupt one expects."""
         with self._database.read() as session:
-            return session.scalar(select(MemoryRow.version).where(MemoryRow.user_id == user_id)) or 0
+            return self._version(session, user_id)
+
+    @staticmethod
+    def _version(session: Session, user_id: int) -> int:
+        return session.scalar(select(MemoryRow.version).where(MemoryRow.user_id == user_id)) or 0
 
     def last_link(self, user_id: int) -> str | None:
         """The link of the turn that was folded last, None where there is none."""
@@ -166,6 +171,31 @@ class Store(Forgetting):
             row = next_memory(session, lock_user(session, user_id), expected_version)
             relink(session, user_id, links)
             fill(row, packed, len(links))
+            return row.record()
+
+    def adopt_memory(self, user_id: int, entries: Sequence[Entry], packed: Packed, links: Sequence[str]) -> Memory:
+        """Store a memory that comes from elsewhere, with its turns and their links, for a user who has none.
+
+        Raises NotFound, InvalidText or NotEmpty, each before anything is changed.
+        """
+        for entry in entries:
+            check_text(entry.user_text)
+            check_text(entry.reply_text or "")
+        with self._database.write() as session:
+            user = lock_user(session, user_id)
+            if session.scalar(select(TurnRow.id).where(TurnRow.user_id == user_id).limit(1)) is not None:
+                raise NotEmpty(f"{user.name} has turns already: take the memory in under another name.")
+            numbers = sorted({entry.conversation for entry in entries})
+            talks = {number: ConversationRow(user_id=user_id, created_at=time.time()) for number in numbers}
+            session.add_all(talks.values())
+            session.flush()
+            row = next_memory(session, user, self._version(session, user_id))
+            fill(row, packed, len(entries))
+            for number, (entry, link) in enumerate(zip(entries, links, strict=True)):
+                values = vars(entry) | {"conversation_id": talks[entry.conversation].id, "user_id": user_id}
+                del values["conversation"]
+                session.add(TurnRow(**values, link=link, position=row.version + number))
+            user.memory_version = row.version = row.version + max(0, len(entries) - 1)
             return row.record()
 
     def unfolded_turns(self, user_id: int | None = None) -> list[Turn]:

@@ -47,7 +47,7 @@ def test_every_make_target_in_the_readme_exists() -> None:
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in ("run", "test"))
 
 
-MEMORY = [["memory", name] for name in ("list", "show", "forget", "receipts", "verify", "stats")]
+MEMORY = [["memory", name] for name in ("list", "show", "forget", "receipts", "verify", "export", "import", "stats")]
 
 
 @pytest.mark.parametrize("command", [[], ["chat"], ["rebuild"], *MEMORY], ids=" ".join)

@@ -197,3 +197,14 @@ def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(
     assert (ended, one_sentence(err)) == (code, True)
     assert said in err
     assert len(launch("memory", "list", *where)[1].splitlines()) == 2
+
+
+def test_a_memory_is_exported_and_taken_in_under_another_name(
+    where: tuple[str | Path, ...], tmp_path: Path, url: str
+) -> None:
+    file, flags = tmp_path / "ada.imprint", ("--model", tmp_path, "--database", url)
+    assert launch("memory", "export", *where, file)[0] == 0
+    assert launch("memory", "import", "--user", "Bob", *flags, file)[:2] == (0, "Bob now holds 2 turns.\n")
+    assert "I know ada." in launch("chat", "--user", "Bob", *flags, lines=b"Who am I?\n")[1]
+    code, _, err = launch("memory", "import", "--user", "Cid", *flags, tmp_path / "nowhere")
+    assert (code, one_sentence(err)) == (1, True)

@@ -1,0 +1,104 @@
+"""A memory as one file, `NAME.imprint`: a zip of the state, the ledger with its texts, and a manifest that names both.
+
+What is opened is checked against the manifest here, and against a replay by whoever takes it in. Bytes in, plain values
+out: knows no engine and no database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from math import isfinite
+from typing import Any
+
+from app.errors import BadParcel
+from storage.records import Entry, Memory, Packed, Turn
+
+FORMAT = 1
+MANIFEST, STATE, LEDGER = "manifest.json", "state.safetensors", "ledger.jsonl"
+LARGEST = 1 << 30  # of what a file unpacks to: more is no memory
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What a file holds: the state, and the turns in the order of their folding."""
+
+    packed: Packed
+    entries: list[Entry]
+
+
+def wrap(memory: Memory, turns: Sequence[Turn]) -> bytes:
+    """The file of a memory and its ledger."""
+    numbers = {talk: number for number, talk in enumerate(dict.fromkeys(turn.conversation_id for turn in turns))}
+    entries = [_entry(turn, numbers[turn.conversation_id]) for turn in turns]
+    parts = {STATE: memory.blob, LEDGER: "".join(_line(asdict(entry)) for entry in entries).encode()}
+    manifest = {
+        "format": FORMAT,
+        "fingerprint": memory.header.fingerprint,
+        "state_format": memory.header.format_version,
+        "turns": len(turns),
+        "digests": {name: _digest(data) for name, data in parts.items()},
+    }
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in ({MANIFEST: _line(manifest).encode()} | parts).items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def unwrap(data: bytes) -> Parcel:
+    """What a file holds; raise BadParcel, with one sentence, for anything that is not whole and unchanged."""
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            if sum(info.file_size for info in archive.infolist()) > LARGEST:
+                raise BadParcel(f"The file unpacks to more than {LARGEST:,} bytes; it is not a memory.")
+            manifest: dict[str, Any] = json.loads(archive.read(MANIFEST))
+            if (version := manifest.get("format")) != FORMAT:
+                raise BadParcel(
+                    f"The file has format {version}, and this version of Imprint reads {FORMAT}; update it."
+                )
+            parts = {name: archive.read(name) for name in (STATE, LEDGER)}
+        for name, part in parts.items():
+            if _digest(part) != manifest["digests"][name]:
+                raise BadParcel(f"The file was changed: its {name} is not what its manifest says; export it again.")
+        entries = [_sound(Entry(**json.loads(line))) for line in parts[LEDGER].decode().splitlines()]
+        return Parcel(Packed(parts[STATE], manifest["fingerprint"], manifest["state_format"]), entries)
+    except (zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError, NotImplementedError) as error:
+        raise BadParcel("The file is not a memory that Imprint exported, or not all of it; export it again.") from error
+
+
+def _sound(entry: Entry) -> Entry:
+    """The entry, if every field is what its type says; TypeError or ValueError if not."""
+    texts, numbers = (entry.user_text, entry.reply_text or ""), (entry.created_at, entry.folded_at)
+    optional = [value for value in (entry.answered_at, entry.fold_seconds, entry.tokens) if value is not None]
+    if not isinstance(entry.conversation, int) or not all(isinstance(text, str) for text in texts):
+        raise TypeError("a text or a conversation is none")
+    if not all(isinstance(number, int | float) and isfinite(number) for number in (*numbers, *optional)):
+        raise TypeError("a time or a count is no number")
+    "".join(texts).encode()
+    return entry
+
+
+def _entry(turn: Turn, conversation: int) -> Entry:
+    return Entry(
+        conversation,
+        turn.user_text,
+        turn.reply_text,
+        turn.created_at,
+        turn.answered_at,
+        turn.folded_at,
+        turn.fold_seconds,
+        turn.tokens,
+    )
+
+
+def _line(value: dict[str, Any]) -> str:
+    return json.dumps(value) + "\n"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
