@@ -10,10 +10,6 @@ cases() { recall "$1" --generate $((share * $2)) --seed "${SEED:-2026}" "${@:3}"
 few() {
   recall sample --cases tests/fixtures/cases/recall_sample.jsonl
   cases generated 350
-  cases as_trained 60 --seen telling value question
-  cases unseen_telling 60 --seen value question
-  cases unseen_value 60 --seen telling question
-  cases unseen_question 60 --seen telling value
 }
 many() {
   cases 10_facts 20 --facts 10
@@ -23,6 +19,10 @@ many() {
   cases 30_facts 5 --facts 30 --exactly
   cases 100_facts 2 --facts 100 --exactly
   cases unseen_kinds 40 --unseen-kinds
+  cases as_trained 40 --seen telling value question
+  cases unseen_telling 40 --seen value question
+  cases unseen_value 40 --seen telling question
+  cases unseen_question 40 --seen telling value
 }
 few & one=$!
 many
