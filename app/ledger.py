@@ -52,7 +52,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Cause:
-    """A turn, and how much it spoke for a reply: by how many nats ln p(reply) falls without it."""
+    """A turn, and how much it spoke for a reply, in nats; see core/provenance.py."""
 
     turn: Turn
     influence: float

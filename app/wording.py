@@ -20,7 +20,7 @@ EXCERPT = 80
 SHORT = 12
 CAUSES = 5
 UNMOVED = "Nothing in memory speaks for this reply: it came from the conversation and the model itself."
-WHY = "This reply came from these turns. The number says how much less likely it is without the turn (nats)."
+WHY = "This reply came from these turns. The number says how much each speaks for it (nats)."
 SLIGHT = 0.05  # nats: less says nothing of where a reply came from
 
 BRAND = "<b>Imprint</b><small>remembers you in its weights</small>"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from statistics import NormalDist, mean, variance
@@ -33,8 +33,9 @@ from storage.database import file_url, open_database
 from storage.records import User
 from storage.store import Store
 from training.dialogues import Author, load_small_talk
-from training.facts import Fact, Values, draw_facts, load_kinds
+from training.facts import Fact, Values, draw_facts, invented_name, load_kinds
 
+LETTERS = 7
 TOLD, CONTROLS = 10, 5  # facts of each person; half of those told are forgotten
 
 
@@ -96,7 +97,7 @@ def _tell(service: Service, store: Store, seed: int, number: int) -> Person:
     rng = Random(f"{seed}-{number}")
     kinds = [kind for kind in load_kinds(held_out=False) if kind.invented]
     author = Author(kinds, load_small_talk(), Values(rare=1.0))
-    facts = draw_facts(rng, kinds, TOLD + CONTROLS, author.values)
+    facts = [replace(fact, value=_canary(rng)) for fact in draw_facts(rng, kinds, TOLD + CONTROLS, author.values)]
     told, never_told = facts[:TOLD], facts[TOLD:]
     user = service.ensure_user(f"Person {number}")
     for fact in told:
@@ -104,6 +105,13 @@ def _tell(service: Service, store: Store, seed: int, number: int) -> Person:
             stored = store.append_turn(user.id, store.start_conversation(user.id).id, turn.user)
             store.answer_turn(user.id, stored.id, turn.assistant)
     return Person(user, told[::2], told[1::2], never_told)
+
+
+def _canary(rng: Random) -> str:
+    """An invented name too long to turn up among the bytes of a state by chance, as short ones do."""
+    while len(name := invented_name(rng, held_out=False)) < LETTERS:
+        pass
+    return name
 
 
 def _forget(service: Service, store: Store, person: Person) -> None:

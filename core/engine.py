@@ -83,8 +83,8 @@ class Engine:
     def influences(self, turns: Sequence[Sequence[Message]], messages: Sequence[Message], reply: str) -> list[float]:
         """How much each of the `turns` in memory, oldest first, spoke for this reply to these messages, in nats.
 
-        The fall of ln p(reply) when the turn is left out of the state. Raise PromptError for an engine that reads in
-        sequence, whose turns cannot be told apart in the sum.
+        The fall of ln p(reply) when the turn is left out of the state; see provenance.py. Raise PromptError for an
+        engine that reads in sequence, whose turns cannot be told apart in the sum.
         """
         if self.generator.reads_sequentially:
             raise PromptError(f"{self.name} reads turns in sequence, so a reply cannot be traced to one of them.")

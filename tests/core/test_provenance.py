@@ -75,6 +75,14 @@ def test_an_influence_is_the_fall_of_the_reply_without_the_turn(engine: Engine) 
         assert influences[number] == pytest.approx(scored(engine, whole) - left, abs=1e-3)
 
 
+def test_turns_that_say_the_same_each_count_as_if_alone(engine: Engine) -> None:
+    """Left out alone neither is missed: the readout does not see how often something was said."""
+    texts = [text for turn in TURNS for text in turn[0].text.split()]
+    alone, reply = max((engine.influences(TURNS[:1], ASK, text)[0], text) for text in texts)
+    assert alone > 0.05
+    assert engine.influences([TURNS[0], TURNS[0]], ASK, reply) == pytest.approx([alone, alone], rel=0.05)
+
+
 def test_taking_a_turn_out_by_subtraction_is_never_having_seen_the_last_one(engine: Engine) -> None:
     """Older turns are one fold older than in a memory that never saw the turn: their decay has to be taken back."""
     with_it, without = folded(engine, TURNS), folded(engine, TURNS[:-1])
