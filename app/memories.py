@@ -29,7 +29,7 @@ from app.ledger import (
 from app.portable import unwrap, wrap
 from core.chat import Message
 from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged
-from storage.records import Folding, Memory, Receipt, Turn
+from storage.records import Entry, Folding, Memory, Packed, Receipt, Turn
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -52,6 +52,15 @@ class MemoryView:
     engine_fingerprint: str
     norms: list[float]
     spectrum: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """A memory from elsewhere that was found whole: its turns, the state they give here, and their links."""
+
+    entries: list[Entry]
+    packed: Packed
+    links: list[str]
 
 
 class Memories:
@@ -122,11 +131,12 @@ class Memories:
             raise BadParcel("There is nothing in this memory yet; nothing was exported.")
         return wrap(memory, self._store.held_turns(user_id))
 
-    def unwrap(self, engine: Engine, user_id: int, data: bytes) -> int:
-        """Take in such a file for a person who has no turns; return how many turns it holds.
+    @staticmethod
+    def unwrap(engine: Engine, data: bytes) -> Adoption:
+        """What such a file holds, ready to be taken in.
 
-        The turns are folded again here, and the state in the file has to be what they give. Raise BadParcel or NotEmpty
-        with nothing changed. Costs one forward pass per turn.
+        The turns are folded again here, and the state in the file has to be what they give; raise BadParcel if it is
+        not. Costs one forward pass per turn.
         """
         parcel = unwrap(data)
         if parcel.packed.fingerprint != engine.fingerprint:
@@ -137,8 +147,12 @@ class Memories:
         again = replay(engine, [turn_of(entry, number) for number, entry in enumerate(parcel.entries)])
         if not is_close(parcel.packed, again.state):
             raise BadParcel("The file's state is not what its turns give; it was changed, so export it again.")
-        self._store.adopt_memory(user_id, parcel.entries, packed(engine, again.state), list(again.links.values()))
-        return len(parcel.entries)
+        return Adoption(parcel.entries, packed(engine, again.state), list(again.links.values()))
+
+    def adopt(self, user_id: int, adoption: Adoption) -> int:
+        """Give it to a person who has no turns, or raise NotEmpty; return how many turns it holds."""
+        self._store.adopt_memory(user_id, adoption.entries, adoption.packed, adoption.links)
+        return len(adoption.entries)
 
     def forget_turns(self, engine: Engine, user_id: int, turn_ids: set[int]) -> Receipt:
         """Delete turns; the memory becomes, bit for bit, the one that never saw them, by replaying the others."""

@@ -162,7 +162,7 @@ def import_memory(
     with _sentence_for(file):
         data = file.read_bytes()
     with running_service(load_settings(**given(context, model, database))) as (service, _):
-        turns = service.import_memory(service.ensure_user(user).id, data)
+        turns = service.import_memory(user, data)
     print(f"{user} now holds {wording.counted(turns, 'turn')}.")
 
 

@@ -139,14 +139,15 @@ class Service:
         with self._alone(user_id):
             return self._memories.wrap(user_id)
 
-    def import_memory(self, user_id: int, data: bytes) -> int:
-        """Take in what `export_memory` gave, for a person who has no turns; return how many turns it holds.
+    def import_memory(self, name: str, data: bytes) -> int:
+        """Take in what `export_memory` gave, for a person of this name who has no turns; return how many it holds.
 
         Whatever is not whole, unchanged, and of the running model is refused in one sentence and changes nothing.
         """
-        engine = self._engine.result()
-        with self._alone(user_id):
-            return self._memories.unwrap(engine, user_id, data)
+        adoption = self._memories.unwrap(self._engine.result(), data)
+        user = self._store.ensure_user(name)
+        with self._alone(user.id):
+            return self._memories.adopt(user.id, adoption)
 
     def verify(self, user_id: int) -> Verification:
         """Whether the memory is, bit for bit, what its ledger gives; costs a forward pass per turn held."""
