@@ -148,6 +148,7 @@ def export_memory(
     with _opened(context, user, model, database) as (service, owner):
         data = service.export_memory(owner.id)
     with _sentence_for(file):
+        file.touch(mode=0o600)  # a new file is its owner's alone
         file.write_bytes(data)
     print(
         f"Wrote {wording.sized(len(data))} to {file}. It holds what {owner.name} said: keep it as you would the chat."
