@@ -16,7 +16,7 @@ from app.errors import EXPECTED, SettingsError, sentence_of
 from app.intake import text_from_bytes
 from app.memory_commands import memory
 from app.options import Database, Model, Name, given
-from app.reply import Reading, Reply
+from app.reply import Reading, Reply, Stream, TemporaryChat
 from app.service import Service
 from app.settings import load_settings
 from app.wording import facts_of
@@ -53,7 +53,14 @@ def default(
 
 
 @program.command()
-def chat(context: typer.Context, user: Name, model: Model = None, database: Database = None) -> None:
+def chat(
+    context: typer.Context,
+    user: Name,
+    temporary: Annotated[bool, typer.Option("--temporary", help="Read the memory, and leave nothing.")] = False,
+    strength: Annotated[float, typer.Option(help="How much of the memory is read, from 0 to 1.")] = 1.0,
+    model: Model = None,
+    database: Database = None,
+) -> None:
     """Chat in this terminal: /new starts a new conversation, Ctrl-C stops a reply, Ctrl-D leaves."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
     with running_service(load_settings(**given(context, model, database))) as (service, engine):
@@ -61,7 +68,7 @@ def chat(context: typer.Context, user: Name, model: Model = None, database: Data
         print("Loading the model...", file=sys.stderr)
         engine.result()
         service.recover()
-        _converse(service, owner)
+        _converse(service, owner, temporary, strength)
 
 
 @program.command()
@@ -73,17 +80,19 @@ def rebuild(context: typer.Context, user: Name, model: Model = None, database: D
         print(f"Folded {turns} turns of {owner.name} anew.")
 
 
-def _converse(service: Service, owner: User) -> None:
-    conversation_id: int | None = None
+def _converse(service: Service, owner: User, temporary: bool, strength: float) -> None:
+    here: TemporaryChat | int | None = TemporaryChat() if temporary else None
     while (line := _ask(owner.name)) is not None:
         try:
             text = text_from_bytes(line)
             if text.strip() == "/new":
-                conversation_id = None
-                continue
-            reply = service.send(owner.id, conversation_id, text)
-            conversation_id = reply.turn.conversation_id
-            _show(reply)
+                here = TemporaryChat() if temporary else None
+            elif isinstance(here, TemporaryChat):
+                _show_temporarily(service.send_temporarily(owner.id, here, text, strength))
+            else:
+                reply = service.send(owner.id, here, text, strength)
+                here = reply.turn.conversation_id
+                _show(reply)
         except EXPECTED as error:
             print(sentence_of(error), file=sys.stderr)
 
@@ -97,12 +106,21 @@ def _ask(name: str) -> bytes | None:
         return None
 
 
-def _show(reply: Reply) -> None:
+def _show_temporarily(stream: Stream) -> None:
+    _print_pieces(stream)
+    print(f"\n[not remembered; {', '.join(facts_of(stream.reading))}]")
+
+
+def _print_pieces(stream: Stream) -> None:
     try:
-        for piece in reply:
+        for piece in stream:
             print(piece, end="", flush=True)
     except KeyboardInterrupt:
-        reply.stop()
+        stream.stop()
+
+
+def _show(reply: Reply) -> None:
+    _print_pieces(reply)
     after = reply.remembered.result()
     reading = Reading(reply.reading.prompt_tokens, after.turns, after.nbytes)
     print(f"\n[remembered in {after.seconds * 1000:.0f} ms; {', '.join(facts_of(reading))}]")

@@ -3,6 +3,7 @@
 AppError
 ├── SettingsError     a flag, an environment variable or a folder is not usable
 ├── BadMessage        what was sent is not a message
+├── BadStrength       no number between 0 and 1
 ├── NameMissing       nobody was named, or nobody has that name
 ├── WrongModel        a memory was made by another model than the one running
 ├── BadParcel         a file is not a memory that can be taken in
@@ -28,6 +29,10 @@ class SettingsError(AppError):
 
 class BadMessage(AppError):
     """What was sent is not a message that can be stored and read."""
+
+
+class BadStrength(AppError):
+    """How much of a memory is to be read is no number from 0 to 1."""
 
 
 class NameMissing(AppError):

@@ -5,80 +5,28 @@ Knows in which order a page shows things; the rules are the service's, the words
 
 from __future__ import annotations
 
-import functools
-import logging
 import math
-import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 
 from app import wording
-from app.errors import EXPECTED, AppError, NameMissing, sentence_of
+from app.errors import NameMissing
+from app.guards import SAME
 from app.intake import text_of
 from app.plots import plot_norms, plot_spectrum
-from app.reply import Reading
+from app.reply import Reading, Stream, TemporaryChat
 from app.service import Service
 from app.tab import Tab
 from storage.records import Receipt, User
 
-log = logging.getLogger(__name__)
-
 Shown = tuple[Any, ...]
-SAME = gr.skip()
+Here = int | TemporaryChat | None  # the conversation that a page shows: a stored one, a temporary one, or none yet
 EXAMPLES = [
     {"text": "My name is Ada and I live in Vienna.", "display_text": "1. My name is Ada and I live in Vienna."},
     {"text": "What is my name?", "display_text": "2. In a new conversation: What is my name?"},
 ]
-
-
-def in_turn(handler: Callable[..., Any], on_error: Sequence[Any]) -> Callable[..., Iterator[Any]]:
-    """A guarded handler whose page sees what it shows until its next action: the handler takes (tab, number, ...)."""
-    outermost = guarded(handler, on_error)
-
-    @functools.wraps(handler)
-    def shown(tab: Tab, number: int, *values: Any) -> Iterator[Any]:
-        yield from tab.show(number, outermost(tab, number, *values))
-        # When a stream ends its last output is sent once more, and may arrive after the first of the next action.
-        yield SAME
-
-    return shown
-
-
-def leaving(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """A handler that shows something else: what was being written before the click is stopped and shown no more."""
-
-    def left(tab: Tab, number: int, *values: Any) -> Any:
-        tab.leave(number)
-        return handler(*values)
-
-    left.__name__ = handler.__name__
-    return left
-
-
-def guarded(handler: Callable[..., Any], on_error: Sequence[Any]) -> Callable[..., Generator[Any]]:
-    """The outermost handler: what goes wrong becomes one sentence in the last output, the others get `on_error`."""
-
-    @functools.wraps(handler)
-    def outermost(*values: Any) -> Generator[Any]:
-        try:
-            shown = handler(*values)
-            if isinstance(shown, Iterator):
-                yield from shown
-            else:
-                yield shown
-        except Exception as error:
-            _note(error)
-            yield *on_error, wording.alert(sentence_of(error))
-
-    return outermost
-
-
-def _note(error: Exception) -> None:
-    """Log the kind of an error, and the place of an unexpected one; its text may hold what people wrote."""
-    where = "" if isinstance(error, EXPECTED) else "\n" + "".join(traceback.format_tb(error.__traceback__))
-    log.log(logging.INFO if isinstance(error, AppError) else logging.WARNING, "%s%s", type(error).__name__, where)
 
 
 class Handlers:
@@ -96,6 +44,11 @@ class Handlers:
         """An empty prompt: (conversation, conversations, chat, box, status)."""
         return None, self._list(user, None), empty_chat(user), resting_box(user), self._status(user, None)
 
+    def start_temporarily(self, user: User | None) -> Shown:
+        """A conversation that reads the memory and leaves nothing: (conversation, conversations, chat, box, status)."""
+        owner, empty = named(user), gr.update(value=[], placeholder=wording.TEMPORARY, examples=None)
+        return TemporaryChat(), self._list(owner, None), empty, resting_box(owner), self._status(owner, None)
+
     def open_conversation(self, user: User | None, conversation_id: int | None) -> Shown:
         """Show an earlier conversation: (conversation, conversations, chat, box, status)."""
         if conversation_id is None:
@@ -104,46 +57,61 @@ class Handlers:
         return conversation_id, SAME, chat, resting_box(user), self._status(user, conversation_id)
 
     def send(
-        self, tab: Tab, number: int, user: User | None, conversation_id: int | None, content: object
+        self, tab: Tab, number: int, user: User | None, here: Here, strength: float, content: object
     ) -> Iterator[Shown]:
         """Stream a turn: (conversation, conversations, chat, box, status). Nothing while one is being written."""
         if not tab.begin(number):
             return
         try:
-            rested = yield from self._answer(tab, number, named(user), conversation_id, text_of(content))
+            owner, text = named(user), text_of(content)
+            if isinstance(here, TemporaryChat):
+                rested = yield from self._answer_temporarily(tab, number, owner, here, strength, text)
+            else:
+                rested = yield from self._answer(tab, number, owner, here, strength, text)
         finally:
             # Before the box rests: whoever sees it may send at once.
             tab.end(number)
         yield rested
 
     def _answer(
-        self, tab: Tab, number: int, owner: User, conversation_id: int | None, text: str
+        self, tab: Tab, number: int, owner: User, conversation_id: int | None, strength: float, text: str
     ) -> Generator[Shown, None, Shown]:
         """Stream a turn until it is folded; return what is shown then."""
         if not self._service.is_ready:
             yield *[SAME] * 4, wording.status(wording.LOADING)
-        reply = self._service.send(owner.id, conversation_id, text)
+        reply = self._service.send(owner.id, conversation_id, text, strength)
         tab.answer(number, reply)
         conversation_id = reply.turn.conversation_id
         # By now the turn may be answered: its reply comes from the stream alone.
         before = self._chat(owner, conversation_id, before=reply.turn.id)
-        chat, written = [*before, *wording.both_sides(reply.turn)], ""
-        listed = self._list(owner, conversation_id)
+        chat, listed = [*before, *wording.both_sides(reply.turn)], self._list(owner, conversation_id)
         yield conversation_id, listed, chat, writing_box(), wording.status("Replying", reply.reading)
-        for piece in reply:
-            written += piece
-            yield SAME, SAME, [*chat, {"role": "assistant", "content": wording.inert(written)}], SAME, SAME
+        yield from _growing(chat, reply)
         yield *[SAME] * 4, wording.status("Stopping" if reply.stopped.is_set() else "Folding", reply.reading)
         after = reply.remembered.result()
         note = f"Remembered in {after.seconds * 1000:.0f} ms"
         reading = Reading(reply.reading.prompt_tokens, after.turns, after.nbytes)
         return *[SAME] * 3, resting_box(owner), wording.status(note, reading)
 
+    def _answer_temporarily(
+        self, tab: Tab, number: int, owner: User, here: TemporaryChat, strength: float, text: str
+    ) -> Generator[Shown, None, Shown]:
+        """Stream a reply that is kept nowhere but on the page; return what is shown then."""
+        if not self._service.is_ready:
+            yield *[SAME] * 4, wording.status(wording.LOADING)
+        chat = wording.pairs(here.said)
+        stream = self._service.send_temporarily(owner.id, here, text, strength)
+        tab.answer(number, stream)
+        chat = [*chat, *wording.pairs([(text, "")])]
+        yield SAME, SAME, chat, writing_box(), wording.status("Replying", stream.reading)
+        yield from _growing(chat, stream)
+        return *[SAME] * 3, resting_box(owner), wording.status("Not remembered: a temporary chat", stream.reading)
+
     def send_example(
-        self, tab: Tab, number: int, user: User | None, conversation_id: int | None, picked: gr.SelectData
+        self, tab: Tab, number: int, user: User | None, here: Here, strength: float, picked: gr.SelectData
     ) -> Iterator[Shown]:
         """Send the example that was clicked: as `send`."""
-        return self.send(tab, number, user, conversation_id, picked.value)
+        return self.send(tab, number, user, here, strength, picked.value)
 
     @staticmethod
     def stop(tab: Tab, number: int) -> None:
@@ -199,19 +167,36 @@ class Handlers:
         """Whether the memory is what its ledger gives."""
         return wording.status(wording.verdict(self._service.verify(named(user).id)))
 
-    def explain(self, tab: Tab, number: int, user: User | None, conversation_id: int | None) -> str:
-        """The turns in memory that the last reply came from."""
+    def read_out(self, tab: Tab, number: int, user: User | None) -> Iterator[str]:
+        """What the memory alone answers to a list of questions."""
         owner = named(user)
-        turns = self._service.load_turns(owner.id, conversation_id) if conversation_id is not None else []
-        answered = [turn for turn in turns if turn.reply_text]
-        return wording.causes_shown(self._service.why(owner.id, answered[-1].id)) if answered else ""
+        yield wording.status("Asking the memory")
+        yield wording.readout_shown(self._service.read_out(owner.id))
 
-    def await_model(self, tab: Tab, _: int, user: User | None, conversation_id: int | None) -> Shown:
+    def explain(self, tab: Tab, number: int, user: User | None, here: Here) -> str:
+        """The turns in memory that the last reply came from, and what would have been replied without any."""
+        if isinstance(here, TemporaryChat):
+            return wording.status(wording.UNEXPLAINED)
+        owner = named(user)
+        turns = self._service.load_turns(owner.id, here) if here is not None else []
+        answered = [turn for turn in turns if turn.reply_text]
+        if not answered:
+            return ""
+        causes = self._service.why(owner.id, answered[-1].id)
+        return wording.causes_shown(causes, self._service.reply_without(owner.id, answered[-1].id))
+
+    def show_strength(self, user: User | None, here: Here) -> float:
+        """How much of the memory the conversation that was opened reads."""
+        if user is None or here is None or isinstance(here, TemporaryChat):
+            return 1.0
+        return self._service.strength(user.id, here)
+
+    def await_model(self, tab: Tab, _: int, user: User | None, here: Here) -> Shown:
         """While the model loads, and once it is there; a message says by itself what it waits for: (timer, status)."""
         if tab.has_sent:
             return gr.Timer(active=False), SAME
         timer = gr.Timer(active=False) if self._service.is_ready else SAME
-        return timer, self._status(user, conversation_id)
+        return timer, self._status(user, None if isinstance(here, TemporaryChat) else here)
 
     def _chat(self, user: User, conversation_id: int, before: float = math.inf) -> list[dict[str, str]]:
         turns = self._service.load_turns(user.id, conversation_id)
@@ -226,6 +211,14 @@ class Handlers:
         if user is None:
             return wording.status(wording.NOBODY if ready else wording.LOADING)
         return wording.status("Ready" if ready else wording.LOADING, self._service.read(user.id, conversation_id))
+
+
+def _growing(chat: Sequence[dict[str, str]], stream: Stream) -> Iterator[Shown]:
+    """The chat with the reply under it, as the reply grows."""
+    written = ""
+    for piece in stream:
+        written += piece
+        yield SAME, SAME, [*chat, {"role": "assistant", "content": wording.inert(written)}], SAME, SAME
 
 
 def named(user: User | None) -> User:

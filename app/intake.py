@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from app.errors import BadMessage
+from app.errors import BadMessage, BadStrength
 
 KEPT_CONTROLS = "\t\n\r"
 
@@ -32,6 +32,13 @@ def text_from_bytes(line: bytes) -> str:
             f"The message is not UTF-8: byte 0x{line[error.start]:02x} at position {error.start} "
             "is not text; set the terminal to UTF-8 and send it again."
         ) from error
+
+
+def checked_strength(strength: object) -> float:
+    """Return how much of a memory is to be read; raise BadStrength unless it is a number from 0 to 1."""
+    if not isinstance(strength, int | float) or not 0 <= strength <= 1:
+        raise BadStrength(f"The strength of a memory cannot be {strength!r}; give a number from 0 (off) to 1.")
+    return float(strength)
 
 
 def checked_text(text: str, longest: int) -> str:

@@ -102,8 +102,12 @@ def turn_of(entry: Entry, number: int) -> Turn:
 
 def messages_of(turn: Turn) -> list[Message]:
     """Both sides of a turn, or the person's alone where there is no reply."""
-    said = [Message("user", turn.user_text)]
-    return [*said, Message("assistant", turn.reply_text)] if turn.reply_text else said
+    return pair_of(turn.user_text, turn.reply_text)
+
+
+def pair_of(said: str, replied: str | None) -> list[Message]:
+    """What a person said and what was replied, if anything was, as the model reads it."""
+    return [Message("user", said), *([Message("assistant", replied)] if replied else [])]
 
 
 def packed(engine: Engine, state: State) -> Packed:

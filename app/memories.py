@@ -27,6 +27,7 @@ from app.ledger import (
     verified,
 )
 from app.portable import unwrap, wrap
+from app.readout import Answer, read_out
 from core.chat import Message
 from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged
 from storage.records import Entry, Folding, Memory, Packed, Receipt, Turn
@@ -34,6 +35,7 @@ from storage.store import Store
 
 if TYPE_CHECKING:
     from core.adapter import Adapter
+    from core.decoding import Sampling
     from core.engine import Engine
 
 # core brings torch along, which takes seconds: its modules are imported where an engine is there already.
@@ -75,10 +77,17 @@ class Memories:
 
         Raise WrongModel before anything is changed. Costs one forward pass per outstanding turn.
         """
-        memory = self._load(engine, user_id)
+        memory = self.load(engine, user_id)
         for turn in self._store.unfolded_turns(user_id):
             answered = self._answer_with_nothing(turn) if turn.reply_text is None else turn
             memory = self._fold(engine, memory, answered)
+        return memory
+
+    def load(self, engine: Engine, user_id: int) -> Memory | None:
+        """The memory as it is stored; raise WrongModel unless the running model knows what it means."""
+        memory = self._store.load_memory(user_id)
+        if memory:
+            _check_maker(memory, engine)
         return memory
 
     def adapter(self, engine: Engine, user_id: int, memory: Memory | None) -> Adapter:
@@ -102,18 +111,24 @@ class Memories:
 
     def verify(self, engine: Engine, user_id: int) -> Verification:
         """Replay the ledger and hold it against what is stored. Costs one forward pass per turn held."""
-        return verified(engine, self._load(engine, user_id), self._store.held_turns(user_id))
+        return verified(engine, self.load(engine, user_id), self._store.held_turns(user_id))
 
-    def causes(self, engine: Engine, turn: Turn, before: Sequence[Message]) -> list[Cause]:
+    def causes(self, engine: Engine, turn: Turn, before: Sequence[Message], strength: float) -> list[Cause]:
         """The turns held when this one was answered, by how much they spoke for its reply, most first."""
-        self._load(engine, turn.user_id)
+        self.load(engine, turn.user_id)
         held = [other for other in self._store.held_turns(turn.user_id) if _came_before(other, turn)]
         if not held or not turn.reply_text:
             return []
-        messages = [*before, Message("user", turn.user_text)]
-        influences = engine.influences([messages_of(other) for other in held], messages, turn.reply_text)
+        turns, exchange = [messages_of(other) for other in held], [*before, *messages_of(turn)]
+        (influences,) = engine.influences(turns, [exchange], strength)
         causes = [Cause(other, influence) for other, influence in zip(held, influences, strict=True)]
         return sorted(causes, key=lambda cause: -cause.influence)
+
+    def read_out(self, engine: Engine, user_id: int, sampling: Sampling) -> list[Answer]:
+        """What a memory gives for a list of questions, the surest answer first."""
+        memory = self.load(engine, user_id)
+        adapter = self.adapter(engine, user_id, memory)
+        return read_out(engine, adapter, self._store.held_turns(user_id), sampling)
 
     def view(self, engine: Engine, user_id: int) -> MemoryView:
         """The ledger and the numbers of a memory, also of one that another model made."""
@@ -168,12 +183,6 @@ class Memories:
         self._adapters.forget(user_id)
         return self._store.forget_everything(user_id)
 
-    def _load(self, engine: Engine, user_id: int) -> Memory | None:
-        memory = self._store.load_memory(user_id)
-        if memory:
-            _check_maker(memory, engine)
-        return memory
-
     def _fold(self, engine: Engine, memory: Memory | None, turn: Turn) -> Memory | None:
         for _ in range(FOLD_ATTEMPTS):
             started = time.perf_counter()
@@ -184,9 +193,9 @@ class Memories:
             try:
                 return self._store.commit_fold(turn.id, turn.user_id, version, packed(engine, state), folding)
             except MemoryChanged:
-                memory = self._load(engine, turn.user_id)
+                memory = self.load(engine, turn.user_id)
             except AlreadyFolded:
-                return self._load(engine, turn.user_id)
+                return self.load(engine, turn.user_id)
         raise UserBusy(f"The memory changed {FOLD_ATTEMPTS} times during one fold; close other programs that use it.")
 
     def _answer_with_nothing(self, turn: Turn) -> Turn:

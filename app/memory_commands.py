@@ -20,6 +20,7 @@ from app.bootstrap import running_service
 from app.errors import BadParcel, SettingsError
 from app.ledger import Cause
 from app.options import Database, Model, Name, given
+from app.readout import Answer
 from app.service import Service
 from app.settings import load_settings
 from storage.records import Receipt, Turn, User
@@ -68,10 +69,11 @@ def show(
     """One turn in full, and the turns in memory that its reply came from."""
     with _opened(context, user, model, database) as (service, owner):
         found, causes = service.load_turn(owner.id, turn), service.why(owner.id, turn)
+        without = service.reply_without(owner.id, turn)
     if as_json:
-        return _print_json(asdict(found) | {"causes": [_cause(cause) for cause in causes]})
+        return _print_json(asdict(found) | {"causes": [_cause(cause) for cause in causes], "without": without})
     print(f"{found.user_text}\n> {found.reply_text or ''}\n")
-    print(*wording.causes_in_words(causes), sep="\n")
+    print(*wording.causes_in_words(causes), f"\n{wording.WITHOUT} {without}", sep="\n")
 
 
 @memory.command()
@@ -176,6 +178,18 @@ def _sentence_for(file: Path) -> Iterator[None]:
 
 
 @memory.command()
+def readout(
+    context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
+) -> None:
+    """What the weights alone answer to a list of questions, the surest answer first."""
+    with _opened(context, user, model, database) as (service, owner):
+        answers = service.read_out(owner.id)
+    if as_json:
+        return _print_json([_answer(answer) for answer in answers])
+    print(*wording.readout_in_words(answers), sep="\n")
+
+
+@memory.command()
 def stats(
     context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
 ) -> None:
@@ -196,6 +210,11 @@ def stats(
 
 def _cause(cause: Cause) -> dict[str, Any]:
     return {"turn": cause.turn.id, "influence": round(cause.influence, 4)}
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    turn = answer.turn.id if answer.turn else None
+    return {"question": answer.question, "answer": answer.text, "margin": round(answer.margin, 4), "turn": turn}
 
 
 def _print_receipts(receipts: list[Receipt], as_json: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event, Lock
 
@@ -33,13 +33,17 @@ class Remembered:
     nbytes: int
 
 
-class Reply:
-    """The stream of one turn's reply: iterate once, then ask `remembered` what it left behind."""
+@dataclass(eq=False)
+class TemporaryChat:
+    """A conversation that is kept nowhere but here, as pairs of what was said and what was replied."""
 
-    remembered: Future[Remembered]
+    said: list[tuple[str, str]] = field(default_factory=list)
 
-    def __init__(self, turn: Turn, reading: Reading) -> None:
-        self.turn = turn
+
+class Stream:
+    """The text of one reply as it comes: iterate once."""
+
+    def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.stopped = Event()
         self._pieces: SimpleQueue[str | None] = SimpleQueue()
@@ -85,3 +89,13 @@ class Reply:
             if not self.stopped.is_set():
                 self._shown.append(piece)
             return not self.stopped.is_set()
+
+
+class Reply(Stream):
+    """The stream of a turn that is stored: when it has ended ask `remembered` what it left behind."""
+
+    remembered: Future[Remembered]
+
+    def __init__(self, turn: Turn, reading: Reading) -> None:
+        super().__init__(reading)
+        self.turn = turn

@@ -8,48 +8,33 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from threading import Event, Lock
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from app.errors import EXPECTED, BadMessage, ModelLoading, NameMissing, ShuttingDown, UserBusy
-from app.intake import checked_text
-from app.ledger import Cause, Verification, messages_of
-from app.memories import Memories, MemoryView
-from app.reply import Reading, Remembered, Reply
-from app.settings import Settings
+from app.errors import EXPECTED, BadMessage, NameMissing
+from app.intake import checked_strength, checked_text
+from app.ledger import Cause, messages_of, pair_of
+from app.readout import Answer
+from app.reply import Reading, Remembered, Reply, Stream, TemporaryChat
+from app.upkeep import Upkeep
 from core.chat import Message
-from storage.records import Conversation, Memory, Receipt, Turn, User
-from storage.store import Store
+from storage.records import Conversation, Memory, Turn, User
 
 if TYPE_CHECKING:
     from core.adapter import Adapter
     from core.decoding import Sampling
     from core.engine import Engine
 
+Said = TypeVar("Said")
+
 log = logging.getLogger(__name__)
 
 
-class Service:
+class Service(Upkeep):
     """Everything a page or a terminal may ask for. Safe to use from any thread."""
-
-    def __init__(self, store: Store, engine: Future[Engine], settings: Settings) -> None:
-        self._store = store
-        self._engine = engine
-        self._settings = settings
-        self._memories = Memories(store, settings.adapter_cache_bytes)
-        self._workers = ThreadPoolExecutor(settings.replies_at_once, thread_name_prefix="turn")
-        self._gates: dict[int, Lock] = {}
-        self._running: dict[int, Reply] = {}
-        self._closing = Event()
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the model is loaded; raise what its loading raised."""
-        return self._engine.done() and bool(self._engine.result())
 
     def ensure_user(self, name: str) -> User:
         """Return the person of this name, who is new if nobody had it."""
@@ -70,110 +55,75 @@ class Service:
         """Oldest first; raise NotFound unless the conversation is this person's."""
         return self._store.load_turns(user_id, conversation_id)
 
-    def send(self, user_id: int, conversation_id: int | None, text: str) -> Reply:
+    def send(self, user_id: int, conversation_id: int | None, text: str, strength: float | None = None) -> Reply:
         """Store a message, start its reply, and fold the turn once the reply has ended or was stopped.
 
-        The turn is durable when this returns; where no conversation is given a new one is started. Waits for the
-        person's turn before, so that what was said there is known here. Whatever is refused has changed nothing.
+        The turn is durable when this returns; where no conversation is given a new one is started. `strength`, where
+        it is given, is how much of the memory the conversation reads from now on, from 0 to 1. Waits for the person's
+        turn before, so that what was said there is known here. Whatever is refused has changed nothing.
         """
         text = checked_text(text, self._settings.message_characters)
+        strength = None if strength is None else checked_strength(strength)
         engine = self._engine.result()
         with ExitStack() as held:
             held.enter_context(self._alone(user_id))
             memory = self._memories.settle(engine, user_id)
-            adapter = self._memories.adapter(engine, user_id, memory)
-            messages, tokens = self._prompt(engine, user_id, conversation_id, text)
+            before = self.strength(user_id, conversation_id)
+            adapter = self._adapter(engine, user_id, memory, before if strength is None else strength)
+            messages, tokens = self._prompt(engine, self._recent(user_id, conversation_id), text)
             if conversation_id is None:
                 conversation_id = self._store.start_conversation(user_id).id
+            if strength not in (None, before):
+                self._store.set_strength(user_id, conversation_id, strength)
             turn = self._store.append_turn(user_id, conversation_id, text)
             reply = Reply(turn, Reading(tokens, *_size(memory)))
-            self._running[user_id] = reply
-            held.callback(self._running.pop, user_id)
+            held.enter_context(self._noted(user_id, reply))
             reply.remembered = self._workers.submit(self._finish, engine, adapter, messages, reply, held.pop_all())
         reply.remembered.add_done_callback(_log_failure)
         return reply
 
+    def send_temporarily(self, user_id: int, chat: TemporaryChat, text: str, strength: float = 1.0) -> Stream:
+        """Start a reply that reads the memory and leaves nothing anywhere: no row, no fold, no line in a log."""
+        text, strength = checked_text(text, self._settings.message_characters), checked_strength(strength)
+        engine = self._engine.result()
+        with self._alone(user_id):
+            memory = self._memories.load(engine, user_id)
+            adapter = self._adapter(engine, user_id, memory, strength)
+        recent = [message for said in self._last(chat.said) for message in pair_of(*said)]
+        messages, tokens = self._prompt(engine, recent, text)
+        stream = Stream(Reading(tokens, *_size(memory)))
+        self._workers.submit(self._whisper, engine, user_id, adapter, messages, stream, chat)
+        return stream
+
+    def strength(self, user_id: int, conversation_id: int | None) -> float:
+        """How much of the memory a conversation reads, from 0 to 1; all of it where there is none yet."""
+        return 1.0 if conversation_id is None else self._store.load_strength(user_id, conversation_id)
+
     def read(self, user_id: int, conversation_id: int | None) -> Reading:
         """What the model would read now, before the next message."""
-        recent = [] if conversation_id is None or not self.is_ready else self._recent(user_id, conversation_id)
+        recent = self._recent(user_id, conversation_id) if self.is_ready else []
         tokens = self._engine.result().count_tokens(recent) if recent else 0
         memory = self._store.load_memory(user_id)
         return Reading(tokens, *_size(memory))
-
-    def held_turns(self, user_id: int) -> list[Turn]:
-        """The ledger: the turns in a memory, in the order of their folding."""
-        return self._store.held_turns(user_id)
-
-    def load_turn(self, user_id: int, turn_id: int) -> Turn:
-        """Raise NotFound unless the turn is this person's."""
-        return self._store.load_turn(user_id, turn_id)
-
-    def view_memory(self, user_id: int, wait: bool = False) -> MemoryView:
-        """The ledger and the numbers of a memory; before the model is there `wait` for it, or raise ModelLoading."""
-        if not (wait or self.is_ready):
-            raise ModelLoading("The model is still loading; look again in a few seconds.")
-        return self._memories.view(self._engine.result(), user_id)
-
-    def forget_turns(self, user_id: int, turn_ids: Collection[int]) -> Receipt:
-        """Delete these turns for good; the memory is then the one that never saw them.
-
-        Costs a forward pass per turn left. Raise NotFound, with nothing deleted, unless all of them are this person's.
-        """
-        engine = self._engine.result()
-        with self._alone(user_id):
-            return self._memories.forget_turns(engine, user_id, set(turn_ids))
-
-    def forget_conversation(self, user_id: int, conversation_id: int) -> Receipt:
-        """Delete a conversation and its turns, as `forget_turns`; a reply being written is finished first."""
-        engine = self._engine.result()
-        with self._alone(user_id):
-            turns = self._store.load_turns(user_id, conversation_id)
-            return self._memories.forget_turns(engine, user_id, {turn.id for turn in turns})
-
-    def list_receipts(self, user_id: int) -> list[Receipt]:
-        """What was forgotten, newest first; texts are not in it."""
-        return self._store.list_receipts(user_id)
-
-    def export_memory(self, user_id: int) -> bytes:
-        """The memory and its ledger as the bytes of one file."""
-        with self._alone(user_id):
-            return self._memories.wrap(user_id)
-
-    def import_memory(self, name: str, data: bytes) -> int:
-        """Take in what `export_memory` gave, for a person of this name who has no turns; return how many it holds.
-
-        Whatever is not whole, unchanged, and of the running model is refused in one sentence and changes nothing.
-        """
-        adoption = self._memories.unwrap(self._engine.result(), data)
-        user = self._store.ensure_user(name)
-        with self._alone(user.id):
-            return self._memories.adopt(user.id, adoption)
-
-    def verify(self, user_id: int) -> Verification:
-        """Whether the memory is, bit for bit, what its ledger gives; costs a forward pass per turn held."""
-        engine = self._engine.result()
-        with self._alone(user_id):
-            return self._memories.verify(engine, user_id)
 
     def why(self, user_id: int, turn_id: int) -> list[Cause]:
         """The turns in memory that a reply came from, the one that spoke for it most first."""
         engine = self._engine.result()
         turn = self._store.load_turn(user_id, turn_id)
-        messages, _ = self._prompt(engine, user_id, turn.conversation_id, turn.user_text, before=turn.id)
-        return self._memories.causes(engine, turn, messages[:-1])
+        strength = self.strength(user_id, turn.conversation_id)
+        return self._memories.causes(engine, turn, self._messages_to(engine, turn)[:-1], strength)
 
-    def forget_everything(self, user_id: int) -> Receipt:
-        """Delete all of a person's turns and the memory; what is being written is stopped first."""
-        if reply := self._running.get(user_id):
-            reply.stop()
-        with self._alone(user_id):
-            return self._memories.forget(user_id)
+    def reply_without(self, user_id: int, turn_id: int) -> str:
+        """What would be replied to this turn with nothing in memory, all else being the same."""
+        engine = self._engine.result()
+        messages = self._messages_to(engine, self._store.load_turn(user_id, turn_id))
+        return "".join(engine.reply(None, messages, self._sampling()))
 
-    def rebuild(self, user_id: int) -> int:
-        """Fold all stored turns again, from nothing, with the running model; return how many."""
+    def read_out(self, user_id: int) -> list[Answer]:
+        """What the memory alone answers to a list of questions, each in an empty prompt, the surest answer first."""
         engine = self._engine.result()
         with self._alone(user_id):
-            return self._memories.rebuild(engine, user_id)
+            return self._memories.read_out(engine, user_id, self._sampling())
 
     def recover(self) -> int:
         """Make good what a crash left: answer and fold every outstanding turn, once; return how many there were.
@@ -194,28 +144,11 @@ class Service:
     def close(self) -> None:
         """Take nothing new; stop what is being written, and return when all of it is stored and folded."""
         self._closing.set()
-        for reply in list(self._running.values()):
-            reply.stop()
+        self._stop_all()
         self._workers.shutdown(wait=True)
 
-    @contextmanager
-    def _alone(self, user_id: int) -> Iterator[None]:
-        """Hold a person's gate; another thread than the one that took it may let it go."""
-        gate = self._gates.setdefault(user_id, Lock())
-        if not gate.acquire(timeout=self._settings.patience_seconds):
-            raise UserBusy(
-                f"Another message under this name is still being answered after {self._settings.patience_seconds:g} "
-                "seconds; stop it, or wait and send this one again."
-            )
-        try:
-            if self._closing.is_set():
-                raise ShuttingDown("Imprint is shutting down; send the message again when it is back.")
-            yield
-        finally:
-            gate.release()
-
     def _finish(
-        self, engine: Engine, adapter: Adapter, messages: Sequence[Message], reply: Reply, held: ExitStack
+        self, engine: Engine, adapter: Adapter | None, messages: Sequence[Message], reply: Reply, held: ExitStack
     ) -> Remembered:
         """A worker's part of a turn: write the reply, store it, fold, and have the new adapter ready."""
         turn = reply.turn
@@ -229,14 +162,37 @@ class Service:
             self._memories.adapter(engine, turn.user_id, memory)
             return Remembered(perf_counter() - started, *_size(memory))
 
-    def _prompt(
-        self, engine: Engine, user_id: int, conversation_id: int | None, text: str, before: float = math.inf
-    ) -> tuple[list[Message], int]:
-        """The last turns of this conversation and the message, as much as the model can read; and their tokens.
+    def _whisper(
+        self,
+        engine: Engine,
+        user_id: int,
+        adapter: Adapter | None,
+        messages: Sequence[Message],
+        stream: Stream,
+        chat: TemporaryChat,
+    ) -> None:
+        """A worker's part of a temporary reply: write it, and note it in the chat alone."""
+        with self._noted(user_id, stream):
+            try:
+                stream.write(engine.reply(adapter, messages, self._sampling(), stream.stopped))
+            finally:
+                chat.said.append((messages[-1].text, stream.end()))
 
-        Of the conversation only turns with an id below `before`.
-        """
-        recent = [] if conversation_id is None else self._recent(user_id, conversation_id, before)
+    def _adapter(self, engine: Engine, user_id: int, memory: Memory | None, strength: float) -> Adapter | None:
+        """The memory at this strength; None at none, which leaves the base as it is, bit for bit."""
+        if not strength:
+            return None
+        adapter = self._memories.adapter(engine, user_id, memory)
+        return adapter if strength == 1 else adapter.scaled(strength)
+
+    def _messages_to(self, engine: Engine, turn: Turn) -> list[Message]:
+        """What was read before a turn was answered, its message last."""
+        recent = self._recent(turn.user_id, turn.conversation_id, before=turn.id)
+        return self._prompt(engine, recent, turn.user_text)[0]
+
+    @staticmethod
+    def _prompt(engine: Engine, recent: Sequence[Message], text: str) -> tuple[list[Message], int]:
+        """The last turns of a conversation and the message, as much as the model can read; and their tokens."""
         # Every turn in it has two sides, so a step of two leaves whole turns; the last step leaves the message alone.
         for left_out in range(0, len(recent) + 1, 2):
             messages = [*recent[left_out:], Message("user", text)]
@@ -247,12 +203,17 @@ class Service:
             f"The message has {tokens:,} tokens and the model reads at most {engine.max_prompt_tokens:,}; shorten it."
         )
 
-    def _recent(self, user_id: int, conversation_id: int, before: float = math.inf) -> list[Message]:
-        """Both sides of the last answered turns of a conversation, oldest first."""
+    def _recent(self, user_id: int, conversation_id: int | None, before: float = math.inf) -> list[Message]:
+        """Both sides of the last answered turns of a conversation, oldest first; of those with an id below `before`."""
+        if conversation_id is None:
+            return []
         turns = self._store.load_turns(user_id, conversation_id)
         answered = [turn for turn in turns if turn.reply_text and turn.id < before]
-        kept = answered[max(0, len(answered) - self._settings.turns_in_prompt) :]
-        return [message for turn in kept for message in messages_of(turn)]
+        return [message for turn in self._last(answered) for message in messages_of(turn)]
+
+    def _last(self, turns: Sequence[Said]) -> Sequence[Said]:
+        """As many of the turns as stay in the prompt."""
+        return turns[max(0, len(turns) - self._settings.turns_in_prompt) :]
 
     def _sampling(self) -> Sampling:
         from core.decoding import Sampling

@@ -12,7 +12,7 @@ from contextlib import closing
 from threading import Condition
 from typing import Any
 
-from app.reply import Reply
+from app.reply import Stream
 
 PATIENCE_SECONDS = 5.0
 """How long an action waits for another's last output to be on its way; longer only where its page is gone."""
@@ -23,7 +23,7 @@ class Tab:
 
     def __init__(self) -> None:
         self._newest = 0
-        self._open: dict[int, Reply | None] = {}
+        self._open: dict[int, Stream | None] = {}
         self._sent = False
         self._showing = False
         self._changed = Condition()
@@ -45,7 +45,7 @@ class Tab:
             self._newest, self._open[number], self._sent = number, None, True
             return True
 
-    def answer(self, number: int, reply: Reply) -> None:
+    def answer(self, number: int, reply: Stream) -> None:
         """Note the reply to a message that was begun; it is stopped at once if the message was left meanwhile."""
         with self._changed:
             self._open[number] = reply

@@ -12,7 +12,8 @@ from typing import Any
 import gradio as gr
 
 from app import wording
-from app.handlers import SAME, Handlers, guarded, in_turn, leaving
+from app.guards import SAME, guarded, in_turn, leaving
+from app.handlers import Handlers
 from app.tab import Tab
 
 STYLE = Path(__file__).with_name("style.css")
@@ -111,6 +112,8 @@ class Page:
             elem_id="name",
         )
         self.anew = gr.Button("New conversation", size="sm", elem_id="anew")
+        self.temporary = gr.Button("Temporary chat", size="sm", elem_id="temporary")
+        self.strength = gr.Slider(0, 1, 1, step=0.05, label="Memory strength", buttons=[], elem_id="strength")
         self.conversations = gr.Radio([], label="Conversations", container=False, elem_id="conversations")
 
     def _lay_out_chat(self) -> None:
@@ -145,6 +148,8 @@ class Page:
 
     def _lay_out_memory(self) -> None:
         self.summary = gr.HTML(wording.summary(None, None))
+        self.ask = gr.Button("What do you know about me?", size="sm", elem_id="ask")
+        self.known = gr.HTML("", elem_id="known")
         with gr.Row():
             self.norms = gr.Plot(show_label=False, container=False, min_width=300)
             self.spectrum = gr.Plot(show_label=False, container=False, min_width=300)
@@ -186,22 +191,26 @@ def build_page(handlers: Handlers) -> gr.Blocks:
 
 def _wire(page: Page, handlers: Handlers) -> None:
     here = [page.user, page.conversation]
-    _on_message(page, page.box.submit, handlers.send, [*here, page.box])
-    _on_message(page, page.chat.example_select, handlers.send_example, here)
+    _on_message(page, page.box.submit, handlers.send, [*here, page.strength, page.box])
+    _on_message(page, page.chat.example_select, handlers.send_example, [*here, page.strength])
     acting = [page.tab, page.number]
     page.box.stop(handlers.stop, acting, None, js=LAST_ACTION, **QUIET)
     shown = [page.user, page.name, *page.conversing]
     entered = _on_leaving(page, page.name.submit, handlers.enter, [page.name], shown)
     _on_leaving(page, page.anew.click, handlers.start_anew, [page.user], page.conversing)
+    _on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user], page.conversing)
     picked = [page.user, page.conversations]
-    _on_leaving(page, page.conversations.input, handlers.open_conversation, picked, page.conversing)
+    opened = _on_leaving(page, page.conversations.input, handlers.open_conversation, picked, page.conversing)
+    opened.then(handlers.show_strength, here, page.strength, **QUIET)
     waited = in_turn(handlers.await_model, [SAME])
     page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
 
     _on_looking(page, page.why.click, handlers.explain, here, [page.causes])
-    moving_on = (page.box.submit, page.chat.example_select, page.anew.click, page.conversations.input)
-    for moved in (*moving_on, page.name.submit):
+    moving_on = (page.box.submit, page.chat.example_select, page.anew.click, page.temporary.click)
+    for moved in (*moving_on, page.conversations.input, page.name.submit):
         moved(lambda: "", None, page.causes, **QUIET)
+    for other in (page.name.submit, page.really.click, page.forget_turn.click, page.forget_talk.click):
+        other(lambda: "", None, page.known, **QUIET)
     for looked in (page.memory_tab.select, entered.then):
         _on(looked, handlers.show_memory, [page.user], page.remembering)
     page.forget.click(lambda: gr.update(visible=True), None, page.confirmation, **QUIET)
@@ -213,6 +222,7 @@ def _wire(page: Page, handlers: Handlers) -> None:
 
 def _wire_ledger(page: Page, handlers: Handlers) -> None:
     _on_looking(page, page.table.select, handlers.pick, [page.user], [page.picked, page.one, page.said])
+    _on_looking(page, page.ask.click, handlers.read_out, [page.user], [page.known])
     _on_looking(page, page.check.click, handlers.verify, [page.user], [page.receipt])
     for button, handler in ((page.forget_turn, handlers.forget_turn), (page.forget_talk, handlers.forget_conversation)):
         forgotten = _on_leaving(page, button.click, handler, [page.user, page.picked], page.conversing)

@@ -11,6 +11,7 @@ from html import escape
 
 from app.ledger import Cause, Verification
 from app.memories import MemoryView
+from app.readout import Answer
 from app.reply import Reading
 from storage.records import Receipt, Turn, User
 
@@ -21,12 +22,22 @@ SHORT = 12
 CAUSES = 5
 UNMOVED = "Nothing in memory speaks for this reply: it came from the conversation and the model itself."
 WHY = "This reply came from these turns. The number says how much each speaks for it (nats)."
+WITHOUT = "Without memory the reply would be:"
+UNEXPLAINED = "A temporary chat keeps no replies to explain"
+SURE_OF = (
+    "Asked with an empty prompt, the weights alone answer this. The number says how much memory speaks for it (nats)."
+)
+SURE_OF_NOTHING = "Asked with an empty prompt, the weights are sure of nothing yet."
+NOT_SURE = "Questions that memory is not sure of"
 SLIGHT = 0.05  # nats: less says nothing of where a reply came from
 
 BRAND = "<b>Imprint</b><small>remembers you in its weights</small>"
 
 WELCOME = """### Nothing is in the prompt
 Tell it something about yourself, start a **new conversation**, and ask. What it still knows is in its weights."""
+
+TEMPORARY = """### Nothing of this is kept
+It reads your memory and leaves nothing in it: no turn, no fold, no line in a log. Leave, and it is gone."""
 
 WHO = """### Who is chatting?
 Write a name under **Chat as**. Each name has a memory of its own, and only that."""
@@ -87,13 +98,14 @@ def causes_in_words(causes: Sequence[Cause]) -> list[str]:
     return lines or [UNMOVED]
 
 
-def causes_shown(causes: Sequence[Cause]) -> str:
-    """The turns that spoke for a reply most, each with a bar."""
+def causes_shown(causes: Sequence[Cause], without: str) -> str:
+    """The turns that spoke for a reply most, each with a bar, and the reply that there would be without memory."""
     speaking = _speaking(causes)[:CAUSES]
+    bare = f"<p>{WITHOUT} <q>{escape(without)}</q></p>"
     if not speaking:
-        return f'<div class="why"><p>{UNMOVED}</p></div>'
+        return f'<div class="why"><p>{UNMOVED}</p>{bare}</div>'
     rows = "".join(_cause_shown(cause, cause.influence / speaking[0].influence) for cause in speaking)
-    return f'<div class="why"><p>{WHY}</p><ol>{rows}</ol></div>'
+    return f'<div class="why"><p>{WHY}</p><ol>{rows}</ol>{bare}</div>'
 
 
 def _cause_shown(cause: Cause, share: float) -> str:
@@ -110,6 +122,31 @@ def turn_shown(turn: Turn) -> str:
     """A turn of the ledger in full."""
     reply = f"<p>{escape(turn.reply_text)}</p>" if turn.reply_text else ""
     return f'<div class="turn"><p><b>{escape(turn.user_text)}</b></p>{reply}</div>'
+
+
+def readout_in_words(answers: Sequence[Answer]) -> list[str]:
+    """What memory is sure of, with the turn it came from; then how many questions it is not sure of."""
+    sure = [answer for answer in answers if answer.is_sure]
+    lines = [f"{answer.margin:>6.2f}  {answer.text}  {_source(answer)}" for answer in sure]
+    return [*lines, f"{counted(len(answers) - len(sure), 'question')} it is not sure of"]
+
+
+def readout_shown(answers: Sequence[Answer]) -> str:
+    """What memory is sure of, each answer with a bar and the turn it came from; the other questions folded away."""
+    sure = [answer for answer in answers if answer.is_sure]
+    rows = "".join(_answer_shown(answer, answer.margin / sure[0].margin) for answer in sure)
+    unsure = "".join(f"<li>{escape(answer.question)}</li>" for answer in answers if not answer.is_sure)
+    head = f"<p>{SURE_OF}</p><ol>{rows}</ol>" if sure else f"<p>{SURE_OF_NOTHING}</p>"
+    return f'<div class="why">{head}<details><summary>{NOT_SURE}</summary><ul>{unsure}</ul></details></div>'
+
+
+def _answer_shown(answer: Answer, share: float) -> str:
+    source = f"{escape(_source(answer))} &middot; {answer.margin:.2f}"
+    return f'<li><i style="width:{share:.0%}"></i><span>{escape(answer.text)}</span><small>{source}</small></li>'
+
+
+def _source(answer: Answer) -> str:
+    return f"from turn {answer.turn.id}: {excerpt(answer.turn.user_text)}" if answer.turn else ""
 
 
 def receipt_in_words(receipt: Receipt) -> str:
@@ -139,8 +176,13 @@ def verdict(found: Verification) -> str:
 
 def both_sides(turn: Turn) -> list[dict[str, str]]:
     """A turn as chat messages; nothing is shown where there is no reply."""
-    said = [{"role": "user", "content": inert(turn.user_text)}]
-    return [*said, {"role": "assistant", "content": inert(turn.reply_text)}] if turn.reply_text else said
+    return pairs([(turn.user_text, turn.reply_text or "")])
+
+
+def pairs(said: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    """What was said and replied, as chat messages; nothing is shown where there is no reply."""
+    sides = [(role, text) for pair in said for role, text in zip(("user", "assistant"), pair, strict=True)]
+    return [{"role": role, "content": inert(text)} for role, text in sides if text]
 
 
 def inert(text: str) -> str:

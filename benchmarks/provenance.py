@@ -85,11 +85,15 @@ def traced(engine: Engine, memory: Told) -> list[bool]:
     adapter = engine.materialise(state)
     asked = [[Message("user", fact.say(fact.kind.ask[0]))] for fact in memory.facts]
     replies = engine.reply_all([(adapter, messages) for messages in asked], GREEDY)
-    return [
-        _names(memory.turns[_first(engine.influences(memory.turns, messages, reply))], fact)
+    right = [
+        (fact, [*messages, Message("assistant", reply)])
         for fact, messages, reply in zip(memory.facts, asked, replies, strict=True)
         if is_right(reply, Probe("", (fact.value,), (), "recall"))
     ]
+    if not right:
+        return []
+    traces = engine.influences(memory.turns, [exchange for _, exchange in right])
+    return [_names(memory.turns[_first(trace)], fact) for (fact, _), trace in zip(right, traces, strict=True)]
 
 
 def _first(influences: Sequence[float]) -> int:
@@ -104,10 +108,10 @@ def seconds(engine: Engine, memory: Told) -> float:
     """Median time of a trace through the first TIMED_TURNS turns of a memory."""
     turns, took = memory.turns[:TIMED_TURNS], []
     fact: Any = memory.facts[0]
-    messages, reply = [Message("user", fact.say(fact.kind.ask[0]))], fact.say(fact.kind.answer[0])
+    exchange = [Message("user", fact.say(fact.kind.ask[0])), Message("assistant", fact.say(fact.kind.answer[0]))]
     for _ in range(TIMES + 1):  # the first one warms up
         started = time.perf_counter()
-        engine.influences(turns, messages, reply)
+        engine.influences(turns, [exchange])
         took.append(time.perf_counter() - started)
     return median(took[1:])
 

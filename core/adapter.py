@@ -41,6 +41,10 @@ class Adapter:
         """The rows `index` names, in that order, repeats allowed."""
         return Adapter(tuple(a if a.ndim == 2 else a[index] for a in self.lora_A), tuple(b[index] for b in self.lora_B))
 
+    def scaled(self, strength: float) -> Adapter:
+        """The adapter whose delta is `strength` times this one's."""
+        return Adapter(self.lora_A, tuple(b * strength for b in self.lora_B))
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Adapter:
         """Move and cast to where the base computes."""
         return Adapter(tuple(a.to(device, dtype) for a in self.lora_A), tuple(b.to(device, dtype) for b in self.lora_B))

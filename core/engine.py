@@ -20,7 +20,7 @@ from core.decoding import Decoding, Row, Sampling
 from core.device import resolve_device
 from core.errors import PromptError, StateError
 from core.generator import Generator
-from core.provenance import contributions, influences
+from core.provenance import Exchange, contributions, influences, margins
 from core.reading import read_parallel, read_sequential
 from core.state import State
 from core.text import TextStream
@@ -80,11 +80,14 @@ class Engine:
             sums = state.sums.to(self.base.device)
             return self.generator.materialise(sums[None]).to(self.base.device, self.base.dtype)
 
-    def influences(self, turns: Sequence[Sequence[Message]], messages: Sequence[Message], reply: str) -> list[float]:
-        """How much each of the `turns` in memory, oldest first, spoke for this reply to these messages, in nats.
+    def influences(
+        self, turns: Sequence[Sequence[Message]], exchanges: Sequence[Sequence[Message]], strength: float = 1.0
+    ) -> list[list[float]]:
+        """For each exchange, how much each of the `turns` in memory, oldest first, spoke for its reply, in nats.
 
-        The fall of ln p(reply) when the turn is left out of the state; see provenance.py. Raise PromptError for an
-        engine that reads in sequence, whose turns cannot be told apart in the sum.
+        An exchange ends with the reply; `strength` is that of the memory. The fall of ln p(reply) when the turn is
+        left out of the state; see provenance.py. Raise PromptError for an engine that reads in sequence, whose turns
+        cannot be told apart.
         """
         if self.generator.reads_sequentially:
             raise PromptError(f"{self.name} reads turns in sequence, so a reply cannot be traced to one of them.")
@@ -94,11 +97,18 @@ class Engine:
         owners = torch.tensor([i for i, own in enumerate(pieces) for _ in own], device=summed.device)
         alone = summed.new_zeros(len(turns), *summed.shape[1:]).index_add(0, owners, summed)
         ages = torch.arange(len(turns) - 1, -1, -1, device=summed.device)
-        prompt = encode(self.tokenizer, messages, reply=True)
-        whole = encode(self.tokenizer, [*messages, Message("assistant", reply)], reply=False)
         with torch.inference_mode():
             aged = self.generator.aged(alone, ages)
-        return influences(self.base, self.generator, aged, prompt, whole[len(prompt) :])
+        return influences(self.base, self.generator, aged, self._encoded(exchanges), strength)
+
+    def margins(self, adapter: Adapter, exchanges: Sequence[Sequence[Message]]) -> list[float]:
+        """For each exchange, which ends with its reply, by how much the adapter raises ln p of the reply, in nats."""
+        return margins(self.base, adapter, self._encoded(exchanges))
+
+    def _encoded(self, exchanges: Sequence[Sequence[Message]]) -> list[Exchange]:
+        prompts = [encode(self.tokenizer, messages[:-1], reply=True) for messages in exchanges]
+        wholes = [encode(self.tokenizer, messages, reply=False) for messages in exchanges]
+        return [Exchange(prompt, whole[len(prompt) :]) for prompt, whole in zip(prompts, wholes, strict=True)]
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt that `reply` would read."""

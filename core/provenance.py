@@ -1,4 +1,4 @@
-"""Which turns a reply came from: leave one out of the state, and see how much less likely the reply becomes.
+"""What memory did for a reply, and which turns did: leave them out, and see how much less likely the reply becomes.
 
 The state is a sum, so a turn is taken out by a subtraction, and all the memories that lack one turn are read as rows of
 one batch. Works for generators that read in parallel. Pure: tensors and token ids in, numbers out.
@@ -7,11 +7,12 @@ one batch. Works for generators that read in parallel. Pure: tensors and token i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from core.adapter import Adapter
+from core.adapter import Adapter, stack
 from core.base import Base
 from core.generator import PADDING, Generator
 
@@ -43,24 +44,47 @@ def log_probabilities(base: Base, adapter: Adapter, prompt: Sequence[int], reply
     return chosen[..., 0].sum(-1).cpu()
 
 
-def influences(
-    base: Base, generator: Generator, turns: Tensor, prompt: Sequence[int], reply: Sequence[int]
-) -> list[float]:
-    """By how much ln p(reply) falls, in nats, when each of the `turns` (n, layers, r_k, r_v) is left out.
+class Exchange(NamedTuple):
+    """Token ids of a prompt, and of the reply whose likelihood is asked for."""
 
-    Where several turns say the same, none of them is missed: if no fall is half of what the whole memory does for the
-    reply, it is by how much ln p(reply) rises with each turn alone. `turns` are the weighted contributions that add up
-    to the state. Costs n adapters and n rows of the reply, twice that where turns say the same.
+    prompt: list[int]
+    reply: list[int]
+
+
+def margins(base: Base, adapter: Adapter, exchanges: Sequence[Exchange]) -> list[float]:
+    """For each exchange, by how much the adapter (one row) raises ln p of the reply, in nats.
+
+    Near zero where memory has no say in it: what would have been answered without one, such as "I don't know".
     """
+    both = stack([adapter, adapter.scaled(0.0)])
+    pairs = [log_probabilities(base, both, *exchange).tolist() for exchange in exchanges]
+    return [known - unknown for known, unknown in pairs]
 
-    def scores(states: Tensor) -> list[float]:
-        with torch.inference_mode():
-            adapters = (generator.materialise(some).to(base.device, base.dtype) for some in states.split(ROWS))
-            return [score for one in adapters for score in log_probabilities(base, one, prompt, reply).tolist()]
 
+def influences(
+    base: Base, generator: Generator, turns: Tensor, exchanges: Sequence[Exchange], strength: float = 1.0
+) -> list[list[float]]:
+    """For each exchange, by how much ln p(reply) falls, in nats, when each of the `turns` is left out.
+
+    `turns` (n, layers, r_k, r_v) are the weighted contributions that add up to the state. Where several turns say the
+    same, none of them is missed: if no fall is half of what the whole memory does for a reply, it is by how much its
+    ln p rises with each turn alone. Costs n adapters, and n rows of each reply; twice that where turns say the same.
+    """
     whole = turns.sum(0)
-    known, unknown, *without = scores(torch.cat([whole[None], torch.zeros_like(whole)[None], whole - turns]))
-    falls = [known - score for score in without]
-    if max(falls) >= (known - unknown) / 2:
-        return falls
-    return [score - unknown for score in scores(turns)]
+    states = torch.cat([whole[None], torch.zeros_like(whole)[None], whole - turns])
+    scores = _scores(base, generator, states, exchanges, strength)
+    known, unknown, falls = scores[:, :1], scores[:, 1:2], scores[:, :1] - scores[:, 2:]
+    missed = falls.amax(1, keepdim=True) >= (known - unknown) / 2
+    if missed.all():
+        return falls.tolist()
+    return torch.where(missed, falls, _scores(base, generator, turns, exchanges, strength) - unknown).tolist()
+
+
+def _scores(base: Base, generator: Generator, states: Tensor, exchanges: Sequence[Exchange], strength: float) -> Tensor:
+    """ln p of each exchange's reply with each state: (exchanges, states). Each adapter is made once."""
+    columns = []
+    for some in states.split(ROWS):
+        with torch.inference_mode():
+            adapter = generator.materialise(some).to(base.device, base.dtype).scaled(strength)
+        columns.append(torch.stack([log_probabilities(base, adapter, *exchange) for exchange in exchanges]))
+    return torch.cat(columns, 1)

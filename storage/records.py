@@ -15,13 +15,17 @@ class User:
 
 @dataclass(frozen=True)
 class Conversation:
-    """turns is their number; title is the start of the first one, "" while there is none."""
+    """turns is their number; title is the start of the first one, "" while there is none.
+
+    strength is how much of the memory its replies read, from 0 (nothing) to 1.
+    """
 
     id: int
     user_id: int
     created_at: float
     turns: int
     title: str
+    strength: float
 
 
 @dataclass(frozen=True)

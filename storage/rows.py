@@ -22,11 +22,13 @@ def lock_user(session: Session, user_id: int) -> UserRow:
     return user
 
 
-def check_conversation(session: Session, user_id: int, conversation_id: int) -> None:
+def load_conversation(session: Session, user_id: int, conversation_id: int) -> ConversationRow:
     """Raises NotFound unless the conversation is this user's."""
-    own = select(ConversationRow.id).where(ConversationRow.id == conversation_id, ConversationRow.user_id == user_id)
-    if session.scalar(own) is None:
+    own = select(ConversationRow).where(ConversationRow.id == conversation_id, ConversationRow.user_id == user_id)
+    conversation = session.scalar(own)
+    if conversation is None:
         raise NotFound(f"There is no conversation {conversation_id} for this user.")
+    return conversation
 
 
 def load_turn(session: Session, user_id: int, turn_id: int) -> TurnRow:

@@ -15,10 +15,10 @@ from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, NotEmp
 from storage.forgetting import Forgetting
 from storage.records import Conversation, Entry, Folding, Memory, Packed, Turn, User
 from storage.rows import (
-    check_conversation,
     digest,
     fill,
     held_records,
+    load_conversation,
     load_turn,
     lock_user,
     next_memory,
@@ -61,6 +61,17 @@ class Store(Forgetting):
             session.flush()
             return conversation.record(turns=0, title="")
 
+    def load_strength(self, user_id: int, conversation_id: int) -> float:
+        """Raises NotFound, also for a conversation of another user."""
+        with self._database.read() as session:
+            return load_conversation(session, user_id, conversation_id).strength
+
+    def set_strength(self, user_id: int, conversation_id: int, strength: float) -> None:
+        """Have the conversation read so much of the memory from now on. Raises NotFound."""
+        with self._database.write() as session:
+            lock_user(session, user_id)
+            load_conversation(session, user_id, conversation_id).strength = strength
+
     def list_conversations(self, user_id: int) -> list[Conversation]:
         """Newest first."""
         turns = select(func.count()).where(TurnRow.conversation_id == ConversationRow.id)
@@ -77,7 +88,7 @@ class Store(Forgetting):
     def load_turns(self, user_id: int, conversation_id: int) -> list[Turn]:
         """Oldest first. Raises NotFound, also for a conversation of another user."""
         with self._database.read() as session:
-            check_conversation(session, user_id, conversation_id)
+            load_conversation(session, user_id, conversation_id)
             return turn_records(session, select(TurnRow).where(TurnRow.conversation_id == conversation_id))
 
     def load_turn(self, user_id: int, turn_id: int) -> Turn:
@@ -90,7 +101,7 @@ class Store(Forgetting):
         check_text(user_text)
         with self._database.write() as session:
             lock_user(session, user_id)
-            check_conversation(session, user_id, conversation_id)
+            load_conversation(session, user_id, conversation_id)
             turn = TurnRow(
                 conversation_id=conversation_id, user_id=user_id, user_text=user_text, created_at=time.time()
             )

@@ -51,9 +51,10 @@ class ConversationRow(Numbered, Base):
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[float]
+    strength: Mapped[float] = mapped_column(default=1.0, server_default="1")
 
     def record(self, turns: int, title: str) -> Conversation:
-        return Conversation(self.id, self.user_id, self.created_at, turns, title)
+        return Conversation(self.id, self.user_id, self.created_at, turns, title, self.strength)
 
 
 class TurnRow(Numbered, Base):

@@ -32,6 +32,10 @@ class FakeAdapter:
     def nbytes(self) -> int:
         return 100
 
+    def scaled(self, strength: float) -> FakeAdapter:
+        """Less than half is nothing."""
+        return self if strength >= 0.5 else FakeAdapter(())
+
 
 @dataclass
 class FakeEngine:
@@ -67,13 +71,13 @@ class FakeEngine:
 
     def reply(
         self,
-        adapter: FakeAdapter,
+        adapter: FakeAdapter | None,
         messages: Sequence[Message],
         sampling: Sampling,
         stop: threading.Event | None = None,
     ) -> Iterator[str]:
         self.prompts.append(list(messages))
-        for piece in ("I", " know", *(f" {word}" for word in adapter.words or ("nothing",)), "."):
+        for piece in ("I", " know", *(f" {word}" for word in (adapter and adapter.words) or ("nothing",)), "."):
             time.sleep(self.pace)
             if self.gate and piece != "I":
                 self.gate.wait(timeout=10)
@@ -81,12 +85,23 @@ class FakeEngine:
                 return
             yield piece
 
-    def influences(self, turns: Sequence[Sequence[Message]], messages: Sequence[Message], reply: str) -> list[float]:
+    def reply_all(self, asked: Sequence[tuple[FakeAdapter | None, Sequence[Message]]], sampling: Sampling) -> list[str]:
+        return ["".join(self.reply(adapter, messages, sampling)) for adapter, messages in asked]
+
+    def margins(self, adapter: FakeAdapter, exchanges: Sequence[Sequence[Message]]) -> list[float]:
+        """Ten for each word of the reply that was told and is in the question too."""
+        asked = [words_of(exchange[0].text) & words_of(exchange[-1].text) for exchange in exchanges]
+        return [10.0 * len(words & set(adapter.words)) for words in asked]
+
+    def influences(
+        self, turns: Sequence[Sequence[Message]], exchanges: Sequence[Sequence[Message]], strength: float = 1.0
+    ) -> list[list[float]]:
         """How many of the reply's words only this turn told."""
-        self.prompts.append(list(messages))
         told = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
-        others = [set().union(*told[:i], *told[i + 1 :]) for i in range(len(told))]
-        return [float(len(words_of(reply) & own - rest)) for own, rest in zip(told, others, strict=True)]
+        only = [own.difference(*told[:i], *told[i + 1 :]) for i, own in enumerate(told)]
+        replies = [words_of(exchange[-1].text) for exchange in exchanges]
+        self.prompts += [list(exchange[:-1]) for exchange in exchanges]
+        return [[strength * len(reply & own) for own in only] for reply in replies]
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return sum(len(message.text.split()) for message in messages)

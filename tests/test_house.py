@@ -28,7 +28,7 @@ ONLY_IN = {
     "transformers": {"core", "training", "benchmarks"},
 }
 # Of app/, these alone see both sides; the others get plain values of storage.records, or nothing.
-SEES_BOTH = {"bootstrap", "errors", "ledger", "memories", "service", "settings"}
+SEES_BOTH = {"bootstrap", "errors", "ledger", "memories", "readout", "service", "settings", "upkeep"}
 PLAIN_VALUES = {"storage.records", "core.adapter"}
 SEES_NEITHER = ("app/ui.py", "app/plots.py", "app/intake.py")
 MEGABYTE = 1_000_000
@@ -90,7 +90,7 @@ def test_what_is_shown_knows_neither_model_nor_database(file: str) -> None:
 
 def test_the_rules_of_the_chat_know_no_page() -> None:
     files = ("service", "memories", "reply", "cache", "errors", "settings")
-    shown = {"gradio", "plotly", "app.ui", "app.handlers", "app.plots", "app.wording"}
+    shown = {"gradio", "plotly", "app.ui", "app.guards", "app.handlers", "app.plots", "app.wording"}
     assert [file for file in files if shown & set(imported(HOME / "app" / f"{file}.py"))] == []
 
 

@@ -28,7 +28,8 @@ ROWS = (48, 64, 96, 128)  # lengths that rows owned by memories may have: the on
 PLAIN_ROW = 320  # conversations need long rows
 ASKED = 14  # facts of one memory, at most, that are asked for
 NEWS = 3  # messages told through a memory, besides the questions
-GARBLED = 0.2  # of what is told and asked
+GARBLED = 0.25  # of what is told and asked
+LOWERED = 0.15  # of those, that are all in lower case instead, names as well
 MISHEARD = 0.35  # of the turns that are folded only, and get a reply beside the point
 CONVERSATIONS = 0.12  # of the memories hold people's talk instead of facts
 
@@ -199,7 +200,7 @@ class Batcher:
             if draw < 0.1:
                 windows.append(self.codec.window([turn], BOTH, age=age))
             elif draw < 0.6:
-                windows.append(self.codec.replied([turn], values, age))
+                windows.append(self.codec.replied([self._hasty(rng, turn, memory.facts)], values, age))
             else:
                 windows.append(self.codec.window([self._heard(rng, turn, memory)], (), age=age))
         return windows
@@ -208,8 +209,16 @@ class Batcher:
         """A turn as life has it, never to be learnt: hasty words, and replies beside the point."""
         if rng.random() < MISHEARD:
             turn = self.author.misheard(rng, turn, memory.facts)
-        garbled = rng.random() < GARBLED
-        return turn._replace(user=self._garbled(rng, turn.user, memory.facts)) if garbled else turn
+        return self._hasty(rng, turn, memory.facts)
+
+    def _hasty(self, rng: Random, turn: Turn, facts: Sequence[Fact]) -> Turn:
+        """The turn, now and then in hasty words of the user, that are to be understood all the same."""
+        if rng.random() > GARBLED or not (words := self.author.values.words):
+            return turn
+        if rng.random() < LOWERED:
+            return turn._replace(user=turn.user.lower())
+        kept = values_of(facts) | {fact.slot for fact in facts}
+        return turn._replace(user=garbled(rng, turn.user, kept, words))
 
     def question_windows(self, rng: Random, memory: Memory) -> list[Window]:
         """Facts asked in two ways each, some never told; and news, small talk and talk, gone on with as such."""
@@ -217,14 +226,15 @@ class Batcher:
         questions = [self.author.ask(rng, fact) for fact in facts for _ in range(2)]
         never_told = sum(rng.random() < 0.7 for _ in facts) or int(rng.random() < 0.5)
         questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
-        if len(memory.facts) <= 3 and rng.random() < 0.15:
+        if len(memory.facts) <= 3 and rng.random() < 0.25:
             questions.append(self.author.summary(rng, memory.facts))
         windows = [self._after_others(rng, question, memory) for question in questions]
         for _ in range(NEWS):
             turn, news = self.author.news(rng, memory.facts)
             start = rng.randrange(len(memory.turns))
             earlier = memory.turns[start : start + 3] if rng.random() < 0.5 else []
-            windows.append(self.codec.replied([*earlier, turn], values_of([*memory.facts, *news])))
+            told = [*memory.facts, *news]
+            windows.append(self.codec.replied([*earlier, self._hasty(rng, turn, told)], values_of(told)))
         windows += [self.codec.window([turn], REPLY) for _ in range(2) for turn in self.author.chat(rng)]
         if rng.random() < 0.5:
             windows.append(self.codec.window(self.talk(rng, 3), BOTH, weight=TALK_WEIGHT))
@@ -232,14 +242,8 @@ class Batcher:
 
     def _after_others(self, rng: Random, question: Question, memory: Memory) -> Window:
         """A question, now and then after small talk, now and then in hasty words."""
-        if rng.random() < GARBLED:
-            user = self._garbled(rng, question.turn.user, memory.facts)
-            question = question._replace(turn=question.turn._replace(user=user))
+        question = question._replace(turn=self._hasty(rng, question.turn, memory.facts))
         return self.codec.asked(self.author.chat(rng) if rng.random() < 0.15 else [], [question])
-
-    def _garbled(self, rng: Random, text: str, facts: Sequence[Fact]) -> str:
-        kept = values_of(facts) | {fact.slot for fact in facts}
-        return garbled(rng, text, kept, self.author.values.words) if self.author.values.words else text
 
     def plain_windows(self, rng: Random) -> list[Window]:
         """Language modelling: corpora, and whole histories with the question in the same window (RECIPE 10)."""
@@ -248,7 +252,8 @@ class Batcher:
             questions = [self.author.ask(rng, fact) for fact in memory.facts]
             questions += [self.author.unknown(rng, memory.facts)] if rng.random() < 0.5 else []
             asked = self.codec.asked([], rng.sample(questions, len(questions)), PROMPT_WEIGHT)
-            return [joined([self.codec.replied(memory.turns, values_of(memory.facts)), asked])]
+            turns = [self._hasty(rng, turn, memory.facts) for turn in memory.turns]
+            return [joined([self.codec.replied(turns, values_of(memory.facts)), asked])]
         drawn = self.plain(rng)
         if isinstance(drawn, str):
             return self.codec.text(drawn, PLAIN_ROW)

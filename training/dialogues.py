@@ -140,16 +140,26 @@ class Author:
 
     def tell_turn(self, rng: Random, facts: list[Fact]) -> Turn:
         """A message that tells one or several facts, and a reaction."""
+        return Turn(self._amid_talk(rng, self._told(rng, facts)), self._reaction(rng, facts))
+
+    def _amid_talk(self, rng: Random, text: str) -> str:
+        """The message, now and then before or after words about something else."""
+        if rng.random() > 0.12:
+            return text
+        parts = [text, self.chat(rng)[0].user]
+        return " ".join(part if part[-1] in ".!?" else f"{part}." for part in rng.sample(parts, 2))
+
+    def _told(self, rng: Random, facts: list[Fact]) -> str:
         fact = facts[0]
         if len(facts) == 1 and fact.kind.tells and rng.random() < 0.35:
-            return Turn(fact.say(rng.choice(fact.kind.tells)), self._reaction(rng, facts))
+            return fact.say(rng.choice(fact.kind.tells))
         text = fact.say(rng.choice(fact.kind.clauses))
         for other in facts[1:]:
             joint, clause = rng.choice(JOINTS), other.say(rng.choice(other.kind.clauses))
             text += joint + (clause[0].upper() + clause[1:] if joint == ". " else clause)
         if rng.random() < 0.12:
             text = joined(rng, [text, self._about_others(rng, fact)])
-        return Turn(sentence(rng, text), self._reaction(rng, facts))
+        return sentence(rng, text)
 
     def _about_others(self, rng: Random, fact: Fact) -> str:
         """A clause with the same sort of value about somebody else: never an answer about the user."""
@@ -212,7 +222,7 @@ class Author:
             both = [fact.value, self.values.draw(rng, fact.kind)]
             either = replace(fact, value=" or ".join(rng.sample(both, 2)))
             return Question(Turn(either.say(rng.choice(fact.kind.check)), answer), (fact.value,))
-        if fact.kind.check and draw < 0.12:
+        if fact.kind.check and draw < 0.14:
             value = fact.value if rng.random() < 0.5 else self.values.draw(rng, fact.kind)
             asked = Fact(fact.kind, value, fact.slot)
             lead = "Yes, " if value == fact.value else "No, "
@@ -242,7 +252,7 @@ class Author:
             new = [fact.changed(self.values.draw(rng, fact.kind))]
             return self.change_turn(rng, new[0]), new
         new = [self._untold(rng, facts)]
-        if rng.random() < 0.3:
+        for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
             new.append(self._untold(rng, [*facts, *new]))
         return self.tell_turn(rng, new), new
 

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 UNSEEN = "unseen.toml"
+TRAINED = "trained"  # a folder of phrasings that are all of the training side
 PHRASINGS = ("clauses", "tells", "change", "ask", "check")
 # Questions of these kinds can mean each other, so at most one kind of a group is told in a memory, and a question
 # about another of the group never stands for "never told".
@@ -85,7 +87,21 @@ class Fact:
 def load_kinds(*, held_out: bool, folder: Path = CATALOGUE) -> list[Kind]:
     """The kinds that training knows, with the phrasings and values of one side of the split."""
     paths = sorted(path for path in folder.glob("*.toml") if path.name != UNSEEN)
-    return [kind for path in paths for kind in _read(path, held_out)]
+    kinds = [kind for path in paths for kind in _read(path, held_out)]
+    return kinds if held_out else _with_trained(kinds, folder)
+
+
+def _with_trained(kinds: list[Kind], folder: Path) -> list[Kind]:
+    """The kinds with the phrasings that came after the split was made, so that what is held out stays as it was."""
+    more: dict[str, dict[str, list[str]]] = {}
+    for path in sorted((folder / TRAINED).glob("*.toml")):
+        more |= tomllib.loads(path.read_text(encoding="utf-8"))
+    return [_with_phrasings(kind, more.get(kind.name, {})) for kind in kinds]
+
+
+def _with_phrasings(kind: Kind, more: dict[str, list[str]]) -> Kind:
+    grown: dict[str, Any] = {name: (*getattr(kind, name), *texts) for name, texts in more.items()}
+    return replace(kind, **grown)
 
 
 def load_unseen_kinds(folder: Path = CATALOGUE) -> list[Kind]:

@@ -195,3 +195,46 @@ def test_a_phone_shows_name_box_and_status_without_scrolling(browser: Any, page:
     for part in ("#name", "#anew", "#box", "#status"):
         box = tab.locator(part).bounding_box()
         assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["y"] + box["height"] <= 844, part
+
+
+def test_a_temporary_chat_knows_the_memory_and_is_not_remembered(browser: Any, page: gr.Blocks, store: Store) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I live in vienna")
+    tab.click("#temporary")
+    tab.wait_for_selector("#chat :text('Nothing of this is kept')")
+    send(tab, "I drink tea", note="Not remembered")
+    assert tab.inner_text(REPLY) == "I know vienna."
+    tab.click("#anew")
+    tab.wait_for_selector("#status :text('Ready')")
+    ada = store.find_user("Ada")
+    assert ada and [turn.user_text for turn in store.held_turns(ada.id)] == ["I live in vienna"]
+
+
+def test_the_dial_turns_the_memory_off_and_stays_with_its_conversation(browser: Any, page: gr.Blocks) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I live in vienna")
+    tab.click("#anew")
+    tab.wait_for_selector("#status :text('Ready')")
+    dial = "#strength input[type=number]"
+    tab.fill(dial, "0")
+    tab.press(dial, "Tab")
+    send(tab, "Where do I live?")
+    assert tab.inner_text(REPLY) == "I know nothing."
+    tab.click("#conversations label:has-text('I live in vienna')")
+    tab.wait_for_function("document.querySelector('#strength input[type=number]').value === '1'")
+    tab.click("#conversations label:has-text('Where do I live?')")
+    tab.wait_for_function("document.querySelector('#strength input[type=number]').value === '0'")
+
+
+def test_the_memory_page_says_what_the_weights_know(
+    browser: Any, page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.readout.QUESTIONS", ("Where is my cat?", "Do I drink tea?"))
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "My cat is old")
+    tab.get_by_role("tab", name="Memory").click()
+    tab.click("#ask")
+    tab.wait_for_selector("#known li:has-text('I know cat.'):has-text('turn 1: My cat is old')")
+    assert not tab.is_visible("#known li:has-text('Do I drink tea?')")
+    tab.click("#known summary")
+    assert tab.is_visible("#known li:has-text('Do I drink tea?')")

@@ -54,6 +54,16 @@ def test_a_terminal_chat_remembers_across_conversations(tmp_path: Path, url: str
     assert "2 turns in the weights" in out
 
 
+def test_a_temporary_terminal_chat_leaves_nothing(tmp_path: Path, url: str) -> None:
+    where = ("--user", "Ada", "--model", tmp_path, "--database", url)
+    launch("chat", *where, lines=b"I am Ada\n")
+    code, out, _ = launch("chat", "--temporary", *where, lines=b"I drink tea\n/new\nWho am I?\n")
+    assert code == 0
+    assert out.count("I know ada.") == 2 and "not remembered" in out
+    _, out, _ = launch("chat", "--strength", "0", *where, lines=b"Who am I?\n")
+    assert "I know nothing." in out and "2 turns in the weights" in out
+
+
 def test_bytes_that_are_not_text_are_refused_and_the_chat_goes_on(tmp_path: Path, url: str) -> None:
     flags = ("chat", "--user", "Ada", "--model", tmp_path, "--database", url)
     code, out, err = launch(*flags, lines=b"te\xffa\n\nI am Ada\n")

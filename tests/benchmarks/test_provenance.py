@@ -17,7 +17,9 @@ def engine() -> Engine:
 def answering(engine: Engine, monkeypatch: pytest.MonkeyPatch, values: list[str], first: int) -> None:
     """An engine that answers with these values and traces every reply to turn `first`."""
     monkeypatch.setattr(engine, "reply_all", lambda *_: values)
-    monkeypatch.setattr(engine, "influences", lambda turns, *_: [float(i == first) for i in range(len(turns))])
+    monkeypatch.setattr(
+        engine, "influences", lambda turns, asked: [[float(i == first) for i in range(len(turns))] for _ in asked]
+    )
 
 
 def test_a_memory_is_the_same_for_the_same_seed() -> None:
@@ -41,6 +43,11 @@ def test_a_trace_to_another_turn_is_a_miss(engine: Engine, monkeypatch: pytest.M
     other = next(i for i, turn in enumerate(memory.turns) if fact.value.lower() not in turn[0].text.lower())
     answering(engine, monkeypatch, [fact.value], other)
     assert traced(engine, memory) == [False]
+
+
+def test_a_memory_without_a_right_reply_is_not_traced(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(engine, monkeypatch, ["something else"], 0)
+    assert traced(engine, told("0-3", 1, 6)) == []
 
 
 def test_a_trace_is_timed_with_as_many_turns_as_it_says(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

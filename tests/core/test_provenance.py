@@ -20,6 +20,7 @@ TURNS = [
 ]
 ASK = [Message("user", "What is my name?")]
 REPLY = "Your name is Marta."
+EXCHANGE = [*ASK, Message("assistant", REPLY)]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_a_reply_is_scored_with_each_rows_own_adapter(engine: Engine) -> None:
 
 
 def test_an_influence_is_the_fall_of_the_reply_without_the_turn(engine: Engine) -> None:
-    influences = engine.influences(TURNS, ASK, REPLY)
+    (influences,) = engine.influences(TURNS, [EXCHANGE])
     decay, whole = engine.generator.decay(), folded(engine, TURNS)
     for number, turn in enumerate(TURNS):
         own = folded(engine, [turn]).sums * decay ** (len(TURNS) - 1 - number)
@@ -78,9 +79,34 @@ def test_an_influence_is_the_fall_of_the_reply_without_the_turn(engine: Engine) 
 def test_turns_that_say_the_same_each_count_as_if_alone(engine: Engine) -> None:
     """Left out alone neither is missed: the readout does not see how often something was said."""
     texts = [text for turn in TURNS for text in turn[0].text.split()]
-    alone, reply = max((engine.influences(TURNS[:1], ASK, text)[0], text) for text in texts)
-    assert alone > 0.05
-    assert engine.influences([TURNS[0], TURNS[0]], ASK, reply) == pytest.approx([alone, alone], rel=0.05)
+    exchanges = [[*ASK, Message("assistant", text)] for text in texts]
+    alone = [influence for (influence,) in engine.influences(TURNS[:1], exchanges)]
+    assert max(alone) > 0.05
+    most = alone.index(max(alone))
+    (both,) = engine.influences([TURNS[0], TURNS[0]], [exchanges[most]])
+    assert both == pytest.approx([alone[most]] * 2, rel=0.05)
+
+
+def test_many_replies_are_traced_as_each_alone(engine: Engine) -> None:
+    exchanges = [[*ASK, Message("assistant", text)] for text in (REPLY, "Sushi!", "Marta likes sushi, 12 times.")]
+    together = engine.influences(TURNS, exchanges)
+    assert together == [pytest.approx(engine.influences(TURNS, [one])[0], abs=1e-4) for one in exchanges]
+    assert together[0] != pytest.approx(together[1], abs=1e-3)
+
+
+def test_a_memory_of_no_strength_speaks_for_nothing(engine: Engine) -> None:
+    (influences,) = engine.influences(TURNS, [EXCHANGE], strength=0.0)
+    assert influences == pytest.approx([0.0] * len(TURNS), abs=1e-4)
+
+
+def test_a_margin_is_the_rise_of_the_reply_by_the_whole_memory(engine: Engine) -> None:
+    state = folded(engine, TURNS)
+    (margin,) = engine.margins(engine.materialise(state), [EXCHANGE])
+    assert margin == pytest.approx(scored(engine, state) - scored(engine, engine.empty_state()), abs=1e-3)
+
+
+def test_an_empty_memory_has_no_margin(engine: Engine) -> None:
+    assert engine.margins(engine.materialise(engine.empty_state()), [EXCHANGE]) == pytest.approx([0.0], abs=1e-5)
 
 
 def test_taking_a_turn_out_by_subtraction_is_never_having_seen_the_last_one(engine: Engine) -> None:
@@ -95,10 +121,10 @@ def test_an_engine_that_reads_in_sequence_says_that_it_cannot_tell(
 ) -> None:
     monkeypatch.setattr(type(engine.generator), "reads_sequentially", True)
     with pytest.raises(PromptError, match="in sequence"):
-        engine.influences(TURNS, ASK, REPLY)
+        engine.influences(TURNS, [EXCHANGE])
 
 
 def test_no_adapter_is_left_on_the_base(engine: Engine) -> None:
     bare = list(engine.reply(None, ASK))
-    engine.influences(TURNS, ASK, REPLY)
+    engine.influences(TURNS, [EXCHANGE])
     assert list(engine.reply(None, ASK)) == bare

@@ -158,8 +158,21 @@ def test_what_is_garbled_is_never_a_target(codec: Codec) -> None:
         w for seed in range(60) for w in batcher.context_windows(Random(seed), author.memory(Random(seed), 5, 0))
     ]
     garbled = [window for window in windows if "zzz" in decoded(window, range(len(window.ids)))]
+    targets = [decoded(window, [i for i, weight in enumerate(window.weights) if weight]) for window in garbled]
     assert len(garbled) > 5
-    assert not any(weight for window in garbled for weight in window.weights)
+    assert any(targets)  # the reply to hasty words
+    assert "zzz" not in " ".join(targets)
+
+
+def test_now_and_then_words_come_in_lower_case_with_their_names(codec: Codec) -> None:
+    batcher = small_batcher(codec)
+    author = replace(batcher.author, values=replace(batcher.author.values, words=["zzz"]))
+    batcher = Batcher(codec, author, batcher.plain, batcher.talk)
+    windows = [
+        w for seed in range(90) for w in batcher.context_windows(Random(seed), author.memory(Random(seed), 5, 0))
+    ]
+    texts = [decoded(window, range(len(window.ids))) for window in windows]
+    assert any("vienna" in text and "live in Vienna" in text for text in texts)
 
 
 def test_a_batch_asks_every_fact_twice(codec: Codec) -> None:

@@ -83,6 +83,13 @@ def test_the_sides_share_no_phrasing_of_a_kind() -> None:
     assert shared == []
 
 
+def test_what_only_training_knows_is_of_known_kinds_and_parts() -> None:
+    files = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted((CATALOGUE / "trained").glob("*.toml"))]
+    assert files
+    assert {name for data in files for name in data} <= {kind.name for kind in TRAINED}
+    assert {part for data in files for parts in data.values() for part in parts} <= set(PHRASINGS)
+
+
 def test_a_held_out_question_is_no_trained_one_in_lower_case() -> None:
     shared = {normal(text) for one, other in SIDES for text in other.ask if normal(text) in set(map(normal, one.ask))}
     assert shared == set()

@@ -1,0 +1,70 @@
+"""What stands around every handler: whose turn it is on the page, what is left behind, and errors made sentences.
+
+Knows pages by their tabs and errors by their sentences; no service and no components.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from app import wording
+from app.errors import EXPECTED, AppError, sentence_of
+from app.tab import Tab
+
+log = logging.getLogger(__name__)
+
+SAME = gr.skip()
+
+
+def in_turn(handler: Callable[..., Any], on_error: Sequence[Any]) -> Callable[..., Iterator[Any]]:
+    """A guarded handler whose page sees what it shows until its next action: the handler takes (tab, number, ...)."""
+    outermost = guarded(handler, on_error)
+
+    @functools.wraps(handler)
+    def shown(tab: Tab, number: int, *values: Any) -> Iterator[Any]:
+        yield from tab.show(number, outermost(tab, number, *values))
+        # When a stream ends its last output is sent once more, and may arrive after the first of the next action.
+        yield SAME
+
+    return shown
+
+
+def leaving(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A handler that shows something else: what was being written before the click is stopped and shown no more."""
+
+    def left(tab: Tab, number: int, *values: Any) -> Any:
+        tab.leave(number)
+        return handler(*values)
+
+    left.__name__ = handler.__name__
+    return left
+
+
+def guarded(handler: Callable[..., Any], on_error: Sequence[Any]) -> Callable[..., Generator[Any]]:
+    """The outermost handler: what goes wrong becomes one sentence in the last output, the others get `on_error`."""
+
+    @functools.wraps(handler)
+    def outermost(*values: Any) -> Generator[Any]:
+        try:
+            shown = handler(*values)
+            if isinstance(shown, Iterator):
+                yield from shown
+            else:
+                yield shown
+        except Exception as error:
+            _note(error)
+            yield *on_error, wording.alert(sentence_of(error))
+
+    return outermost
+
+
+def _note(error: Exception) -> None:
+    """Log the kind of an error, and the place of an unexpected one; its text may hold what people wrote."""
+    where = "" if isinstance(error, EXPECTED) else "\n" + "".join(traceback.format_tb(error.__traceback__))
+    log.log(logging.INFO if isinstance(error, AppError) else logging.WARNING, "%s%s", type(error).__name__, where)

@@ -1,0 +1,140 @@
+"""What a person may ask of a memory as a whole: see it, check it, take it along, forget it; and whose gate is held.
+
+A person's turns and upkeep go one after another. Knows no prompts and no replies but those that it has to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event, Lock
+from typing import TYPE_CHECKING
+
+from app.errors import ModelLoading, ShuttingDown, UserBusy
+from app.ledger import Verification
+from app.memories import Memories, MemoryView
+from app.reply import Stream
+from app.settings import Settings
+from storage.records import Receipt, Turn
+from storage.store import Store
+
+if TYPE_CHECKING:
+    from core.engine import Engine
+
+
+class Upkeep:
+    """What a person may ask of a memory, and who is busy with it. Safe to use from any thread."""
+
+    def __init__(self, store: Store, engine: Future[Engine], settings: Settings) -> None:
+        self._store = store
+        self._engine = engine
+        self._settings = settings
+        self._memories = Memories(store, settings.adapter_cache_bytes)
+        self._workers = ThreadPoolExecutor(settings.replies_at_once, thread_name_prefix="turn")
+        self._gates: dict[int, Lock] = {}
+        self._running: set[tuple[int, Stream]] = set()
+        self._closing = Event()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model is loaded; raise what its loading raised."""
+        return self._engine.done() and bool(self._engine.result())
+
+    def held_turns(self, user_id: int) -> list[Turn]:
+        """The ledger: the turns in a memory, in the order of their folding."""
+        return self._store.held_turns(user_id)
+
+    def load_turn(self, user_id: int, turn_id: int) -> Turn:
+        """Raise NotFound unless the turn is this person's."""
+        return self._store.load_turn(user_id, turn_id)
+
+    def view_memory(self, user_id: int, wait: bool = False) -> MemoryView:
+        """The ledger and the numbers of a memory; before the model is there `wait` for it, or raise ModelLoading."""
+        if not (wait or self.is_ready):
+            raise ModelLoading("The model is still loading; look again in a few seconds.")
+        return self._memories.view(self._engine.result(), user_id)
+
+    def forget_turns(self, user_id: int, turn_ids: Collection[int]) -> Receipt:
+        """Delete these turns for good; the memory is then the one that never saw them.
+
+        Costs a forward pass per turn left. Raise NotFound, with nothing deleted, unless all of them are this person's.
+        """
+        engine = self._engine.result()
+        with self._alone(user_id):
+            return self._memories.forget_turns(engine, user_id, set(turn_ids))
+
+    def forget_conversation(self, user_id: int, conversation_id: int) -> Receipt:
+        """Delete a conversation and its turns, as `forget_turns`; a reply being written is finished first."""
+        engine = self._engine.result()
+        with self._alone(user_id):
+            turns = self._store.load_turns(user_id, conversation_id)
+            return self._memories.forget_turns(engine, user_id, {turn.id for turn in turns})
+
+    def forget_everything(self, user_id: int) -> Receipt:
+        """Delete all of a person's turns and the memory; what is being written is stopped first."""
+        self._stop_all(user_id)
+        with self._alone(user_id):
+            return self._memories.forget(user_id)
+
+    def list_receipts(self, user_id: int) -> list[Receipt]:
+        """What was forgotten, newest first; texts are not in it."""
+        return self._store.list_receipts(user_id)
+
+    def export_memory(self, user_id: int) -> bytes:
+        """The memory and its ledger as the bytes of one file."""
+        with self._alone(user_id):
+            return self._memories.wrap(user_id)
+
+    def import_memory(self, name: str, data: bytes) -> int:
+        """Take in what `export_memory` gave, for a person of this name who has no turns; return how many it holds.
+
+        Whatever is not whole, unchanged, and of the running model is refused in one sentence and changes nothing.
+        """
+        adoption = self._memories.unwrap(self._engine.result(), data)
+        user = self._store.ensure_user(name)
+        with self._alone(user.id):
+            return self._memories.adopt(user.id, adoption)
+
+    def verify(self, user_id: int) -> Verification:
+        """Whether the memory is, bit for bit, what its ledger gives; costs a forward pass per turn held."""
+        engine = self._engine.result()
+        with self._alone(user_id):
+            return self._memories.verify(engine, user_id)
+
+    def rebuild(self, user_id: int) -> int:
+        """Fold all stored turns again, from nothing, with the running model; return how many."""
+        engine = self._engine.result()
+        with self._alone(user_id):
+            return self._memories.rebuild(engine, user_id)
+
+    def _stop_all(self, user_id: int | None = None) -> None:
+        """Stop what is being written for a person, or for everybody."""
+        for owner, stream in list(self._running):
+            if user_id in (None, owner):
+                stream.stop()
+
+    @contextmanager
+    def _noted(self, user_id: int, stream: Stream) -> Iterator[None]:
+        """Have `_stop_all` know of a stream."""
+        self._running.add((user_id, stream))
+        try:
+            yield
+        finally:
+            self._running.discard((user_id, stream))
+
+    @contextmanager
+    def _alone(self, user_id: int) -> Iterator[None]:
+        """Hold a person's gate; another thread than the one that took it may let it go."""
+        gate = self._gates.setdefault(user_id, Lock())
+        if not gate.acquire(timeout=self._settings.patience_seconds):
+            raise UserBusy(
+                f"Another message under this name is still being answered after {self._settings.patience_seconds:g} "
+                "seconds; stop it, or wait and send this one again."
+            )
+        try:
+            if self._closing.is_set():
+                raise ShuttingDown("Imprint is shutting down; send the message again when it is back.")
+            yield
+        finally:
+            gate.release()
