@@ -169,6 +169,15 @@ class Memories:
         self._store.adopt_memory(user_id, adoption.entries, adoption.packed, adoption.links)
         return len(adoption.entries)
 
+    def reopen(self, engine: Engine, turn: Turn) -> tuple[Memory, Turn]:
+        """Have a turn be as if just written, and the memory, bit for bit, the one before it was folded."""
+        memory = self.settle(engine, turn.user_id)
+        kept = [other for other in self._store.held_turns(turn.user_id) if other.id != turn.id]
+        again = replay(engine, kept)
+        self._adapters.forget(turn.user_id)
+        version, state = memory.version if memory else 0, packed(engine, again.state)
+        return self._store.reopen_turn(turn.user_id, turn.id, version, state, again.links)
+
     def forget_turns(self, engine: Engine, user_id: int, turn_ids: set[int]) -> Receipt:
         """Delete turns; the memory becomes, bit for bit, the one that never saw them, by replaying the others."""
         memory = self.settle(engine, user_id)

@@ -11,8 +11,9 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
+from secrets import randbits
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from app.errors import EXPECTED, BadMessage, NameMissing
 from app.intake import checked_strength, checked_text
@@ -21,6 +22,7 @@ from app.readout import Answer
 from app.reply import Reading, Remembered, Reply, Stream, TemporaryChat
 from app.upkeep import Upkeep
 from core.chat import Message
+from storage.errors import NotFound
 from storage.records import Conversation, Memory, Turn, User
 
 if TYPE_CHECKING:
@@ -30,7 +32,17 @@ if TYPE_CHECKING:
 
 Said = TypeVar("Said")
 
+RETRY_TEMPERATURE, RETRY_TOP_P = 0.8, 0.95
+
 log = logging.getLogger(__name__)
+
+
+class Asking(NamedTuple):
+    """What an engine replies to: the adapter, what is read, and how words are chosen."""
+
+    adapter: Adapter | None
+    messages: Sequence[Message]
+    sampling: Sampling
 
 
 class Service(Upkeep):
@@ -68,22 +80,56 @@ class Service(Upkeep):
         with ExitStack() as held:
             held.enter_context(self._alone(user_id))
             memory = self._memories.settle(engine, user_id)
-            before = self.strength(user_id, conversation_id)
-            adapter = self._adapter(engine, user_id, memory, before if strength is None else strength)
             messages, tokens = self._prompt(engine, self._recent(user_id, conversation_id), text)
             if conversation_id is None:
                 conversation_id = self._store.start_conversation(user_id).id
-            if strength not in (None, before):
-                self._store.set_strength(user_id, conversation_id, strength)
+            adapter = self._adapter(engine, user_id, memory, self._dialled(user_id, conversation_id, strength))
             turn = self._store.append_turn(user_id, conversation_id, text)
             reply = Reply(turn, Reading(tokens, *_size(memory)))
-            held.enter_context(self._noted(user_id, reply))
-            reply.remembered = self._workers.submit(self._finish, engine, adapter, messages, reply, held.pop_all())
-        reply.remembered.add_done_callback(_log_failure)
-        return reply
+            return self._begin(held, engine, reply, Asking(adapter, messages, self._sampling()))
+
+    def retry(self, user_id: int, conversation_id: int, strength: float | None = None) -> Reply:
+        """Answer the last turn of a conversation anew, with chance, from the memory that never saw it.
+
+        The turn stays stored throughout, and is folded with its new reply; `strength` is as for `send`. Raise NotFound
+        where there is no turn.
+        """
+        strength = None if strength is None else checked_strength(strength)
+        engine = self._engine.result()
+        with ExitStack() as held:
+            held.enter_context(self._alone(user_id))
+            memory, turn = self._memories.reopen(engine, self._last_turn(user_id, conversation_id))
+            adapter = self._adapter(engine, user_id, memory, self._dialled(user_id, conversation_id, strength))
+            recent = self._recent(user_id, conversation_id, before=turn.id)
+            messages, tokens = self._prompt(engine, recent, turn.user_text)
+            reply = Reply(turn, Reading(tokens, *_size(memory)))
+            return self._begin(held, engine, reply, Asking(adapter, messages, self._sampling(again=True)))
+
+    def take_back(self, user_id: int, conversation_id: int) -> Turn:
+        """Forget the last turn of a conversation as `forget_turns` does, and return it once more.
+
+        Raise NotFound where there is no turn.
+        """
+        engine = self._engine.result()
+        with self._alone(user_id):
+            turn = self._last_turn(user_id, conversation_id)
+            self._memories.forget_turns(engine, user_id, {turn.id})
+            return turn
 
     def send_temporarily(self, user_id: int, chat: TemporaryChat, text: str, strength: float = 1.0) -> Stream:
         """Start a reply that reads the memory and leaves nothing anywhere: no row, no fold, no line in a log."""
+        return self._reply_temporarily(user_id, chat, text, strength, self._sampling())
+
+    def retry_temporarily(self, user_id: int, chat: TemporaryChat, strength: float = 1.0) -> Stream:
+        """Answer the last message of such a chat anew, with chance."""
+        if not chat.said:
+            raise NotFound("There is no turn in this temporary chat.")
+        text, _ = chat.said.pop()
+        return self._reply_temporarily(user_id, chat, text, strength, self._sampling(again=True))
+
+    def _reply_temporarily(
+        self, user_id: int, chat: TemporaryChat, text: str, strength: float, sampling: Sampling
+    ) -> Stream:
         text, strength = checked_text(text, self._settings.message_characters), checked_strength(strength)
         engine = self._engine.result()
         with self._alone(user_id):
@@ -92,7 +138,7 @@ class Service(Upkeep):
         recent = [message for said in self._last(chat.said) for message in pair_of(*said)]
         messages, tokens = self._prompt(engine, recent, text)
         stream = Stream(Reading(tokens, *_size(memory)))
-        self._workers.submit(self._whisper, engine, user_id, adapter, messages, stream, chat)
+        self._workers.submit(self._whisper, engine, user_id, Asking(adapter, messages, sampling), stream, chat)
         return stream
 
     def strength(self, user_id: int, conversation_id: int | None) -> float:
@@ -147,14 +193,19 @@ class Service(Upkeep):
         self._stop_all()
         self._workers.shutdown(wait=True)
 
-    def _finish(
-        self, engine: Engine, adapter: Adapter | None, messages: Sequence[Message], reply: Reply, held: ExitStack
-    ) -> Remembered:
+    def _begin(self, held: ExitStack, engine: Engine, reply: Reply, asking: Asking) -> Reply:
+        """Have a worker write the reply; it holds what is `held` until the turn is folded."""
+        held.enter_context(self._noted(reply.turn.user_id, reply))
+        reply.remembered = self._workers.submit(self._finish, engine, asking, reply, held.pop_all())
+        reply.remembered.add_done_callback(_log_failure)
+        return reply
+
+    def _finish(self, engine: Engine, asking: Asking, reply: Reply, held: ExitStack) -> Remembered:
         """A worker's part of a turn: write the reply, store it, fold, and have the new adapter ready."""
         turn = reply.turn
         with held:
             try:
-                reply.write(engine.reply(adapter, messages, self._sampling(), reply.stopped))
+                reply.write(engine.reply(*asking, reply.stopped))
             finally:
                 self._store.answer_turn(turn.user_id, turn.id, reply.end())
             started = perf_counter()
@@ -162,21 +213,27 @@ class Service(Upkeep):
             self._memories.adapter(engine, turn.user_id, memory)
             return Remembered(perf_counter() - started, *_size(memory))
 
-    def _whisper(
-        self,
-        engine: Engine,
-        user_id: int,
-        adapter: Adapter | None,
-        messages: Sequence[Message],
-        stream: Stream,
-        chat: TemporaryChat,
-    ) -> None:
+    def _whisper(self, engine: Engine, user_id: int, asking: Asking, stream: Stream, chat: TemporaryChat) -> None:
         """A worker's part of a temporary reply: write it, and note it in the chat alone."""
         with self._noted(user_id, stream):
             try:
-                stream.write(engine.reply(adapter, messages, self._sampling(), stream.stopped))
+                stream.write(engine.reply(*asking, stream.stopped))
             finally:
-                chat.said.append((messages[-1].text, stream.end()))
+                chat.said.append((asking.messages[-1].text, stream.end()))
+
+    def _last_turn(self, user_id: int, conversation_id: int) -> Turn:
+        turns = self._store.load_turns(user_id, conversation_id)
+        if not turns:
+            raise NotFound(f"There is no turn in conversation {conversation_id}.")
+        return turns[-1]
+
+    def _dialled(self, user_id: int, conversation_id: int, strength: float | None) -> float:
+        """The strength of a conversation, which is this one from now on, if one is given."""
+        before = self.strength(user_id, conversation_id)
+        if strength is None or strength == before:
+            return before
+        self._store.set_strength(user_id, conversation_id, strength)
+        return strength
 
     def _adapter(self, engine: Engine, user_id: int, memory: Memory | None, strength: float) -> Adapter | None:
         """The memory at this strength; None at none, which leaves the base as it is, bit for bit."""
@@ -215,11 +272,15 @@ class Service(Upkeep):
         """As many of the turns as stay in the prompt."""
         return turns[max(0, len(turns) - self._settings.turns_in_prompt) :]
 
-    def _sampling(self) -> Sampling:
+    def _sampling(self, again: bool = False) -> Sampling:
+        """As the settings say; `again` with chance, or the same reply would come once more."""
         from core.decoding import Sampling
 
         chosen = self._settings
-        return Sampling(chosen.reply_tokens, chosen.temperature, chosen.top_p, chosen.seed)
+        if not again:
+            return Sampling(chosen.reply_tokens, chosen.temperature, chosen.top_p, chosen.seed)
+        temperature = max(chosen.temperature, RETRY_TEMPERATURE)
+        return Sampling(chosen.reply_tokens, temperature, min(chosen.top_p, RETRY_TOP_P), randbits(31))
 
 
 def _size(memory: Memory | None) -> tuple[int, int]:

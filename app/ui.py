@@ -68,6 +68,14 @@ LAST_ACTION = "(tab, _, ...rest) => [tab, window.actions ?? 0, ...rest]"
 NUMBERED: dict[str, Any] = {**QUIET, "js": NEXT_ACTION, "trigger_mode": "multiple"}
 """A page by itself drops a click while its last one is not over, left or not; the tab knows which, so it decides."""
 
+DOWNLOAD = """(text) => {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], {type: 'text/markdown'}));
+  link.download = 'conversation.md';
+  if (text) link.click();
+}"""
+"""The file is made in the browser: on the server it would outlive what is forgotten."""
+
 HOLD_BOX = "() => ({__type__: 'update', interactive: false})"
 """Until the page has left, nothing more is sent from it: it would go where the page was."""
 
@@ -115,6 +123,10 @@ class Page:
         self.temporary = gr.Button("Temporary chat", size="sm", elem_id="temporary")
         self.strength = gr.Slider(0, 1, 1, step=0.05, label="Memory strength", buttons=[], elem_id="strength")
         self.conversations = gr.Radio([], label="Conversations", container=False, elem_id="conversations")
+        with gr.Row(elem_id="of-conversation"):
+            self.save = gr.Button("Save", size="sm", min_width=60, elem_id="save")
+            self.forget_here = gr.Button("Forget", size="sm", min_width=60, elem_id="forget-here")
+        self.saved = gr.Textbox(visible="hidden", elem_id="saved")
 
     def _lay_out_chat(self) -> None:
         # No Markdown: what people and models write is shown as it was written, and can fetch or run nothing.
@@ -145,6 +157,8 @@ class Page:
         with gr.Row(elem_id="below"):
             self.status = gr.HTML(wording.status(wording.LOADING), elem_id="status")
             self.why = gr.Button("Why this reply?", size="sm", min_width=120, scale=0, elem_id="why")
+            self.retry = gr.Button("Retry", size="sm", min_width=60, scale=0, elem_id="retry")
+            self.take_back = gr.Button("Undo", size="sm", min_width=60, scale=0, elem_id="take-back")
 
     def _lay_out_memory(self) -> None:
         self.summary = gr.HTML(wording.summary(None, None))
@@ -193,6 +207,12 @@ def _wire(page: Page, handlers: Handlers) -> None:
     here = [page.user, page.conversation]
     _on_message(page, page.box.submit, handlers.send, [*here, page.strength, page.box])
     _on_message(page, page.chat.example_select, handlers.send_example, [*here, page.strength])
+    _on_message(page, page.retry.click, handlers.retry, [*here, page.strength])
+    _on_leaving(page, page.take_back.click, handlers.take_back, here, page.conversing)
+    forgotten = _on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
+    _on(forgotten.then, handlers.show_memory, [page.user], page.remembering)
+    saved = page.save.click(handlers.save, here, page.saved, **QUIET)
+    saved.then(None, page.saved, None, js=DOWNLOAD, **QUIET)
     acting = [page.tab, page.number]
     page.box.stop(handlers.stop, acting, None, js=LAST_ACTION, **QUIET)
     shown = [page.user, page.name, *page.conversing]
@@ -206,8 +226,9 @@ def _wire(page: Page, handlers: Handlers) -> None:
     page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
 
     _on_looking(page, page.why.click, handlers.explain, here, [page.causes])
-    moving_on = (page.box.submit, page.chat.example_select, page.anew.click, page.temporary.click)
-    for moved in (*moving_on, page.conversations.input, page.name.submit):
+    moving_on = (page.box.submit, page.chat.example_select, page.retry.click, page.take_back.click)
+    leaving = (page.anew.click, page.temporary.click, page.conversations.input, page.name.submit)
+    for moved in (*moving_on, *leaving):
         moved(lambda: "", None, page.causes, **QUIET)
     for other in (page.name.submit, page.really.click, page.forget_turn.click, page.forget_talk.click):
         other(lambda: "", None, page.known, **QUIET)

@@ -5,7 +5,7 @@ Plain values in, text out: no components, no rules.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
 
@@ -183,6 +183,11 @@ def pairs(said: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """What was said and replied, as chat messages; nothing is shown where there is no reply."""
     sides = [(role, text) for pair in said for role, text in zip(("user", "assistant"), pair, strict=True)]
     return [{"role": role, "content": inert(text)} for role, text in sides if text]
+
+
+def markdown(said: Iterable[tuple[str, str]]) -> str:
+    """A conversation to take along."""
+    return "\n\n".join(f"**You:** {text}\n\n**Imprint:** {reply}" for text, reply in said)
 
 
 def inert(text: str) -> str:

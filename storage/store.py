@@ -184,6 +184,23 @@ class Store(Forgetting):
             fill(row, packed, len(links))
             return row.record()
 
+    def reopen_turn(
+        self, user_id: int, turn_id: int, expected_version: int, packed: Packed, links: dict[int, str]
+    ) -> tuple[Memory, Turn]:
+        """Have a turn be as if just written, and `packed`, the state without it, in the place of the old one.
+
+        Both or neither; `links` has the new link of each turn that stays held. Raises NotFound or MemoryChanged.
+        """
+        with self._database.write() as session:
+            user, turn = lock_user(session, user_id), load_turn(session, user_id, turn_id)
+            turn.reply_text = turn.answered_at = turn.folded_at = turn.fold_seconds = None
+            turn.tokens = turn.position = turn.link = None
+            session.flush()
+            relink(session, user_id, links)
+            row = next_memory(session, user, expected_version)
+            fill(row, packed, len(links))
+            return row.record(), turn.record()
+
     def adopt_memory(self, user_id: int, entries: Sequence[Entry], packed: Packed, links: Sequence[str]) -> Memory:
         """Store a memory that comes from elsewhere, with its turns and their links, for a user who has none.
 

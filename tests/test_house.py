@@ -90,7 +90,16 @@ def test_what_is_shown_knows_neither_model_nor_database(file: str) -> None:
 
 def test_the_rules_of_the_chat_know_no_page() -> None:
     files = ("service", "memories", "reply", "cache", "errors", "settings")
-    shown = {"gradio", "plotly", "app.ui", "app.guards", "app.handlers", "app.plots", "app.wording"}
+    shown = {
+        "gradio",
+        "plotly",
+        "app.ui",
+        "app.guards",
+        "app.chat_handlers",
+        "app.handlers",
+        "app.plots",
+        "app.wording",
+    }
     assert [file for file in files if shown & set(imported(HOME / "app" / f"{file}.py"))] == []
 
 

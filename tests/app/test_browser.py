@@ -238,3 +238,37 @@ def test_the_memory_page_says_what_the_weights_know(
     assert not tab.is_visible("#known li:has-text('Do I drink tea?')")
     tab.click("#known summary")
     assert tab.is_visible("#known li:has-text('Do I drink tea?')")
+
+
+def test_a_turn_is_answered_anew_and_taken_back(
+    browser: Any, page: gr.Blocks, store: Store, engine: FakeEngine
+) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I live in vienna")
+    send(tab, "My cat is old")
+    engine.gate = Event()
+    tab.click("#retry")
+    tab.wait_for_selector("#status :text('Replying')")
+    engine.gate.set()
+    tab.wait_for_selector("#status :text('Remembered')")
+    assert tab.locator("#chat .user").count() == 2
+    tab.click("#take-back")
+    tab.wait_for_selector("#status :text('Taken back')")
+    assert tab.input_value("#box textarea") == "My cat is old"
+    ada = store.find_user("Ada")
+    assert ada and [turn.user_text for turn in store.held_turns(ada.id)] == ["I live in vienna"]
+    assert tab.locator("#chat .user").count() == 1
+
+
+def test_a_conversation_is_saved_by_the_browser_and_forgotten(browser: Any, page: gr.Blocks, store: Store) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I <b>live</b> in vienna")
+    with tab.expect_download() as download:
+        tab.click("#save")
+    with open(download.value.path(), encoding="utf-8") as file:
+        assert file.read() == "**You:** I <b>live</b> in vienna\n\n**Imprint:** I know nothing."
+    tab.click("#forget-here")
+    tab.wait_for_selector("#status :text('Forgotten: 1 turn')")
+    ada = store.find_user("Ada")
+    assert ada and store.held_turns(ada.id) == []
+    assert tab.locator("#conversations label").count() == 0

@@ -1,0 +1,158 @@
+"""A turn that is answered anew, or taken back: memory rolls back with it, and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+from threading import Event
+
+import pytest
+
+from app.handlers import Handlers
+from app.reply import Reply, TemporaryChat
+from app.service import Service
+from app.settings import Settings
+from app.tab import Tab
+from core.decoding import Sampling
+from core.state import State
+from storage.errors import NotFound
+from storage.records import User
+from storage.store import Store
+from tests.app.conftest import loaded, say
+from tests.fakes import FakeEngine, counts
+
+
+def told(store: Store, user: User) -> dict[str, int]:
+    memory = store.load_memory(user.id)
+    return {word: count for word, count in counts(State.from_bytes(memory.blob)).items() if count} if memory else {}
+
+
+def sent(service: Service, user: User, *texts: str) -> Reply:
+    """One conversation; its last turn."""
+    here = None
+    for text in texts:
+        reply = service.send(user.id, here, text)
+        reply.remembered.result(timeout=10)
+        here = reply.turn.conversation_id
+    return reply
+
+
+def test_a_retry_answers_from_the_memory_that_never_saw_the_turn_and_folds_it_once(
+    service: Service, store: Store, ada: User
+) -> None:
+    say(service, ada, "I live in Vienna")
+    first = sent(service, ada, "I am Ada", "My cat is red")
+    again = service.retry(ada.id, first.turn.conversation_id)
+    assert "".join(again) == "I know ada vienna."
+    again.remembered.result(timeout=10)
+    assert told(store, ada) == {"ada": 1, "vienna": 1, "cat": 1, "red": 1}
+    turns = store.held_turns(ada.id)
+    assert [turn.user_text for turn in turns] == ["I live in Vienna", "I am Ada", "My cat is red"]
+    assert turns[-1].id == first.turn.id
+    assert service.verify(ada.id).is_clean
+
+
+def test_a_retry_reads_what_was_read_before_and_draws_by_chance(
+    service: Service, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, ada: User
+) -> None:
+    drawn: list[Sampling] = []
+    reply = engine.reply
+    monkeypatch.setattr(
+        engine,
+        "reply",
+        lambda adapter, messages, sampling, stop: drawn.append(sampling) or reply(adapter, messages, sampling, stop),
+    )
+    first = sent(service, ada, "Hello", "Who am I?")
+    read = engine.prompts[-1]
+    service.retry(ada.id, first.turn.conversation_id).remembered.result(timeout=10)
+    service.retry(ada.id, first.turn.conversation_id).remembered.result(timeout=10)
+    assert engine.prompts[-1] == engine.prompts[-2] == read
+    assert drawn[1].temperature == 0.0 < drawn[2].temperature
+    assert drawn[2].seed != drawn[3].seed
+
+
+def test_a_retry_may_read_another_share_of_the_memory(service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada")
+    first = sent(service, ada, "Who am I?")
+    again = service.retry(ada.id, first.turn.conversation_id, 0.0)
+    assert "".join(again) == "I know nothing."
+    again.remembered.result(timeout=10)
+    assert service.strength(ada.id, first.turn.conversation_id) == 0.0
+
+
+def test_a_crash_during_a_retry_loses_nothing(store: Store, settings: Settings, ada: User) -> None:
+    engine = FakeEngine()
+    service = Service(store, loaded(engine), settings)
+    first = sent(service, ada, "I am Ada")
+    engine.gate = Event()
+    service.retry(ada.id, first.turn.conversation_id)
+    assert [turn.user_text for turn in store.unfolded_turns(ada.id)] == ["I am Ada"]
+    assert told(store, ada) == {}
+    after = Service(store, loaded(FakeEngine()), settings)  # as if the process had been started anew
+    assert after.recover() == 1
+    assert told(store, ada) == {"ada": 1}
+    engine.gate.set()
+    service.close()
+    assert told(store, ada) == {"ada": 1}
+
+
+def test_what_is_taken_back_was_never_said(service: Service, store: Store, ada: User) -> None:
+    first = sent(service, ada, "I am Ada", "My cat is red")
+    assert service.take_back(ada.id, first.turn.conversation_id).user_text == "My cat is red"
+    assert told(store, ada) == {"ada": 1}
+    assert [turn.user_text for turn in service.load_turns(ada.id, first.turn.conversation_id)] == ["I am Ada"]
+    assert service.take_back(ada.id, first.turn.conversation_id).user_text == "I am Ada"
+    assert told(store, ada) == {}
+    assert service.list_conversations(ada.id) == []
+    assert len(service.list_receipts(ada.id)) == 2
+
+
+def test_only_the_owner_of_a_conversation_can_do_either(service: Service, store: Store, ada: User, bob: User) -> None:
+    first = sent(service, ada, "I am Ada")
+    for verb in (service.retry, service.take_back):
+        with pytest.raises(NotFound):
+            verb(bob.id, first.turn.conversation_id)
+    assert told(store, ada) == {"ada": 1}
+
+
+def test_the_page_puts_a_message_that_was_taken_back_into_the_box(service: Service, ada: User) -> None:
+    handlers = Handlers(service)
+    here = sent(service, ada, "I am Ada", "My cat is red").turn.conversation_id
+    conversation, _, chat, box, status = handlers.take_back(ada, here)
+    assert (conversation, [message["content"] for message in chat]) == (here, ["I am Ada", "I know nothing."])
+    assert box["value"] == "My cat is red"
+    assert "forgotten" in status and "1 turn in the weights" in status
+    assert handlers.take_back(ada, here)[0] is None
+    assert handlers.take_back(ada, None)[0] is None
+
+
+def test_the_page_answers_anew_in_place(service: Service, ada: User) -> None:
+    handlers = Handlers(service)
+    say(service, ada, "I am Ada")
+    here = sent(service, ada, "Hello", "Who am I?").turn.conversation_id
+    shown = list(handlers.retry(Tab(), 1, ada, here, 1.0))
+    chats = [[message["content"] for message in chat] for _, _, chat, _, _ in shown if isinstance(chat, list)]
+    assert chats[0] == ["Hello", "I know ada.", "Who am I?"]
+    assert chats[-1] == [*chats[0], "I know ada."]
+    assert "Remembered" in shown[-1][-1]
+    assert list(handlers.retry(Tab(), 1, ada, None, 1.0)) == []
+
+
+def test_a_temporary_chat_is_answered_anew_and_taken_back_too(service: Service, ada: User) -> None:
+    handlers, here = Handlers(service), TemporaryChat()
+    assert list(handlers.retry(Tab(), 1, ada, here, 1.0)) == []
+    for text in ("Hello", "Who am I?"):
+        list(handlers.send(Tab(), 1, ada, here, 1.0, text))
+    list(handlers.retry(Tab(), 1, ada, here, 1.0))
+    assert here.said == [("Hello", "I know nothing."), ("Who am I?", "I know nothing.")]
+    conversation, _, chat, box, _ = handlers.take_back(ada, here)
+    assert (conversation, len(chat), box["value"]) == (here, 2, "Who am I?")
+    handlers.take_back(ada, here)
+    assert handlers.take_back(ada, here)[2] == [] == here.said
+    with pytest.raises(NotFound):
+        service.retry_temporarily(ada.id, here)
+
+
+def test_a_retry_while_a_reply_is_written_changes_nothing(service: Service, ada: User) -> None:
+    handlers, here, tab = Handlers(service), TemporaryChat([("Hello", "Hi.")]), Tab()
+    tab.begin(1)
+    assert list(handlers.retry(tab, 2, ada, here, 1.0)) == []
+    assert here.said == [("Hello", "Hi.")]
