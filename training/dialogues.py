@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from random import Random
 from typing import NamedTuple
 
@@ -80,11 +81,22 @@ class Memory:
 
 @dataclass(frozen=True)
 class Author:
-    """Writes conversations from one side of the split; `chat` gives a few turns of small talk."""
+    """Writes conversations from one side of the split; `chat` gives a few turns of small talk.
+
+    `amid` of the messages that tell something tell it beside other talk. `near` of the questions about things never
+    told are about what could be mistaken for something told: the wife's name where the rabbit's was told.
+    """
 
     kinds: list[Kind]
     chat: Chat
     values: Values
+    amid: float = 0.0
+    near: float = 0.0
+
+    @cached_property
+    def _neighbours(self) -> dict[str, list[Kind]]:
+        """By a kind's name, the kinds whose values could be its own."""
+        return {kind.name: [other for other in self.kinds if _could_be(kind, other)] for kind in self.kinds}
 
     def memory(self, rng: Random, count: int, fillers: int) -> Memory:
         """A person with `count` facts, a quarter of them changed later, and `fillers` other turns in between."""
@@ -144,7 +156,7 @@ class Author:
 
     def _amid_talk(self, rng: Random, text: str) -> str:
         """The message, now and then before or after words about something else."""
-        if rng.random() > 0.12:
+        if not self.amid or rng.random() > self.amid:
             return text
         parts = [text, self.chat(rng)[0].user]
         return " ".join(part if part[-1] in ".!?" else f"{part}." for part in rng.sample(parts, 2))
@@ -262,12 +274,20 @@ class Author:
         return Turn(turn.user, rng.choice(others).assistant)
 
     def _untold(self, rng: Random, facts: list[Fact]) -> Fact:
-        for _ in range(1000):
-            kind = rng.choice(self.kinds)
+        near = [kind for fact in facts for kind in self._neighbours[fact.kind.name]]
+        for attempt in range(1000):
+            closely = near and self.near and attempt < 20 and rng.random() < self.near
+            kind = rng.choice(near if closely else self.kinds)
             fact = Fact(kind, self.values.draw(rng, kind), rng.choice(kind.slots))
             if _is_never_told(fact, facts):
                 return fact
         raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
+
+
+def _could_be(kind: Kind, other: Kind) -> bool:
+    """Whether a value of one kind could be one of the other: both are names, or some values are the same."""
+    both_names = kind.name.endswith("name") and other.name.endswith("name")
+    return both_names or not set(kind.values).isdisjoint(other.values)
 
 
 def _is_never_told(fact: Fact, told: list[Fact]) -> bool:

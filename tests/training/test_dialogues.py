@@ -201,3 +201,24 @@ def test_small_talk_is_one_exchange_of_the_catalogue() -> None:
     drawn = [talk(Random(seed)) for seed in SEEDS]
     assert all(len(turns) == 1 and all(turns[0]) for turns in drawn)
     assert len(set(map(tuple, drawn))) > 50
+
+
+def test_a_near_question_is_about_what_could_be_mistaken_for_something_told() -> None:
+    trade, name = replace(CITY, name="trade", values=("actor", "nurse")), replace(SISTER, name="relative_name")
+    pet = replace(SISTER, name="pet_name", values=("Rex",), slots=("dog",), ask=("What is my {s} called?",))
+    told = [Fact(pet, "Rex", "dog")]
+    for near, least, most in ((0.0, 0.2, 0.5), (0.9, 0.85, 1.0)):
+        author = Author([trade, CITY, name, pet], chat, Values(), near=near)
+        asked = [author.unknown(Random(seed), told).turn.user.lower() for seed in range(300)]
+        assert least < sum("called" in text for text in asked) / 300 < most
+        assert not any("my dog" in text for text in asked)
+
+
+def test_a_telling_stands_amid_other_talk_as_often_as_asked_for() -> None:
+    author = replace(small_author(), amid=0.3)
+    told = [author.tell_turn(Random(seed), [Fact(CITY, "Rome")]) for seed in range(400)]
+    amid = [turn for turn in told if "Nice weather!" in turn.user or "How are you?" in turn.user]
+    plain = [small_author().tell_turn(Random(seed), [Fact(CITY, "Rome")]).user for seed in range(400)]
+    leading = sum("How are you?" in text for text in plain)
+    assert 0.2 < (len(amid) - leading) / 400 < 0.4
+    assert all("Rome" in turn.user for turn in told)
