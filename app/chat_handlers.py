@@ -47,7 +47,7 @@ class ChatHandlers:
 
     def start_temporarily(self, user: User | None) -> Shown:
         """A conversation that reads the memory and leaves nothing: as `start_anew`."""
-        owner, empty = named(user), gr.update(value=[], placeholder=wording.TEMPORARY, examples=None)
+        owner, empty = named(user), gr.update(value=[], placeholder=wording.TEMPORARY, examples=[])
         return TemporaryChat(), self._list(owner, None), empty, resting_box(owner), self._status(owner, None)
 
     def open_conversation(self, user: User | None, conversation_id: int | None) -> Shown:

@@ -121,11 +121,12 @@ class Page:
         )
         self.anew = gr.Button("New conversation", size="sm", elem_id="anew")
         self.temporary = gr.Button("Temporary chat", size="sm", elem_id="temporary")
-        self.strength = gr.Slider(0, 1, 1, step=0.05, label="Memory strength", buttons=[], elem_id="strength")
         self.conversations = gr.Radio([], label="Conversations", container=False, elem_id="conversations")
-        with gr.Row(elem_id="of-conversation"):
-            self.save = gr.Button("Save", size="sm", min_width=60, elem_id="save")
-            self.forget_here = gr.Button("Forget", size="sm", min_width=60, elem_id="forget-here")
+        with gr.Accordion("This conversation", open=False, elem_id="this"):
+            self.strength = gr.Slider(0, 1, 1, step=0.05, label="Memory strength", buttons=[], elem_id="strength")
+            with gr.Row():
+                self.save = gr.Button("Save", size="sm", min_width=60, elem_id="save")
+                self.forget_here = gr.Button("Forget", variant="stop", size="sm", min_width=60, elem_id="forget-here")
         self.saved = gr.Textbox(visible="hidden", elem_id="saved")
 
     def _lay_out_chat(self) -> None:

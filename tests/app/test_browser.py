@@ -202,6 +202,7 @@ def test_a_temporary_chat_knows_the_memory_and_is_not_remembered(browser: Any, p
     send(tab, "I live in vienna")
     tab.click("#temporary")
     tab.wait_for_selector("#chat :text('Nothing of this is kept')")
+    assert tab.locator("#chat :text('My name is Ada')").count() == 0
     send(tab, "I drink tea", note="Not remembered")
     assert tab.inner_text(REPLY) == "I know vienna."
     tab.click("#anew")
@@ -215,6 +216,7 @@ def test_the_dial_turns_the_memory_off_and_stays_with_its_conversation(browser: 
     send(tab, "I live in vienna")
     tab.click("#anew")
     tab.wait_for_selector("#status :text('Ready')")
+    tab.click("#this button")
     dial = "#strength input[type=number]"
     tab.fill(dial, "0")
     tab.press(dial, "Tab")
@@ -263,6 +265,7 @@ def test_a_turn_is_answered_anew_and_taken_back(
 def test_a_conversation_is_saved_by_the_browser_and_forgotten(browser: Any, page: gr.Blocks, store: Store) -> None:
     tab = tab_of(browser, page, "Ada")
     send(tab, "I <b>live</b> in vienna")
+    tab.click("#this button")
     with tab.expect_download() as download:
         tab.click("#save")
     with open(download.value.path(), encoding="utf-8") as file:
