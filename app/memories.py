@@ -46,7 +46,10 @@ SHORT = 12
 
 @dataclass(frozen=True)
 class MemoryView:
-    """A memory as a developer wants to see it; `norms` and `spectrum` have one entry per layer."""
+    """A memory as a developer wants to see it; `norms` and `spectrum` have one entry per layer.
+
+    `fullness` is the share of the state's directions in use; see benchmarks/capacity.py for what it means for recall.
+    """
 
     turns: list[Turn]
     nbytes: int
@@ -54,6 +57,7 @@ class MemoryView:
     engine_fingerprint: str
     norms: list[float]
     spectrum: list[list[float]]
+    fullness: float
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,10 @@ class Memories:
         """The ledger and the numbers of a memory, also of one that another model made."""
         turns, memory = self._store.held_turns(user_id), self._store.load_memory(user_id)
         if memory is None:
-            return MemoryView(turns, 0, engine.fingerprint, engine.fingerprint, [], [])
+            return MemoryView(turns, 0, engine.fingerprint, engine.fingerprint, [], [], 0.0)
         state, header = unpacked(engine, memory), memory.header
-        size = len(memory.blob)
-        return MemoryView(turns, size, header.fingerprint, engine.fingerprint, state.norms(), state.spectrum())
+        shape = (state.norms(), state.spectrum(), engine.fullness(state))
+        return MemoryView(turns, len(memory.blob), header.fingerprint, engine.fingerprint, *shape)
 
     def wrap(self, user_id: int) -> bytes:
         """The memory and its ledger as the bytes of one file; raise BadParcel where nothing is held."""

@@ -200,6 +200,7 @@ def stats(
         "turns": len(view.turns),
         "bytes": view.nbytes,
         "fingerprint": view.fingerprint,
+        "fullness": round(view.fullness, 4),
         "norms": [round(norm, 4) for norm in view.norms],
     }
     if as_json:

@@ -68,7 +68,7 @@ def summary(user: User | None, view: MemoryView | None) -> str:
     """The head of the Memory tab."""
     if user is None or view is None:
         return status("Write a name under 'Chat as' to see its memory")
-    held = f"{counted(len(view.turns), 'turn')} held in {sized(view.nbytes)}"
+    held = f"{counted(len(view.turns), 'turn')} held in {sized(view.nbytes)}, {view.fullness:.0%} of it in use"
     maker = "" if view.fingerprint == view.engine_fingerprint else " (not the running one)"
     facts = (f"<b>{escape(user.name)}</b>", held, f"model <code>{escape(view.fingerprint[:SHORT])}</code>{maker}")
     return '<div class="status">' + "".join(f"<span>{fact}</span>" for fact in facts) + "</div>"

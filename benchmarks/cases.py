@@ -62,12 +62,14 @@ class Mix:
     planted: int = 0  # wrong statements of the assistant after the last fact
     unseen_kinds: bool = False  # kinds of facts that training has not at all
     seen: tuple[str, ...] = ()  # which PARTS are drawn from the side that training saw
+    near: bool = False  # what was never told could be mistaken for something told: the wife's name for the rabbit's
 
     def __str__(self) -> str:
         facts = f"{self.most_facts} facts" if self.least_facts == self.most_facts else f"up to {self.most_facts} facts"
         later = [f"{self.unrelated} unrelated turns after them"] * bool(self.unrelated)
         later += [f"{self.planted} wrong replies after them"] * bool(self.planted)
         later += ["kinds never trained"] * self.unseen_kinds + [f"{part} as trained" for part in self.seen]
+        later += ["near misses asked for where there are any"] * self.near
         return ", ".join([facts, *later])
 
     def kinds(self) -> list[Kind]:
@@ -104,13 +106,15 @@ def _strings(value: object) -> tuple[str, ...]:
 
 def generate_cases(count: int, seed: int, mix: Mix = Mix()) -> Iterator[Case]:
     """Yield `count` cases with small talk between the facts, from the held-out side of the split but for `mix.seen`."""
-    author = Author(mix.kinds(), load_small_talk(), Values(held_out="value" not in mix.seen, rare=0.2))
+    values = Values(held_out="value" not in mix.seen, rare=0.2)
+    author = Author(mix.kinds(), load_small_talk(), values)
+    asking = replace(author, near=float(mix.near))
     for number in range(count):
         rng = Random(f"{seed}-{number}")
         memory = author.memory(rng, rng.randint(mix.least_facts, mix.most_facts), rng.randint(0, mix.most_facts))
         texts = [turn.user for turn in memory.turns]
         probes = [_asked(rng, fact) for fact in memory.facts]
-        probes += [_never_told(rng, author, memory.facts) for _ in range(1 + len(probes) // 5) if rng.random() < 0.6]
+        probes += [_never_told(rng, asking, memory.facts) for _ in range(1 + len(probes) // 5) if rng.random() < 0.6]
         conversations = tuple(_conversations(rng, texts))
         yield Case(f"g{seed}-{number}", conversations, tuple(probes), tuple(_later(rng, author, memory, mix)))
 

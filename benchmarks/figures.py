@@ -30,6 +30,7 @@ RECALLS = {
     "30_facts": "30 facts",
     "100_facts": "100 facts",
     "unseen_kinds": "1 to 4 facts of kinds never trained",
+    "near_misses": "1 to 4 facts, near misses asked for where there are any",
     "as_trained": "1 to 4 facts, all as trained",
     "unseen_telling": "only the telling is new",
     "unseen_value": "only the value is new",
@@ -40,7 +41,12 @@ RECALLS = {
 def render() -> str:
     """All figures as Markdown."""
     parts = [recall_table(), side_effects(load("perplexity")), forgetting_line(load("forgetting"))]
-    parts += [provenance_line(load("provenance")), speed_table(load("speed")), crash_line(load("crash"))]
+    parts += [
+        provenance_line(load("provenance")),
+        readout_line(load("readout")),
+        speed_table(load("speed")),
+        crash_line(load("crash")),
+    ]
     return "\n\n".join(parts)
 
 
@@ -132,6 +138,17 @@ def provenance_line(result: dict[str, Any]) -> str:
         f"Why this reply (`python -m benchmarks.provenance`): the turn that told the answer comes first for "
         f"{result['share']:.2f} of the right replies ({low:.2f}-{high:.2f}, {result['traced']}); a trace through "
         f"{result['turns_timed']} turns takes {result['seconds']:.2f} s."
+    )
+
+
+def readout_line(result: dict[str, Any]) -> str:
+    """How far a readout can be believed."""
+    low, high = result["right_of_shown_interval"]
+    return (
+        f"What do you know about me (`python -m benchmarks.readout`): of {result['shown']} answers shown as known "
+        f"{result['right_of_shown']:.2f} are right ({low:.2f}-{high:.2f}); {result['shown_of_told']:.2f} of the facts "
+        f"told are shown, and {result['shown_of_never_told']:.2f} of those never told. A right answer has a larger "
+        f"margin than another one with chance {result['ranking']:.2f}."
     )
 
 

@@ -72,6 +72,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--planted", type=int, default=0, help="wrong replies folded after the last fact")
     parser.add_argument("--unseen-kinds", action="store_true", help="only kinds of facts that training has not at all")
     parser.add_argument("--seen", nargs="+", choices=PARTS, default=[], help="what is drawn as training saw it")
+    parser.add_argument("--near", action="store_true", help="ask for what could be mistaken for something told")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--device")
@@ -83,7 +84,7 @@ def mix_of(arguments: argparse.Namespace) -> Mix:
     """What the generated cases are to be like."""
     least = arguments.facts if arguments.exactly else 1
     later = (arguments.unrelated, arguments.planted)
-    return Mix(least, arguments.facts, *later, arguments.unseen_kinds, tuple(arguments.seen))
+    return Mix(least, arguments.facts, *later, arguments.unseen_kinds, tuple(arguments.seen), arguments.near)
 
 
 def run(cases: Sequence[Case], settings: Settings, verbose: bool = False) -> dict[str, Any]:

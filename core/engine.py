@@ -80,6 +80,11 @@ class Engine:
             sums = state.sums.to(self.base.device)
             return self.generator.materialise(sums[None]).to(self.base.device, self.base.dtype)
 
+    def fullness(self, state: State) -> float:
+        """The share of all directions that reading the state uses, from 0 (empty) to 1."""
+        with torch.inference_mode():
+            return float(self.generator.fullness(state.sums.to(self.base.device)).mean())
+
     def influences(
         self, turns: Sequence[Sequence[Message]], exchanges: Sequence[Sequence[Message]], strength: float = 1.0
     ) -> list[list[float]]:

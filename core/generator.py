@@ -75,6 +75,10 @@ class Generator(nn.Module, ABC):
         """What is left of contributions (n, layers, r_k, r_v) once `ages` (n,) more turns were folded after each."""
 
     @abstractmethod
+    def fullness(self, sums: Tensor) -> Tensor:
+        """For each layer, the share of its directions that reading (layers, r_k, r_v) uses: (layers,), 0 to 1."""
+
+    @abstractmethod
     def materialise(self, sums: Tensor) -> Adapter:
         """The adapter of each row of (rows, layers, r_k, r_v). Costs one decomposition per layer."""
 
@@ -135,6 +139,10 @@ class GatedGenerator(Generator):
         """See Generator.aged."""
         return self.decay() ** ages[:, None, None, None] * contributions
 
+    def fullness(self, sums: Tensor) -> Tensor:
+        """See Generator.fullness: a direction counts by the square of what the readout makes of its strength."""
+        return orthogonal(sums).square().sum((-2, -1)).div(min(sums.shape[-2:])).clamp_max(1.0)
+
     def materialise(self, sums: Tensor) -> Adapter:
         """See Generator.materialise: lora_A = A1 for every row, lora_B = s B M^T with M = orthogonal(S)."""
         memory = orthogonal(sums)
@@ -173,6 +181,11 @@ class PublishedGenerator(Generator):
     def aged(self, contributions: Tensor, ages: Tensor) -> Tensor:
         """See Generator.aged; nothing fades here."""
         return contributions
+
+    def fullness(self, sums: Tensor) -> Tensor:
+        """See Generator.fullness: of the q directions that are read, those that are not zero."""
+        u, _ = polar_factors(sums, self.rank)
+        return u.any(-2).float().mean(-1)
 
     def materialise(self, sums: Tensor) -> Adapter:
         """See Generator.materialise: lora_A = U_q^T A1, lora_B = c B W_q."""

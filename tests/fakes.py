@@ -85,6 +85,10 @@ class FakeEngine:
                 return
             yield piece
 
+    def fullness(self, state: State) -> float:
+        """The share of the words that were told."""
+        return sum(map(bool, counts(state).values())) / len(WORDS)
+
     def reply_all(self, asked: Sequence[tuple[FakeAdapter | None, Sequence[Message]]], sampling: Sampling) -> list[str]:
         return ["".join(self.reply(adapter, messages, sampling)) for adapter, messages in asked]
 

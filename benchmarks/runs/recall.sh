@@ -19,6 +19,7 @@ many() {
   cases 30_facts 5 --facts 30 --exactly
   cases 100_facts 2 --facts 100 --exactly
   cases unseen_kinds 40 --unseen-kinds
+  cases near_misses 60 --near
   cases as_trained 40 --seen telling value question
   cases unseen_telling 40 --seen value question
   cases unseen_value 40 --seen telling question

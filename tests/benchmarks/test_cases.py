@@ -202,3 +202,11 @@ def test_every_single_fact_is_told_in_a_held_out_phrasing() -> None:
 @pytest.mark.parametrize(("value", "spellings"), [("7", ("7", "seven")), ("two", ("two", "2")), ("40.5", ("40.5",))])
 def test_a_number_counts_as_a_word_and_in_digits(value: str, spellings: tuple[str, ...]) -> None:
     assert _spellings(value) == spellings
+
+
+def test_near_misses_are_asked_after_the_same_was_told() -> None:
+    usual, near = (list(generate_cases(60, 5, Mix(near=near))) for near in (False, True))
+    texts = [[text for case in cases for talk in case.conversations for text in talk] for cases in (usual, near)]
+    assert texts[0] == texts[1]
+    asked = [[one.ask for case in cases for one in case.probes if one.kind == "abstain"] for cases in (usual, near)]
+    assert len(asked[0]) == len(asked[1]) and asked[0] != asked[1]

@@ -122,3 +122,19 @@ def test_only_the_generators_parameters_get_gradients() -> None:
     generator.materialise(states).delta(0, torch.randn(1, 2, 32)).sum().backward()
     assert generator.layers[0].A2.grad is not None
     assert generator.layers[0].gate.grad is not None
+
+
+def test_an_empty_state_is_not_full_and_more_turns_fill_it_more() -> None:
+    for generator in (tiny_generator(), published()):
+        size = generator.config.hidden_size if hasattr(generator.config, "hidden_size") else 32
+        turns = [
+            [torch.randn(1, 4, size, generator=torch.Generator().manual_seed(seed)) for _ in range(2)]
+            for seed in range(6)
+        ]
+        sums, fullness = generator.empty_sums(), []
+        for turn in turns:
+            fullness.append(float(generator.fullness(sums).mean()))
+            sums = generator.fold(sums, generator.contribution(turn, one_window(4))[0])
+        assert fullness[0] == 0.0
+        assert fullness[1] < fullness[-1] <= 1.0
+        assert generator.fullness(sums).shape == (2,)
