@@ -41,12 +41,8 @@ RECALLS = {
 def render() -> str:
     """All figures as Markdown."""
     parts = [recall_table(), side_effects(load("perplexity")), forgetting_line(load("forgetting"))]
-    parts += [
-        provenance_line(load("provenance")),
-        readout_line(load("readout")),
-        speed_table(load("speed")),
-        crash_line(load("crash")),
-    ]
+    parts += [provenance_line(load("provenance")), readout_line(load("readout")), capacity_table(load("capacity"))]
+    parts += [speed_table(load("speed")), crash_line(load("crash"))]
     return "\n\n".join(parts)
 
 
@@ -150,6 +146,22 @@ def readout_line(result: dict[str, Any]) -> str:
         f"told are shown, and {result['shown_of_never_told']:.2f} of those never told. A right answer has a larger "
         f"margin than another one with chance {result['ranking']:.2f}."
     )
+
+
+def capacity_table(result: dict[str, Any]) -> str:
+    """Recall against load and against distance, beside the gauge."""
+    lines = [
+        "Capacity (`python -m benchmarks.capacity`; told and asked as in training and answered rightly, so that only "
+        "load and distance count):",
+        "",
+        "| facts held | turns of small talk after them | of the state in use | recall |",
+        "|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        recall = f"{row['recall']:.2f} ({row['interval'][0]:.2f}-{row['interval'][1]:.2f})"
+        lines.append(f"| {row['facts']} | {row['turns_after']} | {row['fullness']:.2f} | {recall} |")
+    correlation = f"Rank correlation of use and recall over {result['memories']} memories: "
+    return "\n".join([*lines, "", f"{correlation}{result['rank_correlation']:.2f}."])
 
 
 def crash_line(result: dict[str, Any]) -> str:
