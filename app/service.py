@@ -13,9 +13,10 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from secrets import randbits
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.errors import EXPECTED, BadMessage, NameMissing
+from app.asking import Asking, Given, fitted
+from app.errors import EXPECTED, NameMissing
 from app.intake import checked_strength, checked_text
 from app.ledger import Cause, messages_of, pair_of
 from app.readout import Answer
@@ -35,14 +36,6 @@ Said = TypeVar("Said")
 RETRY_TEMPERATURE, RETRY_TOP_P = 0.8, 0.95
 
 log = logging.getLogger(__name__)
-
-
-class Asking(NamedTuple):
-    """What an engine replies to: the adapter, what is read, and how words are chosen."""
-
-    adapter: Adapter | None
-    messages: Sequence[Message]
-    sampling: Sampling
 
 
 class Service(Upkeep):
@@ -67,7 +60,14 @@ class Service(Upkeep):
         """Oldest first; raise NotFound unless the conversation is this person's."""
         return self._store.load_turns(user_id, conversation_id)
 
-    def send(self, user_id: int, conversation_id: int | None, text: str, strength: float | None = None) -> Reply:
+    def send(
+        self,
+        user_id: int,
+        conversation_id: int | None,
+        text: str,
+        strength: float | None = None,
+        given: Given | None = None,
+    ) -> Reply:
         """Store a message, start its reply, and fold the turn once the reply has ended or was stopped.
 
         The turn is durable when this returns; where no conversation is given a new one is started. `strength`, where
@@ -76,17 +76,18 @@ class Service(Upkeep):
         """
         text = checked_text(text, self._settings.message_characters)
         strength = None if strength is None else checked_strength(strength)
-        engine = self._engine.result()
+        engine, sampling = self._engine.result(), self._sampling(**(given.sampling if given else {}))
         with ExitStack() as held:
             held.enter_context(self._alone(user_id))
             memory = self._memories.settle(engine, user_id)
-            messages, tokens = self._prompt(engine, self._recent(user_id, conversation_id), text)
+            recent = given.messages() if given else self._recent(user_id, conversation_id)
+            messages, tokens = fitted(engine, recent, text)
             if conversation_id is None:
                 conversation_id = self._store.start_conversation(user_id).id
             adapter = self._adapter(engine, user_id, memory, self._dialled(user_id, conversation_id, strength))
             turn = self._store.append_turn(user_id, conversation_id, text)
             reply = Reply(turn, Reading(tokens, *_size(memory)))
-            return self._begin(held, engine, reply, Asking(adapter, messages, self._sampling()))
+            return self._begin(held, engine, reply, Asking(adapter, messages, sampling))
 
     def retry(self, user_id: int, conversation_id: int, strength: float | None = None) -> Reply:
         """Answer the last turn of a conversation anew, with chance, from the memory that never saw it.
@@ -101,9 +102,9 @@ class Service(Upkeep):
             memory, turn = self._memories.reopen(engine, self._last_turn(user_id, conversation_id))
             adapter = self._adapter(engine, user_id, memory, self._dialled(user_id, conversation_id, strength))
             recent = self._recent(user_id, conversation_id, before=turn.id)
-            messages, tokens = self._prompt(engine, recent, turn.user_text)
+            messages, tokens = fitted(engine, recent, turn.user_text)
             reply = Reply(turn, Reading(tokens, *_size(memory)))
-            return self._begin(held, engine, reply, Asking(adapter, messages, self._sampling(again=True)))
+            return self._begin(held, engine, reply, Asking(adapter, messages, self._chance()))
 
     def take_back(self, user_id: int, conversation_id: int) -> Turn:
         """Forget the last turn of a conversation as `forget_turns` does, and return it once more.
@@ -116,27 +117,32 @@ class Service(Upkeep):
             self._memories.forget_turns(engine, user_id, {turn.id})
             return turn
 
-    def send_temporarily(self, user_id: int, chat: TemporaryChat, text: str, strength: float = 1.0) -> Stream:
+    def send_temporarily(
+        self, user_id: int, chat: TemporaryChat, text: str, strength: float = 1.0, given: Given | None = None
+    ) -> Stream:
         """Start a reply that reads the memory and leaves nothing anywhere: no row, no fold, no line in a log."""
-        return self._reply_temporarily(user_id, chat, text, strength, self._sampling())
+        recent = given.messages() if given else [one for said in self._last(chat.said) for one in pair_of(*said)]
+        sampling = self._sampling(**(given.sampling if given else {}))
+        return self._reply_temporarily(user_id, chat, [*recent, Message("user", text)], strength, sampling)
 
     def retry_temporarily(self, user_id: int, chat: TemporaryChat, strength: float = 1.0) -> Stream:
         """Answer the last message of such a chat anew, with chance."""
         if not chat.said:
             raise NotFound("There is no turn in this temporary chat.")
         text, _ = chat.said.pop()
-        return self._reply_temporarily(user_id, chat, text, strength, self._sampling(again=True))
+        recent = [one for said in self._last(chat.said) for one in pair_of(*said)]
+        return self._reply_temporarily(user_id, chat, [*recent, Message("user", text)], strength, self._chance())
 
     def _reply_temporarily(
-        self, user_id: int, chat: TemporaryChat, text: str, strength: float, sampling: Sampling
+        self, user_id: int, chat: TemporaryChat, said: Sequence[Message], strength: float, sampling: Sampling
     ) -> Stream:
-        text, strength = checked_text(text, self._settings.message_characters), checked_strength(strength)
+        text = checked_text(said[-1].text, self._settings.message_characters)
+        strength = checked_strength(strength)
         engine = self._engine.result()
         with self._alone(user_id):
             memory = self._memories.load(engine, user_id)
             adapter = self._adapter(engine, user_id, memory, strength)
-        recent = [message for said in self._last(chat.said) for message in pair_of(*said)]
-        messages, tokens = self._prompt(engine, recent, text)
+        messages, tokens = fitted(engine, said[:-1], text)
         stream = Stream(Reading(tokens, *_size(memory)))
         self._workers.submit(self._whisper, engine, user_id, Asking(adapter, messages, sampling), stream, chat)
         return stream
@@ -245,20 +251,7 @@ class Service(Upkeep):
     def _messages_to(self, engine: Engine, turn: Turn) -> list[Message]:
         """What was read before a turn was answered, its message last."""
         recent = self._recent(turn.user_id, turn.conversation_id, before=turn.id)
-        return self._prompt(engine, recent, turn.user_text)[0]
-
-    @staticmethod
-    def _prompt(engine: Engine, recent: Sequence[Message], text: str) -> tuple[list[Message], int]:
-        """The last turns of a conversation and the message, as much as the model can read; and their tokens."""
-        # Every turn in it has two sides, so a step of two leaves whole turns; the last step leaves the message alone.
-        for left_out in range(0, len(recent) + 1, 2):
-            messages = [*recent[left_out:], Message("user", text)]
-            tokens = engine.count_tokens(messages)
-            if tokens <= engine.max_prompt_tokens:
-                return messages, tokens
-        raise BadMessage(
-            f"The message has {tokens:,} tokens and the model reads at most {engine.max_prompt_tokens:,}; shorten it."
-        )
+        return fitted(engine, recent, turn.user_text)[0]
 
     def _recent(self, user_id: int, conversation_id: int | None, before: float = math.inf) -> list[Message]:
         """Both sides of the last answered turns of a conversation, oldest first; of those with an id below `before`."""
@@ -272,15 +265,18 @@ class Service(Upkeep):
         """As many of the turns as stay in the prompt."""
         return turns[max(0, len(turns) - self._settings.turns_in_prompt) :]
 
-    def _sampling(self, again: bool = False) -> Sampling:
-        """As the settings say; `again` with chance, or the same reply would come once more."""
+    def _sampling(self, **given: Any) -> Sampling:
+        """How words are chosen: as the settings say, but for what is given. Raise PromptError for what cannot be."""
         from core.decoding import Sampling
 
         chosen = self._settings
-        if not again:
-            return Sampling(chosen.reply_tokens, chosen.temperature, chosen.top_p, chosen.seed)
-        temperature = max(chosen.temperature, RETRY_TEMPERATURE)
-        return Sampling(chosen.reply_tokens, temperature, min(chosen.top_p, RETRY_TOP_P), randbits(31))
+        usual = {"max_tokens": chosen.reply_tokens, "temperature": chosen.temperature}
+        return Sampling(**{**usual, "top_p": chosen.top_p, "seed": chosen.seed, **given})
+
+    def _chance(self) -> Sampling:
+        """For a retry: greedily the same reply would come once more."""
+        warm = max(self._settings.temperature, RETRY_TEMPERATURE)
+        return self._sampling(temperature=warm, top_p=min(self._settings.top_p, RETRY_TOP_P), seed=randbits(31))
 
 
 def _size(memory: Memory | None) -> tuple[int, int]:

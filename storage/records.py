@@ -14,6 +14,16 @@ class User:
 
 
 @dataclass(frozen=True)
+class Key:
+    """What is known of a key: whose it is and what they call it. The key itself is nowhere but with them."""
+
+    id: int
+    user_id: int
+    label: str
+    created_at: float
+
+
+@dataclass(frozen=True)
 class Conversation:
     """turns is their number; title is the start of the first one, "" while there is none.
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Double, ForeignKey, Index, LargeBinary, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from storage.records import Conversation, Header, Memory, Receipt, Turn, User
+from storage.records import Conversation, Header, Key, Memory, Receipt, Turn, User
 
 NAME_LENGTH = 80
 
@@ -116,6 +116,20 @@ class MemoryRow(Base):
     def record(self) -> Memory:
         header = Header(self.format_version, self.fingerprint, self.digest, self.turns_folded)
         return Memory(self.user_id, self.version, header, self.blob, self.updated_at)
+
+
+class KeyRow(Numbered, Base):
+    """digest is the SHA-256 of a key that only its owner has."""
+
+    __tablename__ = "keys"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    label: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[float]
+
+    def record(self) -> Key:
+        return Key(self.id, self.user_id, self.label, self.created_at)
 
 
 class ReceiptRow(Numbered, Base):

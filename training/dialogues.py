@@ -14,35 +14,10 @@ from typing import NamedTuple
 
 from training.corpora import Turn
 from training.facts import CATALOGUE, Fact, Kind, Values, alike, draw_facts, group_of
+from training.remarks import SUMMARIES, THANKS, UPDATED
 from training.sentences import favoured, joined, question, sentence
 
 JOINTS = [" and ", " and ", ", and ", ". ", ". ", ", ", "; ", ". Also, ", " - ", " but "]
-THANKS = [
-    "Thanks for telling me!",
-    "Good to know.",
-    "I'll remember that.",
-    "Got it, I will keep that in mind.",
-    "How nice!",
-]
-THANKS += ["That's good to know.", "I'm glad you told me.", "Noted!", "Interesting, thank you for sharing.", "I see!"]
-UPDATED = [
-    "Thanks, I'll remember the change.",
-    "Good to know, I have updated that.",
-    "Got it, that's new.",
-    "Noted, thanks!",
-]
-SUMMARIES = [
-    "What do you know about me?",
-    "Tell me what you know about me.",
-    "What do you remember about me?",
-    "Tell me something about myself.",
-    "What have I told you about myself?",
-    "Who am I?",
-    "Do you know anything about me?",
-    "Can you sum up what I told you?",
-    "What did you learn about me so far?",
-    "List what you remember of me.",
-]
 COMBINED = {  # two facts on one person or animal, told as one
     ("relative_name", "relative_age"): [
         "my {s} {v} is {w}",

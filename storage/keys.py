@@ -1,0 +1,52 @@
+"""The verbs about keys: each lets a program speak for one person, and only its digest is kept.
+
+Knows no secrets: a lost database gives nobody a key.
+"""
+
+import time
+
+from sqlalchemy import delete, select
+
+from storage.database import Database
+from storage.errors import NotFound
+from storage.records import Key, User
+from storage.rows import lock_user
+from storage.tables import KeyRow, UserRow
+from storage.texts import clean_name
+
+
+class Keys:
+    """Adds, lists, revokes, and finds whose a key is; safe to use from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add_key(self, user_id: int, digest: str, label: str) -> Key:
+        """Keep a key's SHA-256 under a name for people. Raises NotFound or InvalidName."""
+        label = clean_name(label)
+        with self._database.write() as session:
+            lock_user(session, user_id)
+            row = KeyRow(user_id=user_id, digest=digest, label=label, created_at=time.time())
+            session.add(row)
+            session.flush()
+            return row.record()
+
+    def list_keys(self, user_id: int) -> list[Key]:
+        """Oldest first."""
+        with self._database.read() as session:
+            rows = session.scalars(select(KeyRow).where(KeyRow.user_id == user_id).order_by(KeyRow.id))
+            return [row.record() for row in rows]
+
+    def revoke_key(self, user_id: int, key_id: int) -> None:
+        """Have a key open nothing from now on. Raises NotFound, also for a key of another user."""
+        with self._database.write() as session:
+            lock_user(session, user_id)
+            own = delete(KeyRow).where(KeyRow.id == key_id, KeyRow.user_id == user_id).returning(KeyRow.id)
+            if session.scalar(own) is None:
+                raise NotFound(f"There is no key {key_id} for this user.")
+
+    def owner_of_key(self, digest: str) -> User | None:
+        """Whose key has this SHA-256."""
+        with self._database.read() as session:
+            user = session.scalar(select(UserRow).join(KeyRow).where(KeyRow.digest == digest))
+            return user.record() if user else None

@@ -1,0 +1,30 @@
+"""What is said beside facts: thanks, changes noted, and the ways to ask for all that is known."""
+
+from __future__ import annotations
+
+THANKS = [
+    "Thanks for telling me!",
+    "Good to know.",
+    "I'll remember that.",
+    "Got it, I will keep that in mind.",
+    "How nice!",
+]
+THANKS += ["That's good to know.", "I'm glad you told me.", "Noted!", "Interesting, thank you for sharing.", "I see!"]
+UPDATED = [
+    "Thanks, I'll remember the change.",
+    "Good to know, I have updated that.",
+    "Got it, that's new.",
+    "Noted, thanks!",
+]
+SUMMARIES = [
+    "What do you know about me?",
+    "Tell me what you know about me.",
+    "What do you remember about me?",
+    "Tell me something about myself.",
+    "What have I told you about myself?",
+    "Who am I?",
+    "Do you know anything about me?",
+    "Can you sum up what I told you?",
+    "What did you learn about me so far?",
+    "List what you remember of me.",
+]
