@@ -14,6 +14,7 @@ import typer
 from app.bootstrap import running_service, serve, set_up_logging
 from app.errors import EXPECTED, SettingsError, sentence_of
 from app.intake import text_from_bytes
+from app.key_commands import key
 from app.memory_commands import memory
 from app.options import Database, Model, Name, given
 from app.reply import Reading, Reply, Stream, TemporaryChat
@@ -26,6 +27,7 @@ FAILED, MISUSED = 1, 2
 
 program = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 program.add_typer(memory, name="memory")
+program.add_typer(key, name="key")
 
 
 def run() -> None:

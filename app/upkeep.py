@@ -46,6 +46,15 @@ class Upkeep:
         """Whether the model is loaded; raise what its loading raised."""
         return self._engine.done() and bool(self._engine.result())
 
+    @property
+    def model_name(self) -> str:
+        """The name of the model that runs."""
+        return self._engine.result().name
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text by itself."""
+        return self._engine.result().length_of(text)
+
     def issue_key(self, user_id: int, label: str) -> str:
         """A new key with which programs speak for a person; this is the only time that it is seen."""
         token = PREFIX + token_urlsafe(32)

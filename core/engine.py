@@ -119,6 +119,10 @@ class Engine:
         """Tokens of the prompt that `reply` would read."""
         return len(encode(self.tokenizer, messages, reply=True))
 
+    def length_of(self, text: str) -> int:
+        """Tokens of a text by itself, outside any conversation."""
+        return len(self.tokenizer.encode(text, add_special_tokens=False))
+
     def reply(
         self,
         adapter: Adapter | None,

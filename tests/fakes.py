@@ -85,6 +85,9 @@ class FakeEngine:
                 return
             yield piece
 
+    def length_of(self, text: str) -> int:
+        return len(text.split())
+
     def fullness(self, state: State) -> float:
         """The share of the words that were told."""
         return sum(map(bool, counts(state).values())) / len(WORDS)

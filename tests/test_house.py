@@ -28,7 +28,18 @@ ONLY_IN = {
     "transformers": {"core", "training", "benchmarks"},
 }
 # Of app/, these alone see both sides; the others get plain values of storage.records, or nothing.
-SEES_BOTH = {"asking", "bootstrap", "errors", "ledger", "memories", "readout", "service", "settings", "upkeep"}
+SEES_BOTH = {
+    "api_errors",
+    "asking",
+    "bootstrap",
+    "errors",
+    "ledger",
+    "memories",
+    "readout",
+    "service",
+    "settings",
+    "upkeep",
+}
 PLAIN_VALUES = {"storage.records", "core.adapter"}
 SEES_NEITHER = ("app/ui.py", "app/plots.py", "app/intake.py")
 MEGABYTE = 1_000_000

@@ -1,0 +1,217 @@
+"""The chat for programs: OpenAI's chat completions, with a memory behind the key, and the verbs about that memory.
+
+A face of the service, no rules. Whose memory is read and written is the key's owner, whatever a request says.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fastapi import Depends, FastAPI
+from fastapi.concurrency import iterate_in_threadpool
+from fastapi.responses import Response, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, Field
+
+from app.api_errors import Unauthorised, refusing
+from app.asking import Given
+from app.errors import BadMessage
+from app.reply import Reply, Stream, TemporaryChat
+from app.service import Service
+from storage.records import User
+
+BEARER = HTTPBearer(auto_error=False, description="A key from `python launch.py key add --user NAME`.")
+
+
+KEY = Depends(BEARER)
+
+
+class Part(BaseModel):
+    """A piece of a message; only text can be read."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Said(BaseModel):
+    """One message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Part] = Field(min_length=1)
+
+    @property
+    def text(self) -> str:
+        """All of it as one text."""
+        return self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+
+
+class Memory(BaseModel):
+    """How the memory takes part: `on` reads and writes it, `read` leaves nothing anywhere, `off` does neither."""
+
+    mode: Literal["on", "read", "off"] = "on"
+    strength: float = 1.0
+    conversation: int | None = None
+
+
+class Completion(BaseModel):
+    """What is asked; what OpenAI has besides is passed over."""
+
+    model: str = ""
+    messages: list[Said] = Field(min_length=1)
+    stream: bool = False
+    stream_options: dict[str, Any] | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    n: Literal[1] = 1
+    memory: Memory = Memory()
+
+    def given(self) -> Given:
+        """What goes before the last message, and how words are chosen."""
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        wanted = {
+            "max_tokens": self.max_completion_tokens or self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+            "stop": stop or None,
+        }
+        recent = [("system" if one.role == "developer" else one.role, one.text) for one in self.messages[:-1]]
+        return Given(recent, {name: value for name, value in wanted.items() if value is not None})
+
+
+def build_api(service: Service) -> FastAPI:
+    """What is served below /v1, with its description at /v1/openapi.json; no page that loads scripts from elsewhere."""
+    app = FastAPI(title="Imprint", docs_url=None, redoc_url=None)
+    app.router.route_class = refusing(service)
+
+    def owner_of(credentials: HTTPAuthorizationCredentials | None = KEY) -> User:
+        owner = service.owner_of_key(credentials.credentials) if credentials else None
+        if owner is None:
+            raise Unauthorised("The key opens nothing; make one with `python launch.py key add --user NAME`.")
+        return owner
+
+    known = Depends(owner_of)
+
+    @app.get("/models", tags=["OpenAI"])
+    def models(owner: User = known) -> dict[str, Any]:
+        """The one model that runs."""
+        return {"object": "list", "data": [{"id": service.model_name, "object": "model", "owned_by": "imprint"}]}
+
+    @app.post("/chat/completions", tags=["OpenAI"])
+    def complete(asked: Completion, owner: User = known) -> Any:
+        """A reply by the owner's memory, which remembers the last message and the reply."""
+        stream = begin(service, owner, asked)
+        head = {"id": f"chatcmpl-{time.time_ns():x}", "created": int(time.time()), "model": service.model_name}
+        if asked.stream:
+            sent = stopping(events(service, asked, stream, head), stream)
+            return StreamingResponse(sent, media_type="text/event-stream")
+        text = "".join(stream)
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}}
+        return {
+            **head,
+            "object": "chat.completion",
+            "choices": [choice | {"finish_reason": finish_of(service, asked, text)}],
+            "usage": usage_of(service, stream, text),
+            "imprint": held_by(stream),
+        }
+
+    @app.get("/memory", tags=["memory"])
+    def turns(owner: User = known) -> list[dict[str, Any]]:
+        """The ledger: every turn held, oldest first."""
+        return [asdict(turn) for turn in service.held_turns(owner.id)]
+
+    @app.get("/memory/readout", tags=["memory"])
+    def readout(owner: User = known) -> list[dict[str, Any]]:
+        """What the weights alone answer to a list of questions, the surest first."""
+        answers = service.read_out(owner.id)
+        return [
+            {"question": one.question, "answer": one.text, "margin": one.margin, "turn": one.turn and one.turn.id}
+            for one in answers
+        ]
+
+    @app.get("/memory/export", tags=["memory"])
+    def export(owner: User = known) -> Response:
+        """State, ledger and texts as one file."""
+        return Response(service.export_memory(owner.id), media_type="application/octet-stream")
+
+    @app.delete("/memory/turns/{turn_id}", tags=["memory"])
+    def forget_turn(turn_id: int, owner: User = known) -> dict[str, Any]:
+        """Forget one turn for good; the receipt."""
+        return asdict(service.forget_turns(owner.id, [turn_id]))
+
+    @app.delete("/memory", tags=["memory"])
+    def forget(owner: User = known) -> dict[str, Any]:
+        """Forget everything for good; the receipt."""
+        return asdict(service.forget_everything(owner.id))
+
+    return app
+
+
+def begin(service: Service, owner: User, asked: Completion) -> Stream:
+    """Start the reply to the last message."""
+    last, memory = asked.messages[-1], asked.memory
+    if last.role != "user":
+        raise BadMessage(f"The last message is the {last.role}'s; a reply can be given to a user's only.")
+    if memory.mode == "on":
+        return service.send(owner.id, memory.conversation, last.text, memory.strength, asked.given())
+    strength = memory.strength if memory.mode == "read" else 0.0
+    return service.send_temporarily(owner.id, TemporaryChat(), last.text, strength, asked.given())
+
+
+async def stopping(sent: Iterator[str], stream: Stream) -> AsyncIterator[str]:
+    """Pass events on; whoever stops reading stops the reply."""
+    try:
+        async for event in iterate_in_threadpool(sent):
+            yield event
+    finally:
+        stream.stop()
+
+
+def events(service: Service, asked: Completion, stream: Stream, head: dict[str, Any]) -> Iterator[str]:
+    """The reply as server-sent events, in OpenAI's form."""
+    head = head | {"object": "chat.completion.chunk"}
+    text = ""
+    yield _event(head, {"role": "assistant", "content": ""})
+    for piece in stream:
+        text += piece
+        yield _event(head, {"content": piece})
+    yield _event(head | {"imprint": held_by(stream)}, {}, finish_of(service, asked, text))
+    if (asked.stream_options or {}).get("include_usage"):
+        yield _data(head | {"choices": [], "usage": usage_of(service, stream, text)})
+    yield "data: [DONE]\n\n"
+
+
+def held_by(stream: Stream) -> dict[str, int] | None:
+    """Where the turn is once it is folded, so that a next message can go on there; None for what is not kept."""
+    if not isinstance(stream, Reply):
+        return None
+    after = stream.remembered.result()
+    return {"conversation": stream.turn.conversation_id, "turn": stream.turn.id, "turns_held": after.turns}
+
+
+def finish_of(service: Service, asked: Completion, text: str) -> str:
+    """Whether the reply came to its own end, or to that of its tokens."""
+    most = asked.given().sampling.get("max_tokens")
+    return "length" if most and service.count_tokens(text) >= most else "stop"
+
+
+def usage_of(service: Service, stream: Stream, text: str) -> dict[str, int]:
+    """Tokens read and written; what is in the weights costs none."""
+    read, written = stream.reading.prompt_tokens, service.count_tokens(text)
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+
+
+def _event(head: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> str:
+    return _data(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+
+
+def _data(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
