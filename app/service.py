@@ -144,7 +144,9 @@ class Service(Upkeep):
             adapter = self._adapter(engine, user_id, memory, strength)
         messages, tokens = fitted(engine, said[:-1], text)
         stream = Stream(Reading(tokens, *_size(memory)))
-        self._workers.submit(self._whisper, engine, user_id, Asking(adapter, messages, sampling), stream, chat)
+        asking = Asking(adapter, messages, sampling)
+        written = self._workers.submit(self._whisper, engine, user_id, asking, stream, chat)
+        written.add_done_callback(_log_failure)
         return stream
 
     def strength(self, user_id: int, conversation_id: int | None) -> float:
@@ -284,6 +286,6 @@ def _size(memory: Memory | None) -> tuple[int, int]:
     return (memory.header.turns_folded, len(memory.blob)) if memory else (0, 0)
 
 
-def _log_failure(job: Future[Remembered]) -> None:
+def _log_failure(job: Future[Any]) -> None:
     if error := job.exception():
-        log.warning("a turn is stored but not finished: %s", type(error).__name__)
+        log.warning("a reply is not finished; its turn, if it has one, is stored: %s", type(error).__name__)

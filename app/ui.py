@@ -125,7 +125,7 @@ class Page:
         with gr.Accordion("This conversation", open=False, elem_id="this"):
             self.strength = gr.Slider(0, 1, 1, step=0.05, label="Memory strength", buttons=[], elem_id="strength")
             with gr.Row():
-                self.save = gr.Button("Save", size="sm", min_width=60, elem_id="save")
+                self.save = gr.Button("Download", size="sm", min_width=60, elem_id="save")
                 self.forget_here = gr.Button("Forget", variant="stop", size="sm", min_width=60, elem_id="forget-here")
         self.saved = gr.Textbox(visible="hidden", elem_id="saved")
 

@@ -47,10 +47,14 @@ def test_every_make_target_in_the_readme_exists() -> None:
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in ("run", "test"))
 
 
-MEMORY = [["memory", name] for name in ("list", "show", "forget", "receipts", "verify", "export", "import", "stats")]
+MEMORY = [
+    ["memory", name]
+    for name in ("list", "show", "forget", "receipts", "verify", "export", "import", "readout", "stats")
+]
+KEYS = [["key", "add"]]
 
 
-@pytest.mark.parametrize("command", [[], ["chat"], ["rebuild"], *MEMORY], ids=" ".join)
+@pytest.mark.parametrize("command", [[], ["chat"], ["rebuild"], *MEMORY, *KEYS], ids=" ".join)
 def test_every_command_in_the_readme_explains_itself(command: list[str]) -> None:
     arguments = [sys.executable, "launch.py", *command, "--help"]
     told = subprocess.run(arguments, cwd=HOME, capture_output=True, text=True, check=True).stdout

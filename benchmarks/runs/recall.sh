@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Every recall figure of the README and the model card, in two streams side by side: about 15 minutes on two cores.
-# Usage: [SHARE=5] [SEED=2026] benchmarks/runs/recall.sh [RESULTS]; SHARE times as many generated cases narrow the intervals
+# Usage: [SHARE=5] [SEED=2027] benchmarks/runs/recall.sh [RESULTS]; SHARE times as many generated cases narrow the intervals
 set -euo pipefail
 python=${PYTHON:-python} results=${1:-benchmarks/results} share=${SHARE:-1}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 recall() { "$python" -m benchmarks.recall --json "$results/recall_$1.json" "${@:2}"; }
-cases() { recall "$1" --generate $((share * $2)) --seed "${SEED:-2026}" "${@:3}"; }
+cases() { recall "$1" --generate $((share * $2)) --seed "${SEED:-2027}" "${@:3}"; }
 
 few() {
   recall sample --cases tests/fixtures/cases/recall_sample.jsonl

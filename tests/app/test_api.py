@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -278,3 +279,15 @@ def test_whoever_stops_reading_stops_the_reply(
     service.recover()  # returns once the turn is folded
     [turn] = store.held_turns(ada.id)
     assert turn.reply_text and turn.reply_text != "I know nothing."
+
+
+def test_the_example_of_the_readme_works(
+    address: str, service: Service, ada: User, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    [example] = [block.removeprefix("python\n") for block in page.split("```") if block.startswith("python\n")]
+    here = example.replace("http://127.0.0.1:7860/v1", address).replace(
+        "imprint-...", service.issue_key(ada.id, "test")
+    )
+    exec(here, {})
+    assert capsys.readouterr().out == "I know nothing.\nI know ada vienna.\n"

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Every figure of the README and the model card: what is timed alone first, then two streams side by side on two cores.
+# About 25 minutes; wants nothing else to run beside it.
+# Usage: [SEED=2027] benchmarks/runs/all.sh EVALUATION CORPORA, the folders with msc.valid and the test splits
+set -euo pipefail
+python=${PYTHON:-python} results=benchmarks/results
+"$python" -m benchmarks.speed --json $results/speed.json
+export OMP_NUM_THREADS=1
+others() {
+  "$python" -m benchmarks.readout --json $results/readout.json
+  "$python" -m benchmarks.capacity --json $results/capacity.json
+  "$python" -m benchmarks.provenance --json $results/provenance.json
+  "$python" -m benchmarks.forgetting --json $results/forgetting.json
+  "$python" -m benchmarks.conversations --out $results/conversations.md
+  "$python" -m benchmarks.perplexity --msc "$1/msc.valid.jsonl.gz" --dialogues 30 --json $results/perplexity.json \
+    --plain "$2/synthetic_persona_chat.test.jsonl.gz" "$2/topical_chat.test.jsonl.gz"
+  "$python" -m benchmarks.crash --kills 50 --json $results/crash.json
+}
+benchmarks/runs/recall.sh $results & one=$!
+others "$1" "$2"
+wait "$one"
+"$python" -m benchmarks.figures
