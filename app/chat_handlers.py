@@ -36,10 +36,10 @@ class ChatHandlers:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def enter(self, name: str | None) -> Shown:
-        """Chat as this name: (user, name, conversation, conversations, chat, box, status)."""
-        user = self._service.ensure_user(name or "")
-        return user, user.name, *self.start_anew(user)
+    def enter(self, name: str | None, passphrase: str | None = None) -> Shown:
+        """Chat as this name: (user, name, passphrase, conversation, conversations, chat, box, status)."""
+        user = self._service.enter(name or "", passphrase or "")
+        return user, user.name, "", *self.start_anew(user)
 
     def start_anew(self, user: User | None) -> Shown:
         """An empty prompt: (conversation, conversations, chat, box, status)."""

@@ -82,6 +82,20 @@ def rebuild(context: typer.Context, user: Name, model: Model = None, database: D
         print(f"Folded {turns} turns of {owner.name} anew.")
 
 
+@program.command()
+def guard(
+    context: typer.Context,
+    user: Name,
+    passphrase: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Give a name a passphrase, in place of any other, that the page will ask for."""
+    with running_service(load_settings(**given(context, model, database))) as (service, _):
+        service.guard(service.ensure_user(user).id, passphrase)
+    print(f"{user} is guarded now.")
+
+
 def _converse(service: Service, owner: User, temporary: bool, strength: float) -> None:
     here: TemporaryChat | int | None = TemporaryChat() if temporary else None
     while (line := _ask(owner.name)) is not None:

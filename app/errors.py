@@ -4,6 +4,7 @@ AppError
 ├── SettingsError     a flag, an environment variable or a folder is not usable
 ├── BadMessage        what was sent is not a message
 ├── BadStrength       no number between 0 and 1
+├── BadPassphrase     a name is guarded, and what came with it does not open it
 ├── NameMissing       nobody was named, or nobody has that name
 ├── WrongModel        a memory was made by another model than the one running
 ├── BadParcel         a file is not a memory that can be taken in
@@ -33,6 +34,10 @@ class BadMessage(AppError):
 
 class BadStrength(AppError):
     """How much of a memory is to be read is no number from 0 to 1."""
+
+
+class BadPassphrase(AppError):
+    """A name is guarded by a passphrase, or has to be, and what came with it does not do."""
 
 
 class NameMissing(AppError):

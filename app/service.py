@@ -41,6 +41,10 @@ log = logging.getLogger(__name__)
 class Service(Upkeep):
     """Everything a page or a terminal may ask for. Safe to use from any thread."""
 
+    def enter(self, name: str, passphrase: str = "") -> User:
+        """Let somebody in under a name; raise BadPassphrase where it is guarded by another one."""
+        return self._accounts.enter(name, passphrase)
+
     def ensure_user(self, name: str) -> User:
         """Return the person of this name, who is new if nobody had it."""
         return self._store.ensure_user(name)

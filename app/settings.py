@@ -19,6 +19,11 @@ HOME = Path(__file__).resolve().parent.parent
 PREFIX = "IMPRINT_"
 
 
+def on_a_space() -> bool:
+    """Whether this is a Hugging Face Space: strangers come, and the disk is wiped when it restarts."""
+    return "SPACE_ID" in os.environ
+
+
 def _only_model() -> Path:
     """The single folder in models/; which of several is meant only a person can say."""
     shelf = HOME / "models"
@@ -34,11 +39,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", min_length=1)
+    host: str = Field(default_factory=lambda: "0.0.0.0" if on_a_space() else "127.0.0.1", min_length=1)
     port: int = Field(7860, ge=1, le=65535)
     model: Path = Field(default_factory=_only_model)
     database_url: str = Field(default_factory=lambda: file_url(HOME / "data" / "imprint.db"), min_length=1)
     device: str = "auto"
+
+    passphrases: bool = Field(default_factory=lambda: on_a_space())
 
     message_characters: int = Field(4000, ge=1, le=1_000_000)
     turns_in_prompt: int = Field(4, ge=0)

@@ -119,6 +119,14 @@ class Page:
             autofocus=True,
             elem_id="name",
         )
+        self.passphrase = gr.Textbox(
+            show_label=False,
+            container=False,
+            type="password",
+            placeholder="passphrase, if the name has one",
+            max_lines=1,
+            elem_id="passphrase",
+        )
         self.anew = gr.Button("New conversation", size="sm", elem_id="anew")
         self.temporary = gr.Button("Temporary chat", size="sm", elem_id="temporary")
         self.conversations = gr.Radio([], label="Conversations", container=False, elem_id="conversations")
@@ -216,8 +224,9 @@ def _wire(page: Page, handlers: Handlers) -> None:
     saved.then(None, page.saved, None, js=DOWNLOAD, **QUIET)
     acting = [page.tab, page.number]
     page.box.stop(handlers.stop, acting, None, js=LAST_ACTION, **QUIET)
-    shown = [page.user, page.name, *page.conversing]
-    entered = _on_leaving(page, page.name.submit, handlers.enter, [page.name], shown)
+    shown, named = [page.user, page.name, page.passphrase, *page.conversing], [page.name, page.passphrase]
+    entering = (page.name.submit, page.passphrase.submit)
+    entered = [_on_leaving(page, event, handlers.enter, named, shown) for event in entering]
     _on_leaving(page, page.anew.click, handlers.start_anew, [page.user], page.conversing)
     _on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user], page.conversing)
     picked = [page.user, page.conversations]
@@ -228,12 +237,12 @@ def _wire(page: Page, handlers: Handlers) -> None:
 
     _on_looking(page, page.why.click, handlers.explain, here, [page.causes])
     moving_on = (page.box.submit, page.chat.example_select, page.retry.click, page.take_back.click)
-    leaving = (page.anew.click, page.temporary.click, page.conversations.input, page.name.submit)
-    for moved in (*moving_on, *leaving):
+    leaving = (page.anew.click, page.temporary.click, page.conversations.input)
+    for moved in (*moving_on, *leaving, *entering):
         moved(lambda: "", None, page.causes, **QUIET)
-    for other in (page.name.submit, page.really.click, page.forget_turn.click, page.forget_talk.click):
+    for other in (*entering, page.really.click, page.forget_turn.click, page.forget_talk.click):
         other(lambda: "", None, page.known, **QUIET)
-    for looked in (page.memory_tab.select, entered.then):
+    for looked in (page.memory_tab.select, *(one.then for one in entered)):
         _on(looked, handlers.show_memory, [page.user], page.remembering)
     page.forget.click(lambda: gr.update(visible=True), None, page.confirmation, **QUIET)
     page.keep.click(lambda: gr.update(visible=False), None, page.confirmation, **QUIET)

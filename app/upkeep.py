@@ -13,6 +13,7 @@ from secrets import token_urlsafe
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
+from app.accounts import Accounts
 from app.errors import ModelLoading, ShuttingDown, UserBusy
 from app.ledger import Verification
 from app.memories import Memories, MemoryView
@@ -37,6 +38,7 @@ class Upkeep:
         self._settings = settings
         self._memories = Memories(store, settings.adapter_cache_bytes)
         self._workers = ThreadPoolExecutor(settings.replies_at_once, thread_name_prefix="turn")
+        self._accounts = Accounts(store, settings.passphrases)
         self._gates: dict[int, Lock] = {}
         self._running: set[tuple[int, Stream]] = set()
         self._closing = Event()
@@ -54,6 +56,10 @@ class Upkeep:
     def count_tokens(self, text: str) -> int:
         """Tokens of a text by itself."""
         return self._engine.result().length_of(text)
+
+    def guard(self, user_id: int, passphrase: str) -> None:
+        """Give a name this passphrase in place of any other; raise BadPassphrase for one that is too short."""
+        self._accounts.guard(user_id, passphrase)
 
     def issue_key(self, user_id: int, label: str) -> str:
         """A new key with which programs speak for a person; this is the only time that it is seen."""

@@ -11,9 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
+from storage.credentials import Credentials
 from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, NotEmpty
 from storage.forgetting import Forgetting
-from storage.keys import Keys
 from storage.records import Conversation, Entry, Folding, Memory, Packed, Turn, User
 from storage.rows import (
     digest,
@@ -32,7 +32,7 @@ from storage.texts import check_text, clean_name
 TITLE_LENGTH = 60
 
 
-class Store(Forgetting, Keys):
+class Store(Forgetting, Credentials):
     """All verbs, those that delete included. Safe to use from any thread; holds nothing but the database."""
 
     def ensure_user(self, name: str) -> User:

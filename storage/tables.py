@@ -34,13 +34,17 @@ class Numbered:
 
 
 class UserRow(Numbered, Base):
-    """memory_version is the last version given out; it outlives the memory, so no number comes twice."""
+    """memory_version is the last version given out; it outlives the memory, so no number comes twice.
+
+    secret is the Argon2 hash of the passphrase that guards the name, NULL where nothing does.
+    """
 
     __tablename__ = "users"
 
     name: Mapped[str] = mapped_column(String(NAME_LENGTH), unique=True)
     created_at: Mapped[float]
     memory_version: Mapped[int] = mapped_column(default=0)
+    secret: Mapped[str | None] = mapped_column(Text)
 
     def record(self) -> User:
         return User(self.id, self.name, self.created_at)

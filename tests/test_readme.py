@@ -61,3 +61,12 @@ def test_every_command_in_the_readme_explains_itself(command: list[str]) -> None
     assert not command or f"python launch.py {' '.join(command)} --user NAME" in README
     flags = ["--user"] if command else ["--host", "--port", "--model", "--database"]
     assert all(flag in told for flag in flags)
+
+
+def test_the_head_starts_a_space_with_the_gradio_that_is_tested() -> None:
+    head = dict(line.split(": ", 1) for line in README.split("---\n")[1].strip().splitlines())
+    pinned = re.search(r"^gradio==(.+)$", (HOME / "requirements.txt").read_text(), re.MULTILINE)
+    assert pinned and head["sdk_version"] == pinned[1]
+    assert (head["sdk"], head["app_file"], head["python_version"]) == ("gradio", "launch.py", '"3.12"')
+    assert (HOME / head["app_file"]).exists()
+    assert len(head["short_description"]) <= 60

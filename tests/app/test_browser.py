@@ -275,3 +275,24 @@ def test_a_conversation_is_saved_by_the_browser_and_forgotten(browser: Any, page
     ada = store.find_user("Ada")
     assert ada and store.held_turns(ada.id) == []
     assert tab.locator("#conversations label").count() == 0
+
+
+def test_a_guarded_name_opens_only_with_its_passphrase(browser: Any, page: gr.Blocks) -> None:
+    first = browser.new_page()
+    first.goto(page.local_url)
+    first.fill("#name input", "Ada")
+    first.fill("#passphrase input", "correct horse")
+    first.press("#passphrase input", "Enter")
+    first.wait_for_selector("#box textarea[placeholder='Message as Ada']")
+    assert first.input_value("#passphrase input") == ""
+    send(first, "I live in vienna")
+    second = browser.new_page()
+    second.goto(page.local_url)
+    second.wait_for_selector("#status :text('Write a name')")
+    second.fill("#name input", "Ada")
+    second.press("#name input", "Enter")
+    second.wait_for_selector("#status :text('guarded by a passphrase')")
+    assert second.locator("#conversations label").count() == 0
+    second.fill("#passphrase input", "correct horse")
+    second.press("#passphrase input", "Enter")
+    second.wait_for_selector("#conversations label:has-text('I live in vienna')")

@@ -1,11 +1,11 @@
-"""The verbs about keys: each lets a program speak for one person, and only its digest is kept.
+"""The verbs about what lets somebody in: keys, with which programs speak for one person, and passphrases of names.
 
-Knows no secrets: a lost database gives nobody a key.
+Knows no secrets, only their digests and hashes: a lost database lets nobody in.
 """
 
 import time
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from storage.database import Database
 from storage.errors import NotFound
@@ -15,8 +15,8 @@ from storage.tables import KeyRow, UserRow
 from storage.texts import clean_name
 
 
-class Keys:
-    """Adds, lists, revokes, and finds whose a key is; safe to use from any thread."""
+class Credentials:
+    """Keeps and finds them; safe to use from any thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -50,3 +50,20 @@ class Keys:
         with self._database.read() as session:
             user = session.scalar(select(UserRow).join(KeyRow).where(KeyRow.digest == digest))
             return user.record() if user else None
+
+    def load_secret(self, user_id: int) -> str | None:
+        """The hash of the passphrase that guards a user's name, None where nothing does."""
+        with self._database.read() as session:
+            return session.scalar(select(UserRow.secret).where(UserRow.id == user_id))
+
+    def set_secret(self, user_id: int, secret: str) -> None:
+        """Guard a user's name by this hash in place of any other. Raises NotFound."""
+        with self._database.write() as session:
+            lock_user(session, user_id).secret = secret
+
+    def claim(self, user_id: int, secret: str) -> bool:
+        """Guard a user's name by this hash unless something does already; whether it does now. Raises NotFound."""
+        with self._database.write() as session:
+            lock_user(session, user_id)
+            free = update(UserRow).where(UserRow.id == user_id, UserRow.secret.is_(None)).values(secret=secret)
+            return session.scalar(free.returning(UserRow.id)) is not None

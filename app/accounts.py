@@ -1,0 +1,87 @@
+"""Who may chat under a name: whoever first gives it a passphrase, and from then on whoever knows that.
+
+Where every name has to have one, nobody gets in without. Failures are counted by name, so that guessing is slow. Knows
+no pages; the passphrase itself is kept nowhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from threading import Lock
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
+
+from app.errors import BadPassphrase
+from storage.records import User
+from storage.store import Store
+
+SHORTEST, LONGEST = 8, 200
+FAILURES, SECONDS = 5, 60.0
+"""How many wrong passphrases a name bears within how long, before even the right one has to wait."""
+
+
+class Accounts:
+    """Lets people in. Safe to use from any thread."""
+
+    def __init__(self, store: Store, required: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._required = required
+        self._clock = clock
+        self._hasher = PasswordHasher()
+        self._failures: dict[int, list[float]] = defaultdict(list)
+        self._lock = Lock()
+
+    def enter(self, name: str, passphrase: str) -> User:
+        """The person of this name; a new one keeps the passphrase, if one is given. Raise BadPassphrase or InvalidName.
+
+        A name that nobody guards yet is guarded from now on by the passphrase that comes with it.
+        """
+        known = self._store.find_user(name)
+        secret = self._store.load_secret(known.id) if known else None
+        if known and secret:
+            self._check(known, secret, passphrase)
+            return known
+        if self._required and known:
+            raise BadPassphrase(
+                "This name was in use before names needed a passphrase; choose another, or have the operator set one."
+            )
+        if not passphrase and not self._required:
+            return known or self._store.ensure_user(name)
+        secret = self._hashed(passphrase)
+        user = known or self._store.ensure_user(name)
+        if not self._store.claim(user.id, secret):
+            # Somebody else was faster: the name is theirs.
+            self._check(user, self._store.load_secret(user.id) or "", passphrase)
+        return user
+
+    def guard(self, user_id: int, passphrase: str) -> None:
+        """Give a name this passphrase in place of any other: for the operator."""
+        self._store.set_secret(user_id, self._hashed(passphrase))
+
+    def _check(self, user: User, secret: str, passphrase: str) -> None:
+        """Raise BadPassphrase unless it is the right one, and there were not too many wrong ones of late."""
+        now = self._clock()
+        with self._lock:
+            recent = self._failures[user.id] = [at for at in self._failures[user.id] if now - at < SECONDS]
+            if len(recent) >= FAILURES:
+                raise BadPassphrase(f"There were too many wrong passphrases for this name; wait {SECONDS:.0f} seconds.")
+            recent.append(now)  # before the check, so that many at once do not slip through
+        try:
+            self._hasher.verify(secret, passphrase)
+        except (VerificationError, UnicodeEncodeError) as error:
+            raise BadPassphrase("This name is guarded by a passphrase, and that was not it; write it below.") from error
+        with self._lock:
+            self._failures.pop(user.id, None)
+
+    def _hashed(self, passphrase: str) -> str:
+        if not SHORTEST <= len(passphrase) <= LONGEST:
+            raise BadPassphrase(
+                f"A name needs a passphrase here of {SHORTEST} to {LONGEST} characters; this one has {len(passphrase)}."
+            )
+        try:
+            return self._hasher.hash(passphrase)
+        except UnicodeEncodeError as error:
+            raise BadPassphrase("The passphrase has a broken character; choose another.") from error

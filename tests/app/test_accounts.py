@@ -1,0 +1,152 @@
+"""Who gets in under a name: whoever guards it, and nobody by guessing."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from app.accounts import FAILURES, SECONDS, Accounts
+from app.errors import BadPassphrase
+from app.guards import SAME, guarded
+from app.handlers import Handlers
+from app.service import Service
+from app.settings import Settings
+from storage.database import Database
+from storage.errors import InvalidName
+from storage.records import User
+from storage.store import Store
+from tests.app.conftest import loaded, say
+from tests.fakes import FakeEngine
+
+RIGHT, WRONG = "correct horse", "battery staple"
+
+
+class Clock:
+    """A clock that stands until it is turned."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def open_door(store: Store, clock: Clock) -> Accounts:
+    return Accounts(store, required=False, clock=clock)
+
+
+@pytest.fixture
+def shut_door(store: Store, clock: Clock) -> Accounts:
+    return Accounts(store, required=True, clock=clock)
+
+
+def test_a_name_that_nobody_guards_is_open(open_door: Accounts, ada: User) -> None:
+    assert open_door.enter("Ada", "") == ada
+    assert open_door.enter("New", "").name == "New"
+
+
+def test_the_first_passphrase_guards_a_name_from_then_on(open_door: Accounts, ada: User) -> None:
+    assert open_door.enter("Ada", RIGHT) == ada
+    assert open_door.enter("Ada", RIGHT) == ada
+    for passphrase in ("", WRONG, RIGHT.upper(), RIGHT + " ", "\ud800" * 9):
+        with pytest.raises(BadPassphrase, match="guarded"):
+            open_door.enter("Ada", passphrase)
+
+
+def test_where_names_need_a_passphrase_nobody_gets_in_without(shut_door: Accounts, store: Store, ada: User) -> None:
+    for passphrase in ("", "short", "x" * 201):
+        with pytest.raises(BadPassphrase, match="8 to 200"):
+            shut_door.enter("New", passphrase)
+    assert store.find_user("New") is None
+    user = shut_door.enter("New", RIGHT)
+    assert shut_door.enter("New", RIGHT) == user
+    with pytest.raises(BadPassphrase, match="before"):
+        shut_door.enter("Ada", RIGHT)
+
+
+def test_the_operator_may_give_a_name_another_passphrase(shut_door: Accounts, ada: User) -> None:
+    shut_door.guard(ada.id, RIGHT)
+    assert shut_door.enter("Ada", RIGHT) == ada
+    shut_door.guard(ada.id, WRONG)
+    with pytest.raises(BadPassphrase):
+        shut_door.enter("Ada", RIGHT)
+    with pytest.raises(BadPassphrase, match="8 to 200"):
+        shut_door.guard(ada.id, "short")
+
+
+def test_guessing_is_slow_and_waiting_helps(open_door: Accounts, clock: Clock, ada: User, bob: User) -> None:
+    open_door.enter("Ada", RIGHT)
+    for _ in range(FAILURES):
+        with pytest.raises(BadPassphrase, match="guarded"):
+            open_door.enter("Ada", WRONG)
+    with pytest.raises(BadPassphrase, match="too many"):
+        open_door.enter("Ada", RIGHT)
+    assert open_door.enter("Bob", "") == bob
+    clock.now = SECONDS
+    assert open_door.enter("Ada", RIGHT) == ada
+
+
+def test_many_guesses_at_once_do_not_slip_through(open_door: Accounts, ada: User) -> None:
+    open_door.enter("Ada", RIGHT)
+
+    def guess(number: int) -> str:
+        with pytest.raises(BadPassphrase) as refused:
+            open_door.enter("Ada", f"{WRONG} {number}")
+        return str(refused.value)
+
+    with ThreadPoolExecutor(12) as pool:
+        said = list(pool.map(guess, range(12)))
+    assert sum("too many" not in text for text in said) == FAILURES
+
+
+def test_of_two_who_want_a_new_name_at_once_one_gets_it(shut_door: Accounts) -> None:
+    def enter(passphrase: str) -> str:
+        try:
+            return shut_door.enter("New", passphrase).name
+        except BadPassphrase:
+            return "refused"
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(enter, (RIGHT, WRONG))) == ["New", "refused"]
+
+
+def test_a_passphrase_is_nowhere_in_the_database(
+    open_door: Accounts, database: Database, settings: Settings, ada: User
+) -> None:
+    open_door.enter("Ada", RIGHT)
+    folder = Path(settings.database_url.removeprefix("sqlite:///")).parent
+    assert [path.name for path in folder.iterdir() if RIGHT.encode() in path.read_bytes()] == []
+
+
+def test_a_name_that_nobody_can_have_is_refused_first(shut_door: Accounts) -> None:
+    with pytest.raises(InvalidName):
+        shut_door.enter(" ", RIGHT)
+
+
+def test_the_page_lets_nobody_see_a_guarded_memory(service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada")
+    handlers = Handlers(service)
+    assert handlers.enter("Ada", RIGHT)[:3] == (ada, "Ada", "")
+    [shown] = guarded(handlers.enter, [SAME] * 7)("Ada", WRONG)
+    assert shown[:-1] == (SAME,) * 7
+    assert "guarded by a passphrase" in shown[-1]
+
+
+def test_a_space_asks_for_passphrases_and_listens_to_all(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPACE_ID", "someone/imprint")
+    settings = Settings(model=tmp_path, database_url="sqlite://")
+    assert (settings.host, settings.port, settings.passphrases) == ("0.0.0.0", 7860, True)
+    service = Service(store, loaded(FakeEngine()), settings)
+    with pytest.raises(BadPassphrase):
+        service.enter("Ada")
+    service.close()
