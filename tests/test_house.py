@@ -29,6 +29,7 @@ ONLY_IN = {
 }
 # Of app/, these alone see both sides; the others get plain values of storage.records, or nothing.
 SEES_BOTH = {
+    "accounts",
     "api_errors",
     "asking",
     "bootstrap",
