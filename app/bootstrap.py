@@ -79,12 +79,14 @@ def serve(settings: Settings) -> None:
 def _page(service: Service, settings: Settings) -> Iterator[str]:
     from app.api import build_api
     from app.handlers import Handlers
+    from app.health import health
     from app.ui import LAUNCH, build_page
 
     page, where = build_page(Handlers(service)), {"server_name": settings.host, "server_port": settings.port}
     try:
         page.launch(**where, prevent_thread_lock=True, quiet=True, **LAUNCH)
         page.app.mount("/v1", build_api(service))
+        page.app.include_router(health(service))
         yield page.local_url
     finally:
         page.close(verbose=False)

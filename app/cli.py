@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from app.backup_commands import backup, restore
 from app.bootstrap import running_service, serve, set_up_logging
 from app.errors import EXPECTED, SettingsError, sentence_of
 from app.intake import text_from_bytes
@@ -28,6 +29,8 @@ FAILED, MISUSED = 1, 2
 program = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 program.add_typer(memory, name="memory")
 program.add_typer(key, name="key")
+program.command()(backup)
+program.command()(restore)
 
 
 def run() -> None:

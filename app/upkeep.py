@@ -48,6 +48,10 @@ class Upkeep:
         """Whether the model is loaded; raise what its loading raised."""
         return self._engine.done() and bool(self._engine.result())
 
+    def check_database(self) -> None:
+        """Raise StorageError unless the database answers."""
+        self._store.check()
+
     @property
     def model_name(self) -> str:
         """The name of the model that runs."""

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from sqlalchemy import Engine, NullPool
 from sqlalchemy.orm import Session
@@ -63,6 +64,22 @@ class Database:
         with closing(self._engine.raw_connection()) as connection:
             busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         return not busy
+
+    def copy_to(self, path: Path) -> None:
+        """Write all that is kept now to a new file, while others go on reading and writing (SQLite).
+
+        The copy holds no trace of what was deleted. Raises DatabaseUnavailable, also where something is there already.
+        """
+        if self._engine.dialect.name != "sqlite":
+            raise DatabaseUnavailable(f"The database {self._place} is no SQLite file: copy it with its own tools.")
+        try:
+            path.touch(mode=0o600, exist_ok=False)  # SQLite fills an empty file, and this one is its owner's alone
+        except OSError as error:
+            raise DatabaseUnavailable(
+                f"Nothing can be written to {path} ({(error.strerror or str(error)).lower()}): name another file."
+            ) from error
+        with translated(self._place), closing(self._engine.raw_connection()) as connection:
+            connection.cursor().execute("VACUUM INTO ?", (str(path),))
 
     def close(self) -> None:
         self._engine.dispose()

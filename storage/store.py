@@ -35,6 +35,11 @@ TITLE_LENGTH = 60
 class Store(Forgetting, Credentials):
     """All verbs, those that delete included. Safe to use from any thread; holds nothing but the database."""
 
+    def check(self) -> None:
+        """Raises StorageError unless the database answers."""
+        with self._database.read() as session:
+            session.scalar(select(UserRow.id).limit(1))
+
     def ensure_user(self, name: str) -> User:
         """Return the user of this name, a new one if there is none. Raises InvalidName."""
         return self.find_user(name) or self._add_user(clean_name(name))

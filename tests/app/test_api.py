@@ -16,8 +16,9 @@ from openai import OpenAI
 
 from app.api import build_api
 from app.api_errors import BODY_BYTES
+from app.health import health
 from app.service import Service
-from storage.errors import NotFound
+from storage.errors import DatabaseUnavailable, NotFound
 from storage.records import User
 from storage.store import Store
 from tests.app.conftest import say
@@ -279,6 +280,25 @@ def test_whoever_stops_reading_stops_the_reply(
     service.recover()  # returns once the turn is folded
     [turn] = store.held_turns(ada.id)
     assert turn.reply_text and turn.reply_text != "I know nothing."
+
+
+def test_who_watches_is_told_whether_it_lives_and_can_answer(
+    page: gr.Blocks, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.app.include_router(health(service))
+    where = page.local_url.rstrip("/")
+    assert httpx.get(where + "/healthz").json() == {"status": "ok"}
+    assert httpx.get(where + "/readyz").status_code == 200
+    monkeypatch.setattr(Service, "is_ready", property(lambda _: False))
+    waiting = httpx.get(where + "/readyz")
+    assert (waiting.status_code, waiting.json()["status"]) == (503, "the model is loading")
+    assert httpx.get(where + "/healthz").status_code == 200
+
+    def broken(_: Service) -> None:
+        raise DatabaseUnavailable("/secret/place is locked")
+
+    monkeypatch.setattr(Service, "check_database", broken)
+    assert httpx.get(where + "/readyz").json() == {"status": "DatabaseUnavailable"}
 
 
 def test_the_example_of_the_readme_works(

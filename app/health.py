@@ -1,0 +1,29 @@
+"""Whether the process is alive, and whether it can answer: for whatever watches it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from app.errors import EXPECTED
+from app.service import Service
+
+
+def health(service: Service) -> APIRouter:
+    """`/healthz` as soon as the server is up; `/readyz` once the model is loaded and the database answers."""
+    router = APIRouter()
+
+    @router.get("/healthz", include_in_schema=False)
+    def alive() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz", include_in_schema=False)
+    def ready() -> JSONResponse:
+        try:
+            missing = "" if service.is_ready else "the model is loading"
+            service.check_database()
+        except EXPECTED as error:
+            missing = type(error).__name__  # the sentence names files, which are nobody's business here
+        return JSONResponse({"status": missing or "ok"}, 503 if missing else 200)
+
+    return router
