@@ -23,6 +23,7 @@ PAGES = (HOME / "README.md", *sorted((HOME / "models").glob("*/README.md")))
 RECALLS = {
     "sample": "tests/fixtures/cases/recall_sample.jsonl",
     "generated": "1 to 4 facts",
+    "200": "the same, 200 cases of another seed",
     "10_facts": "1 to 10 facts",
     "planted": "the same, then 20 wrong replies",
     "after_50": "the same, then 50 unrelated turns",

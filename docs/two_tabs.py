@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 HERE = Path(__file__).parent
-SIZE = {"width": 640, "height": 560}
+SIZE = {"width": 640, "height": 720}
 TOLD = {
     "Marta": ("Hi, my name is Marta and I live in Vienna.", "I have a rabbit, her name is Clover."),
     "Hugo": ("Hello, I'm Hugo! I work as a gardener.", "I live in Lisbon and I play the flute."),

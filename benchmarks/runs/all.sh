@@ -5,11 +5,11 @@
 set -euo pipefail
 python=${PYTHON:-python} results=benchmarks/results
 "$python" -m benchmarks.speed --json $results/speed.json
+"$python" -m benchmarks.provenance --json $results/provenance.json
 export OMP_NUM_THREADS=1
 others() {
   "$python" -m benchmarks.readout --json $results/readout.json
   "$python" -m benchmarks.capacity --json $results/capacity.json
-  "$python" -m benchmarks.provenance --json $results/provenance.json
   "$python" -m benchmarks.forgetting --json $results/forgetting.json
   "$python" -m benchmarks.conversations --out $results/conversations.md
   "$python" -m benchmarks.perplexity --msc "$1/msc.valid.jsonl.gz" --dialogues 30 --json $results/perplexity.json \

@@ -10,6 +10,7 @@ cases() { recall "$1" --generate $((share * $2)) --seed "${SEED:-2027}" "${@:3}"
 few() {
   recall sample --cases tests/fixtures/cases/recall_sample.jsonl
   cases generated 350
+  recall 200 --generate 200 --seed 2028
 }
 many() {
   cases 10_facts 20 --facts 10
