@@ -5,26 +5,22 @@ Both work while nothing of Imprint is loaded; a backup may be made while it runs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from app.bootstrap import copy_back, copy_database
 from app.errors import SettingsError
 from app.options import Database, given
 from app.settings import load_settings
-from storage.database import Database as Opened
-from storage.database import file_url, open_database
 
 File = Annotated[Path, typer.Argument(help="The file of the backup.")]
 
 
 def backup(context: typer.Context, file: File, database: Database = None) -> None:
     """Write everything kept to a new file, also while Imprint runs."""
-    with _opened(load_settings(**given(context, None, database)).database_url) as kept:
-        kept.copy_to(file)
+    copy_database(load_settings(**given(context, None, database)).database_url, file)
     print(f"Wrote {file}. It holds what everybody said: keep it as you would the chats.")
 
 
@@ -36,16 +32,5 @@ def restore(context: typer.Context, file: File, database: Database = None) -> No
     if not url.startswith("sqlite:///"):
         raise SettingsError("A backup is restored to a SQLite file; name one with --database sqlite:///folder/file.db.")
     target = Path(url.removeprefix("sqlite:///"))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _opened(file_url(file)) as kept:
-        kept.copy_to(target)
+    copy_back(file, target)
     print(f"Restored to {target}.")
-
-
-@contextmanager
-def _opened(url: str) -> Iterator[Opened]:
-    database = open_database(url)
-    try:
-        yield database
-    finally:
-        database.close()

@@ -24,6 +24,7 @@ UNMOVED = "Nothing in memory speaks for this reply: it came from the conversatio
 WHY = "This reply came from these turns. The number says how much each speaks for it (nats)."
 WITHOUT = "Without memory the reply would be:"
 UNEXPLAINED = "A temporary chat keeps no replies to explain"
+NEARLY_FULL = 0.4  # of the directions in use: with the bundled model recall is above 0.9 below (benchmarks/capacity.py)
 SURE_OF = (
     "Asked with an empty prompt, the weights alone answer this. The number says how much memory speaks for it (nats)."
 )
@@ -70,6 +71,8 @@ def summary(user: User | None, view: MemoryView | None) -> str:
         return status("Write a name under 'Chat as' to see its memory")
     held = f"{counted(len(view.turns), 'turn')} held in {sized(view.nbytes)}, {view.fullness:.0%} of it in use"
     maker = "" if view.fingerprint == view.engine_fingerprint else " (not the running one)"
+    if view.fullness >= NEARLY_FULL:
+        held += "; nearly full, older facts may be crowded out"
     facts = (f"<b>{escape(user.name)}</b>", held, f"model <code>{escape(view.fingerprint[:SHORT])}</code>{maker}")
     return '<div class="status">' + "".join(f"<span>{fact}</span>" for fact in facts) + "</div>"
 

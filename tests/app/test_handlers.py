@@ -14,6 +14,7 @@ from app.errors import BadMessage, sentence_of
 from app.guards import SAME, guarded, in_turn, leaving
 from app.handlers import Handlers
 from app.intake import text_from_bytes, text_of
+from app.memories import MemoryView
 from app.service import Service
 from app.tab import Tab
 from storage.records import User
@@ -253,3 +254,10 @@ def test_html_in_a_sentence_is_inert() -> None:
 def test_the_words_of_sizes_and_excerpts() -> None:
     assert (wording.sized(304), wording.sized(200_000)) == ("304 bytes", "195 KB")
     assert wording.excerpt("a\n b" + "c" * 200) == "a b" + "c" * 76 + "…"
+
+
+@pytest.mark.parametrize(("fullness", "warned"), [(0.0, False), (0.39, False), (0.4, True), (1.0, True)])
+def test_a_memory_that_is_nearly_full_says_so(ada: User, fullness: float, warned: bool) -> None:
+    shown = wording.summary(ada, MemoryView([], 100, "a" * 64, "a" * 64, [], [], fullness))
+    assert ("crowded out" in shown) == warned
+    assert f"{fullness:.0%} of it in use" in shown
