@@ -1,7 +1,8 @@
-"""Who may chat under a name: whoever first gives it a passphrase, and from then on whoever knows that.
+"""Who may chat under a name: whoever first gives it a passphrase, and from then on whoever knows that; and with which
+keys programs speak for a person.
 
-Where every name has to have one, nobody gets in without. Failures are counted by name, so that guessing is slow. Knows
-no pages; the passphrase itself is kept nowhere.
+Where every name has to have a passphrase, nobody gets in without. Failures are counted by name, so that guessing is
+slow. Knows no pages; neither passphrases nor keys are kept.
 """
 
 from __future__ import annotations
@@ -9,18 +10,21 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from hashlib import sha256
+from secrets import token_urlsafe
 from threading import Lock
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 
 from app.errors import BadPassphrase
-from storage.records import User
+from storage.records import Key, User
 from storage.store import Store
 
 SHORTEST, LONGEST = 8, 200
 FAILURES, SECONDS = 5, 60.0
 """How many wrong passphrases a name bears within how long, before even the right one has to wait."""
+KEY_PREFIX = "imprint-"
 
 
 class Accounts:
@@ -33,6 +37,7 @@ class Accounts:
         self._hasher = PasswordHasher()
         self._failures: dict[int, list[float]] = defaultdict(list)
         self._lock = Lock()
+        self._hashing = Lock()  # a hash takes 64 MiB: one at a time, however many ask
 
     def enter(self, name: str, passphrase: str) -> User:
         """The person of this name; a new one keeps the passphrase, if one is given. Raise BadPassphrase or InvalidName.
@@ -61,6 +66,24 @@ class Accounts:
         """Give a name this passphrase in place of any other: for the operator."""
         self._store.set_secret(user_id, self._hashed(passphrase))
 
+    def issue_key(self, user_id: int, label: str) -> str:
+        """A new key with which programs speak for a person; this is the only time that it is seen."""
+        token = KEY_PREFIX + token_urlsafe(32)
+        self._store.add_key(user_id, _digest(token), label)
+        return token
+
+    def list_keys(self, user_id: int) -> list[Key]:
+        """Oldest first."""
+        return self._store.list_keys(user_id)
+
+    def revoke_key(self, user_id: int, key_id: int) -> None:
+        """Have a key open nothing from now on; raise NotFound unless it is this person's."""
+        self._store.revoke_key(user_id, key_id)
+
+    def owner_of_key(self, token: str) -> User | None:
+        """Who speaks with this key; None for a key that opens nothing."""
+        return self._store.owner_of_key(_digest(token))
+
     def _check(self, user: User, secret: str, passphrase: str) -> None:
         """Raise BadPassphrase unless it is the right one, and there were not too many wrong ones of late."""
         now = self._clock()
@@ -70,7 +93,8 @@ class Accounts:
                 raise BadPassphrase(f"There were too many wrong passphrases for this name; wait {SECONDS:.0f} seconds.")
             recent.append(now)  # before the check, so that many at once do not slip through
         try:
-            self._hasher.verify(secret, passphrase)
+            with self._hashing:
+                self._hasher.verify(secret, passphrase)
         except (VerificationError, UnicodeEncodeError) as error:
             raise BadPassphrase("This name is guarded by a passphrase, and that was not it; write it below.") from error
         with self._lock:
@@ -82,6 +106,12 @@ class Accounts:
                 f"A name needs a passphrase here of {SHORTEST} to {LONGEST} characters; this one has {len(passphrase)}."
             )
         try:
-            return self._hasher.hash(passphrase)
+            with self._hashing:
+                return self._hasher.hash(passphrase)
         except UnicodeEncodeError as error:
             raise BadPassphrase("The passphrase has a broken character; choose another.") from error
+
+
+def _digest(token: str) -> str:
+    """Enough for a secret of 256 random bits: there is nothing to guess from."""
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

@@ -25,8 +25,6 @@ from app.service import Service
 from storage.records import User
 
 BEARER = HTTPBearer(auto_error=False, description="A key from `python launch.py key add --user NAME`.")
-
-
 KEY = Depends(BEARER)
 
 
@@ -49,7 +47,7 @@ class Said(BaseModel):
         return self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
 
 
-class Memory(BaseModel):
+class MemoryUse(BaseModel):
     """How the memory takes part: `on` reads and writes it, `read` leaves nothing anywhere, `off` does neither."""
 
     mode: Literal["on", "read", "off"] = "on"
@@ -71,13 +69,14 @@ class Completion(BaseModel):
     seed: int | None = None
     stop: str | list[str] | None = None
     n: Literal[1] = 1
-    memory: Memory = Memory()
+    memory: MemoryUse = MemoryUse()
 
     def given(self) -> Given:
         """What goes before the last message, and how words are chosen."""
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        most = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         wanted = {
-            "max_tokens": self.max_completion_tokens or self.max_tokens,
+            "max_tokens": most,
             "temperature": self.temperature,
             "top_p": self.top_p,
             "seed": self.seed,
@@ -93,12 +92,19 @@ def build_api(service: Service) -> FastAPI:
     app.router.route_class = refusing(service)
 
     def owner_of(credentials: HTTPAuthorizationCredentials | None = KEY) -> User:
-        owner = service.owner_of_key(credentials.credentials) if credentials else None
+        owner = service.accounts.owner_of_key(credentials.credentials) if credentials else None
         if owner is None:
             raise Unauthorised("The key opens nothing; make one with `python launch.py key add --user NAME`.")
         return owner
 
     known = Depends(owner_of)
+    _add_completions(app, service, known)
+    _add_memory(app, service, known)
+    return app
+
+
+def _add_completions(app: FastAPI, service: Service, known: Any) -> None:
+    """What OpenAI has."""
 
     @app.get("/models", tags=["OpenAI"])
     def models(owner: User = known) -> dict[str, Any]:
@@ -122,6 +128,10 @@ def build_api(service: Service) -> FastAPI:
             "usage": usage_of(service, stream, text),
             "imprint": held_by(stream),
         }
+
+
+def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
+    """What only a memory has."""
 
     @app.get("/memory", tags=["memory"])
     def turns(owner: User = known) -> list[dict[str, Any]]:
@@ -151,8 +161,6 @@ def build_api(service: Service) -> FastAPI:
     def forget(owner: User = known) -> dict[str, Any]:
         """Forget everything for good; the receipt."""
         return asdict(service.forget_everything(owner.id))
-
-    return app
 
 
 def begin(service: Service, owner: User, asked: Completion) -> Stream:
@@ -199,8 +207,8 @@ def held_by(stream: Stream) -> dict[str, int] | None:
 
 def finish_of(service: Service, asked: Completion, text: str) -> str:
     """Whether the reply came to its own end, or to that of its tokens."""
-    most = asked.given().sampling.get("max_tokens")
-    return "length" if most and service.count_tokens(text) >= most else "stop"
+    most = asked.given().sampling.get("max_tokens", service.reply_tokens)
+    return "length" if service.count_tokens(text) >= most else "stop"
 
 
 def usage_of(service: Service, stream: Stream, text: str) -> dict[str, int]:

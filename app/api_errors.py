@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from app.errors import AppError, ModelLoading, ShuttingDown, UserBusy, WrongModel, sentence_of
+from app.errors import AppError, ModelLoading, ShuttingDown, UserBusy, WrongModel, log_error, sentence_of
 from app.service import Service
 from core.errors import CoreError
 from storage.errors import NotFound, StorageError
@@ -54,6 +54,7 @@ def refusing(service: Service) -> type[APIRoute]:
                         raise ModelLoading("The model is still loading; ask again in a few seconds.")
                     return await handler(request)
                 except Exception as error:
+                    log_error(error)
                     return refusal(error)
 
             return handled

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from app.errors import EXPECTED, PortTaken
 from app.service import Service
 from app.settings import Settings
-from storage.database import file_url, open_database
+from storage.database import open_database, restore_database
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def running_service(settings: Settings) -> Iterator[tuple[Service, Future[Engine
         database.close()
 
 
-def copy_database(url: str, file: Path) -> None:
+def back_up(url: str, file: Path) -> None:
     """Write all that a database holds to a new file; raise StorageError where one of the two cannot be used."""
     database = open_database(url)
     try:
@@ -50,10 +50,9 @@ def copy_database(url: str, file: Path) -> None:
         database.close()
 
 
-def copy_back(file: Path, target: Path) -> None:
-    """Write all that a backup holds to a new database file; raise StorageError where one of the two cannot be used."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    copy_database(file_url(file), target)
+def restore(file: Path, url: str) -> None:
+    """Have a new database hold what a backup does; raise StorageError where one of the two cannot be used."""
+    restore_database(file, url)
 
 
 def begin_loading(folder: Path, device: str) -> Future[Engine]:

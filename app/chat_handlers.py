@@ -38,7 +38,7 @@ class ChatHandlers:
 
     def enter(self, name: str | None, passphrase: str | None = None) -> Shown:
         """Chat as this name: (user, name, passphrase, conversation, conversations, chat, box, status)."""
-        user = self._service.enter(name or "", passphrase or "")
+        user = self._service.accounts.enter(name or "", passphrase or "")
         return user, user.name, "", *self.start_anew(user)
 
     def start_anew(self, user: User | None) -> Shown:
@@ -64,7 +64,7 @@ class ChatHandlers:
         owner, text = named(user), text_of(content)
         if isinstance(here, TemporaryChat):
             start = partial(self._service.send_temporarily, owner.id, here, text, strength)
-            chat = wording.pairs([*here.said, (text, "")])
+            chat = wording.pairs([*here.settled(), (text, "")])
             return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, chat, start))
         answer = self._answer(tab, number, owner, partial(self._service.send, owner.id, here, text, strength))
         return self._in_place(tab, number, answer)
@@ -81,7 +81,7 @@ class ChatHandlers:
         if isinstance(here, int):
             answer = self._answer(tab, number, owner, partial(self._service.retry, owner.id, here, strength))
             return self._in_place(tab, number, answer)
-        if here is None or not here.said:
+        if here is None or not here.settled():
             return iter(())
         chat = wording.pairs([*here.said[:-1], (here.said[-1][0], "")])
         start = partial(self._service.retry_temporarily, owner.id, here, strength)
@@ -91,7 +91,7 @@ class ChatHandlers:
         """Forget the last turn and put its message back in the box: as `start_anew`. Nothing where there is none."""
         owner = named(user)
         if isinstance(here, TemporaryChat):
-            text = here.said.pop()[0] if here.said else ""
+            text = here.said.pop()[0] if here.settled() else ""
             return here, SAME, wording.pairs(here.said), resting_box(owner, text), self._status(owner, None)
         if here is None:
             return self.start_anew(owner)
@@ -104,7 +104,7 @@ class ChatHandlers:
     def save(self, user: User | None, here: Here) -> str:
         """The conversation as Markdown; nothing where there is none."""
         if isinstance(here, TemporaryChat):
-            return wording.markdown(here.said)
+            return wording.markdown(here.settled())
         if user is None or here is None:
             return ""
         return wording.markdown(

@@ -95,7 +95,7 @@ def guard(
 ) -> None:
     """Give a name a passphrase, in place of any other, that the page will ask for."""
     with running_service(load_settings(**given(context, model, database))) as (service, _):
-        service.guard(service.ensure_user(user).id, passphrase)
+        service.accounts.guard(service.ensure_user(user).id, passphrase)
     print(f"{user} is guarded now.")
 
 

@@ -16,8 +16,13 @@ AppError
 
 from __future__ import annotations
 
+import logging
+import traceback
+
 from core.errors import CoreError
 from storage.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 
 class AppError(Exception):
@@ -70,6 +75,12 @@ class PortTaken(AppError):
 
 EXPECTED = (AppError, CoreError, StorageError)
 """Errors whose own text is a sentence made for people."""
+
+
+def log_error(error: Exception) -> None:
+    """Log the kind of an error, and the place of an unexpected one; its text may hold what people wrote."""
+    where = "" if isinstance(error, EXPECTED) else "\n" + "".join(traceback.format_tb(error.__traceback__))
+    log.log(logging.INFO if isinstance(error, AppError) else logging.WARNING, "%s%s", type(error).__name__, where)
 
 
 def sentence_of(error: BaseException) -> str:

@@ -6,18 +6,14 @@ Knows pages by their tabs and errors by their sentences; no service and no compo
 from __future__ import annotations
 
 import functools
-import logging
-import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 
 from app import wording
-from app.errors import EXPECTED, AppError, sentence_of
+from app.errors import log_error, sentence_of
 from app.tab import Tab
-
-log = logging.getLogger(__name__)
 
 SAME = gr.skip()
 
@@ -58,13 +54,7 @@ def guarded(handler: Callable[..., Any], on_error: Sequence[Any]) -> Callable[..
             else:
                 yield shown
         except Exception as error:
-            _note(error)
+            log_error(error)
             yield *on_error, wording.alert(sentence_of(error))
 
     return outermost
-
-
-def _note(error: Exception) -> None:
-    """Log the kind of an error, and the place of an unexpected one; its text may hold what people wrote."""
-    where = "" if isinstance(error, EXPECTED) else "\n" + "".join(traceback.format_tb(error.__traceback__))
-    log.log(logging.INFO if isinstance(error, AppError) else logging.WARNING, "%s%s", type(error).__name__, where)

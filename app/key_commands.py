@@ -8,6 +8,7 @@ import typer
 
 from app import wording
 from app.bootstrap import running_service
+from app.memory_commands import opened
 from app.options import Database, Model, Name, given
 from app.settings import load_settings
 
@@ -24,14 +25,14 @@ def add(
 ) -> None:
     """Make a key and print it, once: only its digest is kept."""
     with running_service(load_settings(**given(context, model, database))) as (service, _):
-        print(service.issue_key(service.ensure_user(user).id, label))
+        print(service.accounts.issue_key(service.ensure_user(user).id, label))
 
 
 @key.command("list")
 def list_keys(context: typer.Context, user: Name, model: Model = None, database: Database = None) -> None:
     """The keys of a person, oldest first."""
-    with running_service(load_settings(**given(context, model, database))) as (service, _):
-        for one in service.list_keys(service.load_user(user).id):
+    with opened(context, user, model, database) as (service, owner):
+        for one in service.accounts.list_keys(owner.id):
             print(f"{one.id:>6}  {wording.moment(one.created_at)}  {one.label}")
 
 
@@ -44,6 +45,6 @@ def revoke(
     database: Database = None,
 ) -> None:
     """Have a key open nothing from now on."""
-    with running_service(load_settings(**given(context, model, database))) as (service, _):
-        service.revoke_key(service.load_user(user).id, number)
+    with opened(context, user, model, database) as (service, owner):
+        service.accounts.revoke_key(owner.id, number)
     print(f"Key {number} opens nothing any more.")

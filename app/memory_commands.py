@@ -34,7 +34,8 @@ Moment = Annotated[datetime | None, typer.Option(help="Local time.")]
 
 
 @contextmanager
-def _opened(context: typer.Context, user: str, model: Model, database: Database) -> Iterator[tuple[Service, User]]:
+def opened(context: typer.Context, user: str, model: Model, database: Database) -> Iterator[tuple[Service, User]]:
+    """A service, and the person of this name in its database."""
     with running_service(load_settings(**given(context, model, database))) as (service, _):
         yield service, service.load_user(user)
 
@@ -49,7 +50,7 @@ def list_turns(
     database: Database = None,
 ) -> None:
     """The turns held, oldest first."""
-    with _opened(context, user, model, database) as (service, owner):
+    with opened(context, user, model, database) as (service, owner):
         turns = [turn for turn in service.held_turns(owner.id) if wording.holds(turn, search)]
     if as_json:
         return _print_json([asdict(turn) for turn in turns])
@@ -67,7 +68,7 @@ def show(
     database: Database = None,
 ) -> None:
     """One turn in full, and the turns in memory that its reply came from."""
-    with _opened(context, user, model, database) as (service, owner):
+    with opened(context, user, model, database) as (service, owner):
         found, causes = service.load_turn(owner.id, turn), service.why(owner.id, turn)
         without = service.reply_without(owner.id, turn)
     if as_json:
@@ -93,7 +94,7 @@ def forget(
     chosen = [bool(turn), conversation is not None, bool(since or until), everything]
     if sum(chosen) != 1:
         raise SettingsError("Say what to forget: --turn, --conversation, --since and --until, or --everything.")
-    with _opened(context, user, model, database) as (service, owner):
+    with opened(context, user, model, database) as (service, owner):
         receipt = _forgotten(service, owner, turn or [], conversation, since, until)
     _print_receipts([receipt], as_json)
 
@@ -126,7 +127,7 @@ def receipts(
     context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
 ) -> None:
     """What was forgotten, newest first."""
-    with _opened(context, user, model, database) as (service, owner):
+    with opened(context, user, model, database) as (service, owner):
         _print_receipts(service.list_receipts(owner.id), as_json)
 
 
@@ -135,7 +136,7 @@ def verify(
     context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
 ) -> None:
     """Replay the ledger and hold it against what is stored; exit code 1 unless the two are the same."""
-    with _opened(context, user, model, database) as (service, owner):
+    with opened(context, user, model, database) as (service, owner):
         found = service.verify(owner.id)
     _print_json(asdict(found) | {"is_clean": found.is_clean}) if as_json else print(wording.verdict(found))
     if not found.is_clean:
@@ -147,7 +148,7 @@ def export_memory(
     context: typer.Context, user: Name, file: File, model: Model = None, database: Database = None
 ) -> None:
     """Write the memory, its ledger and texts to one file."""
-    with _opened(context, user, model, database) as (service, owner):
+    with opened(context, user, model, database) as (service, owner):
         data = service.export_memory(owner.id)
     with _sentence_for(file):
         file.touch(mode=0o600)  # a new file is its owner's alone
@@ -182,7 +183,7 @@ def readout(
     context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
 ) -> None:
     """What the weights alone answer to a list of questions, the surest answer first."""
-    with _opened(context, user, model, database) as (service, owner):
+    with opened(context, user, model, database) as (service, owner):
         answers = service.read_out(owner.id)
     if as_json:
         return _print_json([_answer(answer) for answer in answers])
@@ -194,7 +195,7 @@ def stats(
     context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
 ) -> None:
     """Turns, bytes, model, and the norm of each layer's state."""
-    with _opened(context, user, model, database) as (service, owner):
+    with opened(context, user, model, database) as (service, owner):
         view = service.view_memory(owner.id, wait=True)
     numbers = {
         "turns": len(view.turns),

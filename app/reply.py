@@ -38,6 +38,13 @@ class TemporaryChat:
     """A conversation that is kept nowhere but here, as pairs of what was said and what was replied."""
 
     said: list[tuple[str, str]] = field(default_factory=list)
+    writing: Future[None] | None = None
+
+    def settled(self) -> list[tuple[str, str]]:
+        """What was said, once the reply that is being written has ended: only then its pair is there."""
+        if self.writing:
+            self.writing.exception()
+        return self.said
 
 
 class Stream:

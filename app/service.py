@@ -41,10 +41,6 @@ log = logging.getLogger(__name__)
 class Service(Upkeep):
     """Everything a page or a terminal may ask for. Safe to use from any thread."""
 
-    def enter(self, name: str, passphrase: str = "") -> User:
-        """Let somebody in under a name; raise BadPassphrase where it is guarded by another one."""
-        return self._accounts.enter(name, passphrase)
-
     def ensure_user(self, name: str) -> User:
         """Return the person of this name, who is new if nobody had it."""
         return self._store.ensure_user(name)
@@ -125,16 +121,16 @@ class Service(Upkeep):
         self, user_id: int, chat: TemporaryChat, text: str, strength: float = 1.0, given: Given | None = None
     ) -> Stream:
         """Start a reply that reads the memory and leaves nothing anywhere: no row, no fold, no line in a log."""
-        recent = given.messages() if given else [one for said in self._last(chat.said) for one in pair_of(*said)]
+        recent = given.messages() if given else [one for said in self._last(chat.settled()) for one in pair_of(*said)]
         sampling = self._sampling(**(given.sampling if given else {}))
         return self._reply_temporarily(user_id, chat, [*recent, Message("user", text)], strength, sampling)
 
     def retry_temporarily(self, user_id: int, chat: TemporaryChat, strength: float = 1.0) -> Stream:
         """Answer the last message of such a chat anew, with chance."""
-        if not chat.said:
+        if not chat.settled():
             raise NotFound("There is no turn in this temporary chat.")
         text, _ = chat.said.pop()
-        recent = [one for said in self._last(chat.said) for one in pair_of(*said)]
+        recent = [one for said in self._last(chat.settled()) for one in pair_of(*said)]
         return self._reply_temporarily(user_id, chat, [*recent, Message("user", text)], strength, self._chance())
 
     def _reply_temporarily(
@@ -149,8 +145,8 @@ class Service(Upkeep):
         messages, tokens = fitted(engine, said[:-1], text)
         stream = Stream(Reading(tokens, *_size(memory)))
         asking = Asking(adapter, messages, sampling)
-        written = self._workers.submit(self._whisper, engine, user_id, asking, stream, chat)
-        written.add_done_callback(_log_failure)
+        chat.writing = self._workers.submit(self._whisper, engine, user_id, asking, stream, chat)
+        chat.writing.add_done_callback(_log_failure)
         return stream
 
     def strength(self, user_id: int, conversation_id: int | None) -> float:

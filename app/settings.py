@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     database_url: str = Field(default_factory=lambda: file_url(HOME / "data" / "imprint.db"), min_length=1)
     device: str = "auto"
 
-    passphrases: bool = Field(default_factory=lambda: on_a_space())
+    passphrases: bool = Field(default_factory=on_a_space)
 
     message_characters: int = Field(4000, ge=1, le=1_000_000)
     turns_in_prompt: int = Field(4, ge=0)

@@ -73,8 +73,10 @@ DOWNLOAD = """(text) => {
   link.href = URL.createObjectURL(new Blob([text], {type: 'text/markdown'}));
   link.download = 'conversation.md';
   if (text) link.click();
+  URL.revokeObjectURL(link.href);
+  return '';
 }"""
-"""The file is made in the browser: on the server it would outlive what is forgotten."""
+"""The file is made in the browser, and its text is let go of: on a server it would outlive what is forgotten."""
 
 HOLD_BOX = "() => ({__type__: 'update', interactive: false})"
 """Until the page has left, nothing more is sent from it: it would go where the page was."""
@@ -221,7 +223,7 @@ def _wire(page: Page, handlers: Handlers) -> None:
     forgotten = _on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
     _on(forgotten.then, handlers.show_memory, [page.user], page.remembering)
     saved = page.save.click(handlers.save, here, page.saved, **QUIET)
-    saved.then(None, page.saved, None, js=DOWNLOAD, **QUIET)
+    saved.then(None, page.saved, page.saved, js=DOWNLOAD, **QUIET)
     acting = [page.tab, page.number]
     page.box.stop(handlers.stop, acting, None, js=LAST_ACTION, **QUIET)
     shown, named = [page.user, page.name, page.passphrase, *page.conversing], [page.name, page.passphrase]
@@ -240,7 +242,8 @@ def _wire(page: Page, handlers: Handlers) -> None:
     leaving = (page.anew.click, page.temporary.click, page.conversations.input)
     for moved in (*moving_on, *leaving, *entering):
         moved(lambda: "", None, page.causes, **QUIET)
-    for other in (*entering, page.really.click, page.forget_turn.click, page.forget_talk.click):
+    forgetting = (page.really.click, page.forget_turn.click, page.forget_talk.click, page.forget_here.click)
+    for other in (*entering, *forgetting, page.take_back.click):
         other(lambda: "", None, page.known, **QUIET)
     for looked in (page.memory_tab.select, *(one.then for one in entered)):
         _on(looked, handlers.show_memory, [page.user], page.remembering)

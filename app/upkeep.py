@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from hashlib import sha256
-from secrets import token_urlsafe
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
@@ -19,14 +17,11 @@ from app.ledger import Verification
 from app.memories import Memories, MemoryView
 from app.reply import Stream
 from app.settings import Settings
-from storage.records import Key, Receipt, Turn, User
+from storage.records import Receipt, Turn
 from storage.store import Store
 
 if TYPE_CHECKING:
     from core.engine import Engine
-
-
-PREFIX = "imprint-"
 
 
 class Upkeep:
@@ -38,7 +33,7 @@ class Upkeep:
         self._settings = settings
         self._memories = Memories(store, settings.adapter_cache_bytes)
         self._workers = ThreadPoolExecutor(settings.replies_at_once, thread_name_prefix="turn")
-        self._accounts = Accounts(store, settings.passphrases)
+        self.accounts = Accounts(store, settings.passphrases)
         self._gates: dict[int, Lock] = {}
         self._running: set[tuple[int, Stream]] = set()
         self._closing = Event()
@@ -57,31 +52,14 @@ class Upkeep:
         """The name of the model that runs."""
         return self._engine.result().name
 
+    @property
+    def reply_tokens(self) -> int:
+        """How long a reply may be where nothing else is asked for."""
+        return self._settings.reply_tokens
+
     def count_tokens(self, text: str) -> int:
         """Tokens of a text by itself."""
         return self._engine.result().length_of(text)
-
-    def guard(self, user_id: int, passphrase: str) -> None:
-        """Give a name this passphrase in place of any other; raise BadPassphrase for one that is too short."""
-        self._accounts.guard(user_id, passphrase)
-
-    def issue_key(self, user_id: int, label: str) -> str:
-        """A new key with which programs speak for a person; this is the only time that it is seen."""
-        token = PREFIX + token_urlsafe(32)
-        self._store.add_key(user_id, _digest(token), label)
-        return token
-
-    def list_keys(self, user_id: int) -> list[Key]:
-        """Oldest first."""
-        return self._store.list_keys(user_id)
-
-    def revoke_key(self, user_id: int, key_id: int) -> None:
-        """Have a key open nothing from now on; raise NotFound unless it is this person's."""
-        self._store.revoke_key(user_id, key_id)
-
-    def owner_of_key(self, token: str) -> User | None:
-        """Who speaks with this key; None for a key that opens nothing."""
-        return self._store.owner_of_key(_digest(token))
 
     def held_turns(self, user_id: int) -> list[Turn]:
         """The ledger: the turns in a memory, in the order of their folding."""
@@ -180,8 +158,3 @@ class Upkeep:
             yield
         finally:
             gate.release()
-
-
-def _digest(token: str) -> str:
-    """Enough for a secret of 256 random bits: there is nothing to guess from."""
-    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

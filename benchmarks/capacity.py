@@ -7,10 +7,7 @@ says it is; over all memories, the rank correlation (Spearman) of the two.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 from statistics import mean
 from typing import Any, NamedTuple
@@ -19,13 +16,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from app.errors import EXPECTED
-from app.settings import load_settings
 from benchmarks.cases import Probe
+from benchmarks.opening import open_engine, parse
 from benchmarks.recall import GREEDY, is_right
 from benchmarks.report import finish, interval, origin
 from core.chat import Message
-from core.engine import Engine, load_engine
+from core.engine import Engine
 from core.state import State
 from training.corpora import Turn
 from training.dialogues import Author, load_small_talk
@@ -47,20 +43,10 @@ class Held(NamedTuple):
     recalled: int
 
 
-def main() -> int:
-    """Print a table and a JSON line; 2 if the model cannot be opened."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--memories", type=int, default=12, help="of each load and distance")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args()
-    try:
-        engine = load_engine(load_settings(model=arguments.model).model, arguments.device)
-    except EXPECTED as error:
-        print(f"Capacity cannot be measured: {error}", file=sys.stderr)
-        return 2
+def main() -> None:
+    """Print a table and a JSON line."""
+    arguments = parse(__doc__, memories=12)
+    engine = open_engine(arguments)
     plan = [(load, 0) for load in LOADS] + [(FACTS, distance) for distance in DISTANCES]
     rows, held = [], []
     for facts, distance in tqdm(plan, unit="load", disable=None):
@@ -73,7 +59,6 @@ def main() -> int:
     print(f"rank correlation of fullness and recall over {len(held)} memories: {correlation:.2f}")
     result = {"rows": rows, "rank_correlation": round(correlation, 4), "memories": len(held)}
     finish(result | origin(engine), arguments.json)
-    return 0
 
 
 def one_memory(engine: Engine, rng: Random, facts: int, distance: int) -> Held:
@@ -129,4 +114,4 @@ def _ranks(values: Sequence[float]) -> Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

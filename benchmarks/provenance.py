@@ -7,24 +7,20 @@ with 100 turns in memory.
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from app.errors import EXPECTED
-from app.settings import load_settings
 from benchmarks.cases import Probe
+from benchmarks.opening import open_engine, parse
 from benchmarks.recall import GREEDY, is_right
 from benchmarks.report import finish, interval, origin
 from core.chat import Message
-from core.engine import Engine, load_engine
+from core.engine import Engine
 from training.dialogues import Author, load_small_talk
 from training.facts import Fact, Values, load_kinds
 
@@ -39,20 +35,10 @@ class Told(NamedTuple):
     facts: list[Fact]
 
 
-def main() -> int:
-    """Print a table and a JSON line; 2 if the model cannot be opened."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--memories", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args()
-    try:
-        engine = load_engine(load_settings(model=arguments.model).model, arguments.device)
-    except EXPECTED as error:
-        print(f"Provenance cannot be measured: {error}", file=sys.stderr)
-        return 2
+def main() -> None:
+    """Print a table and a JSON line."""
+    arguments = parse(__doc__, memories=60)
+    engine = open_engine(arguments)
     memories = [told(f"{arguments.seed}-{number}", FACTS, FILLERS) for number in range(arguments.memories)]
     right = [first for one in tqdm(memories, unit="memory", disable=None) for first in traced(engine, one)]
     result = {
@@ -66,7 +52,6 @@ def main() -> int:
     for name, value in result.items():
         print(f"{name:16}{value}")
     finish(result | origin(engine), arguments.json)
-    return 0
 
 
 def told(seed: str, facts: int, fillers: int) -> Told:
@@ -117,4 +102,4 @@ def seconds(engine: Engine, memory: Told) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,23 +7,19 @@ are right, how many of the facts told are shown, and how many of those never tol
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 from tqdm import tqdm
 
-from app.errors import EXPECTED
 from app.readout import SURE
-from app.settings import load_settings
 from benchmarks.cases import Probe
+from benchmarks.opening import open_engine, parse
 from benchmarks.recall import GREEDY, is_right
 from benchmarks.report import finish, interval, origin
 from core.chat import Message
-from core.engine import Engine, load_engine
+from core.engine import Engine
 from training.dialogues import Author, load_small_talk
 from training.facts import Values, draw_facts, load_kinds
 
@@ -38,27 +34,16 @@ class Asked(NamedTuple):
     right: bool
 
 
-def main() -> int:
-    """Print a table and a JSON line; 2 if the model cannot be opened."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--memories", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args()
-    try:
-        engine = load_engine(load_settings(model=arguments.model).model, arguments.device)
-    except EXPECTED as error:
-        print(f"The readout cannot be measured: {error}", file=sys.stderr)
-        return 2
+def main() -> None:
+    """Print a table and a JSON line."""
+    arguments = parse(__doc__, memories=60)
+    engine = open_engine(arguments)
     seeds = [f"{arguments.seed}-{number}" for number in range(arguments.memories)]
     answers = [answer for seed in tqdm(seeds, unit="memory", disable=None) for answer in asked(engine, seed)]
     result = summed(answers, SURE)
     for name, value in result.items():
         print(f"{name:24}{value}")
     finish(result | origin(engine), arguments.json)
-    return 0
 
 
 def asked(engine: Engine, seed: str) -> list[Asked]:
@@ -118,4 +103,4 @@ def _share(part: int, whole: int) -> float | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -68,18 +68,15 @@ class Database:
     def copy_to(self, path: Path) -> None:
         """Write all that is kept now to a new file, while others go on reading and writing (SQLite).
 
-        The copy holds no trace of what was deleted. Raises DatabaseUnavailable, also where something is there already.
+        The copy holds no trace of what was deleted, and is whole or not there. Raises DatabaseUnavailable, also where
+        something is there already.
         """
         if self._engine.dialect.name != "sqlite":
             raise DatabaseUnavailable(f"The database {self._place} is no SQLite file: copy it with its own tools.")
-        try:
-            path.touch(mode=0o600, exist_ok=False)  # SQLite fills an empty file, and this one is its owner's alone
-        except OSError as error:
-            raise DatabaseUnavailable(
-                f"Nothing can be written to {path} ({(error.strerror or str(error)).lower()}): name another file."
-            ) from error
-        with translated(self._place), closing(self._engine.raw_connection()) as connection:
-            connection.cursor().execute("VACUUM INTO ?", (str(path),))
+        with _appearing(path) as new, translated(self._place):
+            new.touch(mode=0o600)  # SQLite fills an empty file, and this one is its owner's alone
+            with closing(self._engine.raw_connection()) as connection:
+                connection.cursor().execute("VACUUM INTO ?", (str(new),))
 
     def close(self) -> None:
         self._engine.dispose()
@@ -101,6 +98,38 @@ def open_database(url: str, timeout: float = 15.0) -> Database:
         if migrating.dialect.name == "sqlite" and not _until(lambda: _use_write_ahead_log(migrating), timeout):
             raise DatabaseUnavailable(f"The database {place} {UNAVAILABLE[sqlite3.SQLITE_BUSY]}.")
     return Database(build_engine(address, timeout, None, "foreign_keys=ON", "synchronous=NORMAL"), place, timeout)
+
+
+def restore_database(backup: Path, url: str) -> None:
+    """Have the SQLite file at `url`, where nothing is yet, hold what a backup does; the backup stays as it is.
+
+    Raises DatabaseUnavailable, NotADatabase or NewerSchema, and leaves nothing behind then.
+    """
+    address = read_address(url)
+    if address.get_backend_name() != "sqlite":
+        raise DatabaseUnavailable(f"A backup cannot be restored to {describe(address)}: name a SQLite file.")
+    ensure_folder(address)
+    with _appearing(Path(describe(address))) as new:
+        new.touch(mode=0o600)
+        new.write_bytes(backup.read_bytes())
+        open_database(file_url(new)).close()  # says whether it is one, and brings an older one to the newest revision
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A file to write that appears at `path`, whole, once nothing was raised within."""
+    new = path.with_name(f"{path.name}.new")
+    try:
+        if path.exists():
+            raise FileExistsError(None, "File exists")
+        yield new
+        new.replace(path)
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"Nothing can be written to {path} ({(error.strerror or str(error)).lower()}): name another file."
+        ) from error
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _use_write_ahead_log(engine: Engine) -> bool:

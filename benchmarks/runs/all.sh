@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every figure of the README and the model card: what is timed alone first, then two streams side by side on two cores.
-# About 25 minutes; wants nothing else to run beside it.
+# Every figure of the README and the model card: what is timed alone first, then the rest in three streams on two cores.
+# About 20 minutes; wants nothing else to run beside it.
 # Usage: [SEED=2027] benchmarks/runs/all.sh EVALUATION CORPORA, the folders with msc.valid and the test splits
 set -euo pipefail
 python=${PYTHON:-python} results=benchmarks/results

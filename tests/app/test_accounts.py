@@ -148,5 +148,5 @@ def test_a_space_asks_for_passphrases_and_listens_to_all(
     assert (settings.host, settings.port, settings.passphrases) == ("0.0.0.0", 7860, True)
     service = Service(store, loaded(FakeEngine()), settings)
     with pytest.raises(BadPassphrase):
-        service.enter("Ada")
+        service.accounts.enter("Ada", "")
     service.close()

@@ -36,13 +36,13 @@ def address(page: gr.Blocks, service: Service) -> str:
 
 @pytest.fixture
 def ada_client(address: str, service: Service, ada: User) -> Iterator[OpenAI]:
-    with OpenAI(base_url=address, api_key=service.issue_key(ada.id, "test"), max_retries=0) as client:
+    with OpenAI(base_url=address, api_key=service.accounts.issue_key(ada.id, "test"), max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
 def bob_client(address: str, service: Service, bob: User) -> Iterator[OpenAI]:
-    with OpenAI(base_url=address, api_key=service.issue_key(bob.id, "test"), max_retries=0) as client:
+    with OpenAI(base_url=address, api_key=service.accounts.issue_key(bob.id, "test"), max_retries=0) as client:
         yield client
 
 
@@ -138,7 +138,7 @@ def test_the_model_that_runs_is_listed(ada_client: OpenAI) -> None:
 def test_the_ledger_is_listed_read_out_taken_along_and_forgotten(
     address: str, service: Service, store: Store, ada: User
 ) -> None:
-    head = {"Authorization": f"Bearer {service.issue_key(ada.id, 'test')}"}
+    head = {"Authorization": f"Bearer {service.accounts.issue_key(ada.id, 'test')}"}
     say(service, ada, "I am Ada")
     say(service, ada, "I drink tea")
     with httpx.Client(base_url=address, headers=head) as client:
@@ -157,7 +157,7 @@ def test_nothing_of_another_person_can_be_named(
     reply.remembered.result(timeout=10)
     with pytest.raises(openai.NotFoundError, match="no conversation"):
         ask(bob_client, HELLO, extra_body={"memory": {"conversation": reply.turn.conversation_id}})
-    head = {"Authorization": f"Bearer {service.issue_key(bob.id, 'test')}"}
+    head = {"Authorization": f"Bearer {service.accounts.issue_key(bob.id, 'test')}"}
     assert httpx.delete(f"{address}/memory/turns/{reply.turn.id}", headers=head).status_code == 404
     assert httpx.get(f"{address}/memory", headers=head).json() == []
     assert len(store.held_turns(ada.id)) == 1
@@ -179,20 +179,20 @@ def test_without_a_key_that_opens_something_nothing_is_done(address: str, store:
 def test_a_key_that_was_revoked_opens_nothing(
     ada_client: OpenAI, bob_client: OpenAI, service: Service, ada: User, bob: User
 ) -> None:
-    [key] = service.list_keys(ada.id)
+    [key] = service.accounts.list_keys(ada.id)
     with pytest.raises(NotFound):
-        service.revoke_key(bob.id, key.id)
+        service.accounts.revoke_key(bob.id, key.id)
     assert text_of(ask(ada_client, HELLO))
-    service.revoke_key(ada.id, key.id)
+    service.accounts.revoke_key(ada.id, key.id)
     with pytest.raises(openai.AuthenticationError):
         ask(ada_client, HELLO)
 
 
 def test_a_key_is_nowhere_in_the_database(service: Service, ada: User, settings: Any) -> None:
-    token = service.issue_key(ada.id, "test")
-    with open(settings.database_url.removeprefix("sqlite:///"), "rb") as file:
-        assert token.encode() not in file.read()
-    assert service.owner_of_key(token) == ada
+    token = service.accounts.issue_key(ada.id, "test")
+    folder = Path(settings.database_url.removeprefix("sqlite:///")).parent
+    assert [path.name for path in folder.iterdir() if token.encode() in path.read_bytes()] == []
+    assert service.accounts.owner_of_key(token) == ada
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_key_is_nowhere_in_the_database(service: Service, ada: User, settings:
 def test_what_cannot_be_used_is_one_sentence_and_changes_nothing(
     address: str, service: Service, store: Store, ada: User, body: dict[str, Any], said: str
 ) -> None:
-    head = {"Authorization": f"Bearer {service.issue_key(ada.id, 'test')}", "Content-Type": "application/json"}
+    head = {"Authorization": f"Bearer {service.accounts.issue_key(ada.id, 'test')}", "Content-Type": "application/json"}
     answer = httpx.post(f"{address}/chat/completions", headers=head, content=json.dumps(body))
     assert 400 <= answer.status_code < 500
     error = answer.json()["error"]
@@ -226,7 +226,7 @@ def test_what_cannot_be_used_is_one_sentence_and_changes_nothing(
 
 @pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b"[1]", b"null", b'{"messages": ' + b"[" * 5000])
 def test_a_body_that_is_no_request_is_one_sentence(address: str, service: Service, ada: User, body: bytes) -> None:
-    head = {"Authorization": f"Bearer {service.issue_key(ada.id, 'test')}", "Content-Type": "application/json"}
+    head = {"Authorization": f"Bearer {service.accounts.issue_key(ada.id, 'test')}", "Content-Type": "application/json"}
     answer = httpx.post(f"{address}/chat/completions", headers=head, content=body)
     assert 400 <= answer.status_code < 500
     assert answer.json()["error"]["message"]
@@ -235,7 +235,7 @@ def test_a_body_that_is_no_request_is_one_sentence(address: str, service: Servic
 def test_a_body_beyond_its_size_is_refused_with_and_without_saying_so(
     address: str, service: Service, ada: User
 ) -> None:
-    head = {"Authorization": f"Bearer {service.issue_key(ada.id, 'test')}", "Content-Type": "application/json"}
+    head = {"Authorization": f"Bearer {service.accounts.issue_key(ada.id, 'test')}", "Content-Type": "application/json"}
     large = b" " * (BODY_BYTES + 1)
     for content in (large, iter([large[: BODY_BYTES // 2]] * 3)):
         answer = httpx.post(f"{address}/chat/completions", headers=head, content=content)
@@ -248,7 +248,7 @@ def test_many_programs_at_once_never_mix(address: str, service: Service, store: 
 
     def talk(word: str) -> None:
         owner = store.ensure_user(word)
-        with OpenAI(base_url=address, api_key=service.issue_key(owner.id, "test"), max_retries=0) as client:
+        with OpenAI(base_url=address, api_key=service.accounts.issue_key(owner.id, "test"), max_retries=0) as client:
             ask(client, [{"role": "user", "content": f"I like {word}"}])
             replies[word] = [text_of(ask(client, HELLO)) for _ in range(3)]
 
@@ -307,7 +307,20 @@ def test_the_example_of_the_readme_works(
     page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     [example] = [block.removeprefix("python\n") for block in page.split("```") if block.startswith("python\n")]
     here = example.replace("http://127.0.0.1:7860/v1", address).replace(
-        "imprint-...", service.issue_key(ada.id, "test")
+        "imprint-...", service.accounts.issue_key(ada.id, "test")
     )
     exec(here, {})
     assert capsys.readouterr().out == "I know nothing.\nI know ada vienna.\n"
+
+
+def test_an_unexpected_error_shows_and_logs_its_kind_but_never_what_was_written(
+    ada_client: OpenAI, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(messages: Any) -> int:
+        raise RuntimeError(f"secret {messages}")
+
+    monkeypatch.setattr(engine, "count_tokens", broken)
+    with pytest.raises(openai.InternalServerError) as refused:
+        ask(ada_client, HELLO)
+    assert "RuntimeError" in str(refused.value) and "RuntimeError" in caplog.text
+    assert "Hello" not in str(refused.value) + caplog.text

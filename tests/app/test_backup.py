@@ -52,7 +52,9 @@ def test_a_backup_comes_back_and_its_memories_verify(tmp_path: Path) -> None:
     url, copy, other = file_url(tmp_path / "a.db"), tmp_path / "copy.db", file_url(tmp_path / "b.db")
     launch("chat", "--user", "Ada", "--model", tmp_path, "--database", url, lines=b"I am Ada\n")
     assert "Wrote" in launch("backup", copy, "--database", url)[1]
+    before = copy.read_bytes()
     assert "Restored" in launch("restore", copy, "--database", other)[1]
+    assert copy.read_bytes() == before
     verified = launch("memory", "verify", "--user", "Ada", "--model", tmp_path, "--database", other)
     assert (verified[0], "Clean: 1 turn" in verified[1]) == (0, True)
     code, _, err = launch("restore", copy, "--database", other)
@@ -66,4 +68,4 @@ def test_what_is_no_backup_is_one_sentence_and_changes_nothing(tmp_path: Path, c
         file.write_bytes(content)
     code, _, err = launch("restore", file, "--database", file_url(target))
     assert code in (1, 2) and one_sentence(err)
-    assert not target.exists()
+    assert [path for path in tmp_path.iterdir() if path != file] == []

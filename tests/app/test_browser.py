@@ -270,6 +270,7 @@ def test_a_conversation_is_saved_by_the_browser_and_forgotten(browser: Any, page
         tab.click("#save")
     with open(download.value.path(), encoding="utf-8") as file:
         assert file.read() == "**You:** I <b>live</b> in vienna\n\n**Imprint:** I know nothing."
+    tab.wait_for_function("document.querySelector('#saved textarea, #saved input')?.value === ''")
     tab.click("#forget-here")
     tab.wait_for_selector("#status :text('Forgotten: 1 turn')")
     ada = store.find_user("Ada")

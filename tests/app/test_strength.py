@@ -202,3 +202,19 @@ def test_a_reply_is_shown_next_to_the_one_without_memory(service: Service, ada: 
 def test_the_page_has_a_dial_that_starts_at_all(page: gr.Blocks) -> None:
     [dial] = [block for block in page.blocks.values() if isinstance(block, gr.Slider)]
     assert (dial.minimum, dial.maximum, dial.value) == (0, 1, 1)
+
+
+def test_what_is_taken_back_while_it_is_written_is_the_turn_that_was_written(
+    store: Store, settings: Settings, ada: User
+) -> None:
+    engine = FakeEngine()
+    service, chat = Service(store, loaded(engine), settings), TemporaryChat()
+    handlers = Handlers(service)
+    "".join(service.send_temporarily(ada.id, chat, "Hello"))
+    engine.pace = 0.2
+    stream = service.send_temporarily(ada.id, chat, "I drink tea")
+    next(iter(stream))
+    stream.stop()  # as leaving the page does, before the worker has noted the turn
+    assert handlers.take_back(ada, chat)[3]["value"] == "I drink tea"
+    assert [said for said, _ in chat.said] == ["Hello"]
+    service.close()
