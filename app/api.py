@@ -11,15 +11,16 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
 from typing import Any, Literal
 
-from fastapi import Depends, FastAPI
-from fastapi.concurrency import iterate_in_threadpool
+from fastapi import Depends, FastAPI, Request
+from fastapi.concurrency import iterate_in_threadpool, run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
-from app.api_errors import Unauthorised, refusing
+from app.api_errors import IMPORT, Unauthorised, refusing
 from app.asking import Given
 from app.errors import BadMessage
+from app.readout import Answer
 from app.reply import Reply, Stream, TemporaryChat
 from app.service import Service
 from storage.records import User
@@ -53,6 +54,13 @@ class MemoryUse(BaseModel):
     mode: Literal["on", "read", "off"] = "on"
     strength: float = 1.0
     conversation: int | None = None
+
+
+class Change(BaseModel):
+    """What is to be different about a turn."""
+
+    text: str | None = None
+    pinned: bool | None = None
 
 
 class Completion(BaseModel):
@@ -152,6 +160,29 @@ def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
         """State, ledger and texts as one file."""
         return Response(service.export_memory(owner.id), media_type="application/octet-stream")
 
+    @app.post(IMPORT, tags=["memory"])
+    async def take_in(request: Request, merge: bool = False, owner: User = known) -> dict[str, int]:
+        """Take in what export gave; with `merge` beside what is held."""
+        data = await request.body()
+        return {"turns": await run_in_threadpool(service.import_memory, owner.name, data, merge)}
+
+    @app.get("/memory/changes", tags=["memory"])
+    def changes(since: int, owner: User = known) -> list[dict[str, Any]]:
+        """What the weights are sure of now and were not after a turn, or the other way round."""
+        return [
+            {"question": one.before.question, "before": _sure(one.before), "after": _sure(one.after)}
+            for one in service.changes_since(owner.id, since)
+        ]
+
+    @app.patch("/memory/turns/{turn_id}", tags=["memory"])
+    def change(turn_id: int, asked: Change, owner: User = known) -> dict[str, Any]:
+        """Pin a turn, or have it say something else; the turn as it is then."""
+        if asked.text is not None:
+            service.correct(owner.id, turn_id, asked.text)
+        if asked.pinned is not None:
+            service.pin(owner.id, turn_id, asked.pinned)
+        return asdict(service.load_turn(owner.id, turn_id))
+
     @app.delete("/memory/turns/{turn_id}", tags=["memory"])
     def forget_turn(turn_id: int, owner: User = known) -> dict[str, Any]:
         """Forget one turn for good; the receipt."""
@@ -161,6 +192,10 @@ def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
     def forget(owner: User = known) -> dict[str, Any]:
         """Forget everything for good; the receipt."""
         return asdict(service.forget_everything(owner.id))
+
+
+def _sure(answer: Answer) -> str | None:
+    return answer.text if answer.is_sure else None
 
 
 def begin(service: Service, owner: User, asked: Completion) -> Stream:

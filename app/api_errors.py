@@ -17,13 +17,15 @@ from starlette.exceptions import HTTPException
 from app.errors import AppError, ModelLoading, ShuttingDown, UserBusy, WrongModel, log_error, sentence_of
 from app.service import Service
 from core.errors import CoreError
-from storage.errors import NotFound, StorageError
+from storage.errors import NotEmpty, NotFound, StorageError
 
-BODY_BYTES = 1_000_000
+BODY_BYTES, FILE_BYTES = 1_000_000, 16_000_000
+IMPORT = "/memory/import"
 STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (NotFound, 404),
     (UserBusy, 429),
     (WrongModel, 409),
+    (NotEmpty, 409),
     (ModelLoading, 503),
     (ShuttingDown, 503),
     (StorageError, 500),
@@ -64,11 +66,11 @@ def refusing(service: Service) -> type[APIRoute]:
 
 async def _check_size(request: Request) -> None:
     """Read the body as far as it may go; raise TooLarge beyond."""
-    body = bytearray()
+    body, most = bytearray(), FILE_BYTES if request.url.path.endswith(IMPORT) else BODY_BYTES
     async for piece in request.stream():
         body += piece
-        if len(body) > BODY_BYTES:
-            raise TooLarge(f"The body is longer than {BODY_BYTES:,} bytes; send less.")
+        if len(body) > most:
+            raise TooLarge(f"The body is longer than {most:,} bytes; send less.")
     request._body = bytes(body)  # where Starlette keeps a body that was read, for whoever reads it next
 
 

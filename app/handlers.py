@@ -5,13 +5,17 @@ Values of the page in, values for the page out; the rules are the service's, the
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 
 from app import wording
-from app.chat_handlers import ChatHandlers, Here, Shown, named
+from app.chat_handlers import ChatHandlers, Here, Shown, named, resting_box
+from app.guards import SAME
 from app.plots import plot_norms, plot_spectrum
+from app.reply import TemporaryChat
 from app.tab import Tab
 from storage.records import Receipt, User
 
@@ -67,9 +71,61 @@ class Handlers(ChatHandlers):
         return *self.start_anew(owner)[:-1], wording.status(note, self._service.read(owner.id, None))
 
     def pick(self, tab: Tab, number: int, user: User | None, picked: gr.SelectData) -> Shown:
-        """Show one turn of the ledger whole: (turn, its panel, its text)."""
-        turn_id = int(picked.row_value[0])
-        return turn_id, gr.update(visible=True), wording.turn_shown(self._service.load_turn(named(user).id, turn_id))
+        """Show one turn of the ledger whole: (turn, its panel, correction, pin button, changes, its text)."""
+        turn = self._service.load_turn(named(user).id, int(picked.row_value[0]))
+        pin = gr.update(value="Unpin" if turn.pinned else "Pin")
+        return turn.id, gr.update(visible=True), turn.user_text, pin, "", wording.turn_shown(turn)
+
+    def pin(self, tab: Tab, number: int, user: User | None, turn_id: int) -> Shown:
+        """Have a turn fade no more, or fade again: as `_changed`."""
+        owner = named(user)
+        pinned = not self._service.load_turn(owner.id, turn_id).pinned
+        self._service.pin(owner.id, turn_id, pinned)
+        return self._changed(owner, f"Turn {turn_id} " + ("does not fade any more" if pinned else "fades again"))
+
+    def correct(self, tab: Tab, number: int, user: User | None, turn_id: int, text: str) -> Shown:
+        """Have a turn say something else: as `_changed`."""
+        owner = named(user)
+        self._service.correct(owner.id, turn_id, text)
+        return self._changed(owner, f"Turn {turn_id} is remembered as corrected; nothing of the old words is left")
+
+    def take_in(self, tab: Tab, number: int, user: User | None, path: str) -> Shown:
+        """Make one memory of a file's and this one: as `_changed`. The file that was sent is not kept."""
+        owner, file = named(user), Path(path)
+        try:
+            turns = self._service.import_memory(owner.name, file.read_bytes(), merge=True)
+        finally:
+            file.unlink(missing_ok=True)
+        return self._changed(owner, f"Took in {wording.counted(turns, 'turn')} that were not here")
+
+    def export(self, user: User | None) -> Shown:
+        """The memory as a file, for the browser to write: (its bytes as base64, what happened)."""
+        data = self._service.export_memory(named(user).id)
+        note = f"Downloaded {wording.sized(len(data))}. It holds what you said: keep it as you would the chat."
+        return b64encode(data).decode(), wording.status(note)
+
+    def start_as_of(self, user: User | None, turn_id: int | None) -> Shown:
+        """A temporary chat that reads the memory as it was after a turn: as `start_anew`."""
+        owner, empty = named(user), gr.update(value=[], placeholder=wording.AS_OF, examples=[])
+        status = self._status(owner, None)
+        return TemporaryChat(as_of=turn_id), self._list(owner, None), empty, resting_box(owner), status
+
+    def changes_since(self, tab: Tab, number: int, user: User | None, turn_id: int) -> Iterator[str]:
+        """What the memory answers otherwise now than after a turn."""
+        owner = named(user)
+        yield wording.status("Asking the memory, as it was and as it is")
+        yield wording.changes_shown(self._service.changes_since(owner.id, turn_id))
+
+    def refresh(self, user: User | None, here: Here) -> Shown:
+        """The conversation that is shown, as it is now: (conversations, chat, status)."""
+        if user is None or not isinstance(here, int):
+            return self._list(user, None), SAME, SAME
+        return self._list(user, here), self._chat(user, here), self._status(user, here)
+
+    def _changed(self, owner: User, note: str) -> Shown:
+        """The tab after a change of what is held, and what happened."""
+        *shown, _, summary = self.show_memory(owner)
+        return "", *shown, summary, wording.status(note)
 
     def verify(self, tab: Tab, number: int, user: User | None) -> str:
         """Whether the memory is what its ledger gives."""

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from app.errors import BadParcel
+from app.portable import Parcel, unwrap
 from core.chat import Message
-from storage.records import Entry, Memory, Packed, Turn
+from storage.records import SNAPSHOT_EVERY, Entry, Memory, Packed, Turn
 
 if TYPE_CHECKING:
     from core.engine import Engine
     from core.state import State
 
+SHORT = 12
 ROUNDING = 1e-4  # relative to the largest entry of a state
 
 # core brings torch along, which takes seconds: its modules are imported where an engine is there already.
@@ -25,10 +28,20 @@ ROUNDING = 1e-4  # relative to the largest entry of a state
 
 @dataclass(frozen=True)
 class Replay:
-    """A state made of turns alone, and each turn's link by its id."""
+    """A state made of turns, each turn's link by its id, and some states on the way by the position of their turn."""
 
     state: State
     links: dict[int, str]
+    states: dict[int, State]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a replay goes on from: the state, the link and the number of the turns so far."""
+
+    state: State
+    link: str = ""
+    turns: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,15 +71,21 @@ class Cause:
     influence: float
 
 
-def replay(engine: Engine, turns: Sequence[Turn], unlinked: int = 0) -> Replay:
-    """Fold turns again from nothing, in their order, and link all but the first `unlinked`. One forward pass each."""
-    state, link, links = engine.empty_state(), "", dict[int, str]()
-    for number, turn in enumerate(turns):
-        state = engine.fold(state, messages_of(turn))
+def replay(engine: Engine, turns: Sequence[Turn], start: Start | None = None, unlinked: int = 0) -> Replay:
+    """Fold turns again from `start`, or from nothing, in their order; link all but the first `unlinked`.
+
+    Costs one forward pass each.
+    """
+    start = start or Start(engine.empty_state())
+    state, link, replayed = start.state, start.link, Replay(start.state, {}, {})
+    for number, turn in enumerate(turns, start.turns):
+        state = engine.fold(state, messages_of(turn), turn.pinned)
         if number >= unlinked:
-            links[turn.id] = link = link_after(link, turn, state)
+            replayed.links[turn.id] = link = link_after(link, turn, state)
+        if turn.position is not None and (number + 1) % SNAPSHOT_EVERY == 0:
+            replayed.states[turn.position] = state
     engine.check_state(state)
-    return Replay(state, links)
+    return replace(replayed, state=state)
 
 
 def link_after(link: str, turn: Turn, state: State) -> str:
@@ -79,25 +98,42 @@ def link_after(link: str, turn: Turn, state: State) -> str:
 def verified(engine: Engine, memory: Memory | None, turns: Sequence[Turn]) -> Verification:
     """Hold a memory against a replay of its ledger."""
     unlinked = next((number for number, turn in enumerate(turns) if turn.link), len(turns))
-    again, stored = replay(engine, turns, unlinked), unpacked(engine, memory)
+    again, stored = replay(engine, turns, unlinked=unlinked), unpacked(engine, memory)
     broken = next((turn.id for turn in turns[unlinked:] if turn.link != again.links[turn.id]), None)
     same = stored.to_bytes() == again.state.to_bytes()
-    return Verification(len(turns), unlinked, broken, same, float((stored.sums - again.state.sums).abs().max()))
+    return Verification(len(turns), unlinked, broken, same, float((stored.whole - again.state.whole).abs().max()))
+
+
+def opened(engine: Engine, data: bytes) -> Parcel:
+    """What the file of an exported memory holds. Raise BadParcel unless this model made it of the turns that are in it.
+
+    Costs one forward pass per turn.
+    """
+    parcel = unwrap(data)
+    if parcel.packed.fingerprint != engine.fingerprint:
+        raise BadParcel(
+            f"The file's memory was made by model {parcel.packed.fingerprint[:SHORT]}, but model "
+            f"{engine.fingerprint[:SHORT]} ({engine.name}) is running: start with the first one to take it in."
+        )
+    again = replay(engine, [turn_of(entry, number) for number, entry in enumerate(parcel.entries)])
+    if not is_close(parcel.packed, again.state):
+        raise BadParcel("The file's state is not what its turns give; it was changed, so export it again.")
+    return parcel
 
 
 def is_close(stored: Packed, state: State) -> bool:
     """Whether a stored state is this one, up to what another machine's rounding may change."""
-    from core.state import State
-
-    sums = State.from_bytes(stored.blob).sums
-    same_shape = sums.shape == state.sums.shape
-    return same_shape and float((sums - state.sums).abs().max()) <= ROUNDING * max(1.0, float(state.sums.abs().max()))
+    there, here = unpack(stored.blob), state
+    return all(
+        one.shape == other.shape and float((one - other).abs().max()) <= ROUNDING * max(1.0, float(other.abs().max()))
+        for one, other in ((there.sums, here.sums), (there.whole, here.whole))
+    )
 
 
 def turn_of(entry: Entry, number: int) -> Turn:
-    """A turn from elsewhere, numbered from 0, as it is replayed before it has a place here."""
+    """A turn from elsewhere, the `number`th from 0, as it is replayed before it has a place here: its id is below 0."""
     values = {name: value for name, value in vars(entry).items() if name != "conversation"}
-    return Turn(id=number, conversation_id=entry.conversation, user_id=0, position=number, link=None, **values)
+    return Turn(id=-1 - number, conversation_id=entry.conversation, user_id=0, position=number, link=None, **values)
 
 
 def messages_of(turn: Turn) -> list[Message]:
@@ -117,11 +153,16 @@ def packed(engine: Engine, state: State) -> Packed:
     return Packed(state.to_bytes(), engine.fingerprint, FORMAT_VERSION)
 
 
-def unpacked(engine: Engine, memory: Memory | None) -> State:
-    """The state of a memory, an empty one where there is none."""
+def unpack(blob: bytes) -> State:
+    """The state that is kept in bytes."""
     from core.state import State
 
-    return State.from_bytes(memory.blob) if memory else engine.empty_state()
+    return State.from_bytes(blob)
+
+
+def unpacked(engine: Engine, memory: Memory | None) -> State:
+    """The state of a memory, an empty one where there is none."""
+    return unpack(memory.blob) if memory else engine.empty_state()
 
 
 def _digest(data: bytes) -> str:

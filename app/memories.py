@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from app.cache import AdapterCache
 from app.errors import BadParcel, UserBusy, WrongModel
+from app.history import History, place_of, rewriting
 from app.ledger import (
+    SHORT,
     Cause,
     Verification,
-    is_close,
     link_after,
     messages_of,
     packed,
@@ -26,11 +27,12 @@ from app.ledger import (
     unpacked,
     verified,
 )
-from app.portable import unwrap, wrap
-from app.readout import Answer, read_out
+from app.merging import interleaved
+from app.portable import Parcel, wrap
+from app.readout import Answer, Change, asked, changes, read_out
 from core.chat import Message
-from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged
-from storage.records import Entry, Folding, Memory, Packed, Receipt, Turn
+from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged, NotEmpty
+from storage.records import Folding, Memory, Receipt, Rewriting, Turn
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 # core brings torch along, which takes seconds: its modules are imported where an engine is there already.
 
 FOLD_ATTEMPTS = 5
-SHORT = 12
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,12 @@ class MemoryView:
     fullness: float
 
 
-@dataclass(frozen=True)
-class Adoption:
-    """A memory from elsewhere that was found whole: its turns, the state they give here, and their links."""
-
-    entries: list[Entry]
-    packed: Packed
-    links: list[str]
-
-
 class Memories:
     """Everybody's memories, each by its user's id."""
 
     def __init__(self, store: Store, cache_bytes: int) -> None:
         self._store = store
+        self._history = History(store)
         self._adapters = AdapterCache(cache_bytes)
 
     def settle(self, engine: Engine, user_id: int) -> Memory | None:
@@ -108,8 +101,7 @@ class Memories:
     def rebuild(self, engine: Engine, user_id: int) -> int:
         """Fold all held turns again from nothing, and what is outstanding after them; return how many are held."""
         version, turns = self._store.memory_version(user_id), self._store.held_turns(user_id)
-        again = replay(engine, turns)
-        self._store.replace_memory(user_id, version, packed(engine, again.state), again.links)
+        self._store.replace_memory(user_id, version, rewriting(engine, replay(engine, turns)))
         self.settle(engine, user_id)
         return len(self._store.held_turns(user_id))
 
@@ -120,11 +112,11 @@ class Memories:
     def causes(self, engine: Engine, turn: Turn, before: Sequence[Message], strength: float) -> list[Cause]:
         """The turns held when this one was answered, by how much they spoke for its reply, most first."""
         self.load(engine, turn.user_id)
-        held = [other for other in self._store.held_turns(turn.user_id) if _came_before(other, turn)]
+        held = [other for other in self._store.held_turns(turn.user_id) if place_of(other) < place_of(turn)]
         if not held or not turn.reply_text:
             return []
         turns, exchange = [messages_of(other) for other in held], [*before, *messages_of(turn)]
-        (influences,) = engine.influences(turns, [exchange], strength)
+        (influences,) = engine.influences(turns, [exchange], strength, [other.pinned for other in held])
         causes = [Cause(other, influence) for other, influence in zip(held, influences, strict=True)]
         return sorted(causes, key=lambda cause: -cause.influence)
 
@@ -133,6 +125,16 @@ class Memories:
         memory = self.load(engine, user_id)
         adapter = self.adapter(engine, user_id, memory)
         return read_out(engine, adapter, self._store.held_turns(user_id), sampling)
+
+    def adapter_after(self, engine: Engine, user_id: int, turn_id: int) -> Adapter:
+        """The adapter of the memory as it was once this turn was folded. Raise NotFound for another's turn."""
+        turn = self._store.load_turn(user_id, turn_id)
+        return engine.materialise(self._history.state_before(engine, user_id, place_of(turn) + 1))
+
+    def changes_since(self, engine: Engine, user_id: int, turn_id: int, sampling: Sampling) -> list[Change]:
+        """What the memory is sure of now and was not after this turn, or the other way round."""
+        memory, then = self.load(engine, user_id), self.adapter_after(engine, user_id, turn_id)
+        return changes(asked(engine, then, sampling), asked(engine, self.adapter(engine, user_id, memory), sampling))
 
     def view(self, engine: Engine, user_id: int) -> MemoryView:
         """The ledger and the numbers of a memory, also of one that another model made."""
@@ -150,46 +152,59 @@ class Memories:
             raise BadParcel("There is nothing in this memory yet; nothing was exported.")
         return wrap(memory, self._store.held_turns(user_id))
 
-    @staticmethod
-    def unwrap(engine: Engine, data: bytes) -> Adoption:
-        """What such a file holds, ready to be taken in.
+    def take_in(self, engine: Engine, user_id: int, parcel: Parcel, merge: bool) -> int:
+        """Take the turns of such a file in, among those held where `merge` says so; return how many were new.
 
-        The turns are folded again here, and the state in the file has to be what they give; raise BadParcel if it is
-        not. Costs one forward pass per turn.
+        The memory is then that of all turns in the order of their times. Raise NotEmpty where some are held already and
+        are not to be merged. Costs one forward pass per turn.
         """
-        parcel = unwrap(data)
-        if parcel.packed.fingerprint != engine.fingerprint:
-            raise BadParcel(
-                f"The file's memory was made by model {parcel.packed.fingerprint[:SHORT]}, but model "
-                f"{engine.fingerprint[:SHORT]} ({engine.name}) is running: start with the first one to take it in."
-            )
-        again = replay(engine, [turn_of(entry, number) for number, entry in enumerate(parcel.entries)])
-        if not is_close(parcel.packed, again.state):
-            raise BadParcel("The file's state is not what its turns give; it was changed, so export it again.")
-        return Adoption(parcel.entries, packed(engine, again.state), list(again.links.values()))
-
-    def adopt(self, user_id: int, adoption: Adoption) -> int:
-        """Give it to a person who has no turns, or raise NotEmpty; return how many turns it holds."""
-        self._store.adopt_memory(user_id, adoption.entries, adoption.packed, adoption.links)
-        return len(adoption.entries)
+        memory = self.settle(engine, user_id)
+        held = self._store.held_turns(user_id)
+        if held and not merge:
+            raise NotEmpty("This name has turns already: take the memory in under another name, or merge the two.")
+        arriving = [turn_of(entry, number) for number, entry in enumerate(parcel.entries)]
+        turns = interleaved(held, arriving)
+        new = {turn.id: parcel.entries[place_of(turn)] for turn in turns if turn.id < 0}
+        again = replay(engine, turns)
+        self._adapters.forget(user_id)
+        self._store.merge_memory(user_id, _version(memory), new, Rewriting(packed(engine, again.state), again.links))
+        return len(new)
 
     def reopen(self, engine: Engine, turn: Turn) -> tuple[Memory, Turn]:
         """Have a turn be as if just written, and the memory, bit for bit, the one before it was folded."""
         memory = self.settle(engine, turn.user_id)
-        kept = [other for other in self._store.held_turns(turn.user_id) if other.id != turn.id]
-        again = replay(engine, kept)
+        again = self._history.without(engine, turn.user_id, {turn.id})
         self._adapters.forget(turn.user_id)
-        version, state = memory.version if memory else 0, packed(engine, again.state)
-        return self._store.reopen_turn(turn.user_id, turn.id, version, state, again.links)
+        return self._store.reopen_turn(turn.user_id, turn.id, _version(memory), again)
 
     def forget_turns(self, engine: Engine, user_id: int, turn_ids: set[int]) -> Receipt:
         """Delete turns; the memory becomes, bit for bit, the one that never saw them, by replaying the others."""
         memory = self.settle(engine, user_id)
-        kept = [turn for turn in self._store.held_turns(user_id) if turn.id not in turn_ids]
-        again = replay(engine, kept)
+        again = self._history.without(engine, user_id, turn_ids)
         self._adapters.forget(user_id)
-        version = memory.version if memory else 0
-        return self._store.forget_turns(user_id, turn_ids, version, packed(engine, again.state), again.links)
+        return self._store.forget_turns(user_id, turn_ids, _version(memory), again)
+
+    def pin(self, engine: Engine, user_id: int, turn_id: int, pinned: bool) -> None:
+        """Have a held turn fade no more, or fade again; the memory becomes the one in which it always was so."""
+        memory = self.settle(engine, user_id)
+        turn = self._store.load_turn(user_id, turn_id)
+        again = self._history.having(engine, replace(turn, pinned=pinned))
+        self._store.pin_turn(user_id, turn_id, _version(memory), pinned, again)
+
+    def correct(self, engine: Engine, user_id: int, turn_id: int, text: str, sampling: Sampling) -> Receipt:
+        """Have a held turn say `text` instead, answered anew from what was known before it.
+
+        The memory becomes the one that was told so from the start.
+        """
+        memory = self.settle(engine, user_id)
+        turn = self._store.load_turn(user_id, turn_id)
+        before = engine.materialise(self._history.state_before(engine, user_id, place_of(turn)))
+        reply = "".join(engine.reply(before, [Message("user", text)], sampling))
+        corrected = replace(turn, user_text=text, reply_text=reply)
+        corrected = replace(corrected, tokens=engine.count_tokens(messages_of(corrected)))
+        again = self._history.having(engine, corrected)
+        self._adapters.forget(user_id)
+        return self._store.correct_turn(user_id, corrected, _version(memory), again)
 
     def forget(self, user_id: int) -> Receipt:
         """Delete all of a person's turns and the memory, here and in the database."""
@@ -199,12 +214,12 @@ class Memories:
     def _fold(self, engine: Engine, memory: Memory | None, turn: Turn) -> Memory | None:
         for _ in range(FOLD_ATTEMPTS):
             started = time.perf_counter()
-            state = engine.fold(unpacked(engine, memory), messages_of(turn))
+            state = engine.fold(unpacked(engine, memory), messages_of(turn), turn.pinned)
             seconds, tokens = time.perf_counter() - started, engine.count_tokens(messages_of(turn))
             link = link_after(self._store.last_link(turn.user_id) or "", turn, state)
-            version, folding = memory.version if memory else 0, Folding(seconds, tokens, link)
+            new, folding = packed(engine, state), Folding(seconds, tokens, link)
             try:
-                return self._store.commit_fold(turn.id, turn.user_id, version, packed(engine, state), folding)
+                return self._store.commit_fold(turn.id, turn.user_id, _version(memory), new, folding)
             except MemoryChanged:
                 memory = self.load(engine, turn.user_id)
             except AlreadyFolded:
@@ -220,9 +235,8 @@ class Memories:
             return next(now for now in turns if now.id == turn.id)
 
 
-def _came_before(other: Turn, turn: Turn) -> bool:
-    """Whether a held turn was in the memory with which another one was answered."""
-    return other.position is not None and (turn.position is None or other.position < turn.position)
+def _version(memory: Memory | None) -> int:
+    return memory.version if memory else 0
 
 
 def _check_maker(memory: Memory, engine: Engine) -> None:

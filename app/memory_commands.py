@@ -123,6 +123,54 @@ def _within(turn: Turn, since: datetime | None, until: datetime | None) -> bool:
 
 
 @memory.command()
+def pin(
+    context: typer.Context,
+    user: Name,
+    turn: Number,
+    undo: Annotated[bool, typer.Option("--undo", help="Have it fade again.")] = False,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Have a turn not fade with those after it."""
+    with opened(context, user, model, database) as (service, owner):
+        service.pin(owner.id, turn, not undo)
+    print(f"Turn {turn} {'fades again' if undo else 'does not fade any more'}.")
+
+
+@memory.command()
+def correct(
+    context: typer.Context,
+    user: Name,
+    turn: Number,
+    text: Annotated[str, typer.Argument(help="What you should have said.")],
+    as_json: AsJson = False,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Have a turn say something else, as if it had been said at once; print the receipt for the old words."""
+    with opened(context, user, model, database) as (service, owner):
+        receipt = service.correct(owner.id, turn, text)
+    _print_receipts([receipt], as_json)
+
+
+@memory.command()
+def since(
+    context: typer.Context,
+    user: Name,
+    turn: Number,
+    as_json: AsJson = False,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """What the weights are sure of now and were not after a turn, or the other way round."""
+    with opened(context, user, model, database) as (service, owner):
+        changes = service.changes_since(owner.id, turn)
+    if as_json:
+        return _print_json([{"before": _answer(one.before), "after": _answer(one.after)} for one in changes])
+    print(*wording.changes_in_words(changes), sep="\n")
+
+
+@memory.command()
 def receipts(
     context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
 ) -> None:
@@ -160,14 +208,19 @@ def export_memory(
 
 @memory.command("import")
 def import_memory(
-    context: typer.Context, user: Name, file: File, model: Model = None, database: Database = None
+    context: typer.Context,
+    user: Name,
+    file: File,
+    merge: Annotated[bool, typer.Option("--merge", help="Make one memory of this and what the name has.")] = False,
+    model: Model = None,
+    database: Database = None,
 ) -> None:
-    """Take in an exported memory under a name that has none."""
+    """Take in an exported memory, under a name that has none or with --merge."""
     with _sentence_for(file):
         data = file.read_bytes()
     with running_service(load_settings(**given(context, model, database))) as (service, _):
-        turns = service.import_memory(user, data)
-    print(f"{user} now holds {wording.counted(turns, 'turn')}.")
+        turns = service.import_memory(user, data, merge)
+    print(f"Took in {wording.counted(turns, 'turn')} for {user}.")
 
 
 @contextmanager

@@ -75,8 +75,9 @@ def _sound(entry: Entry) -> Entry:
     """The entry, if every field is what its type says; TypeError or ValueError if not."""
     texts, numbers = (entry.user_text, entry.reply_text or ""), (entry.created_at, entry.folded_at)
     optional = [value for value in (entry.answered_at, entry.fold_seconds, entry.tokens) if value is not None]
-    if not isinstance(entry.conversation, int) or not all(isinstance(text, str) for text in texts):
-        raise TypeError("a text or a conversation is none")
+    kinds = isinstance(entry.conversation, int) and isinstance(entry.pinned, bool)
+    if not kinds or not all(isinstance(text, str) for text in texts):
+        raise TypeError("a text, a conversation or a pin is none")
     if not all(isinstance(number, int | float) and isfinite(number) for number in (*numbers, *optional)):
         raise TypeError("a time or a count is no number")
     "".join(texts).encode()
@@ -93,6 +94,7 @@ def _entry(turn: Turn, conversation: int) -> Entry:
         turn.folded_at,
         turn.fold_seconds,
         turn.tokens,
+        turn.pinned,
     )
 
 

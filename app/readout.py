@@ -7,10 +7,10 @@ plain records.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from app.ledger import messages_of
+from app.ledger import messages_of, pair_of
 from core.chat import Message
 from storage.records import Turn
 
@@ -56,17 +56,46 @@ class Answer:
         return self.margin >= SURE
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a memory answered to a question at one time and at another; at least one of the two it is sure of."""
+
+    before: Answer
+    after: Answer
+
+
 def read_out(engine: Engine, adapter: Adapter, turns: Sequence[Turn], sampling: Sampling) -> list[Answer]:
     """Put every question to the memory that `turns` made, the surest answer first.
 
     Costs one batch of replies, and a trace of each sure one through all turns.
     """
-    asked = [[Message("user", question)] for question in QUESTIONS]
-    replies = engine.reply_all([(adapter, messages) for messages in asked], sampling)
-    exchanges = [[*messages, Message("assistant", reply)] for messages, reply in zip(asked, replies, strict=True)]
+    answers = asked(engine, adapter, sampling)
+    sure = [answer for answer in answers if answer.is_sure and turns]
+    exchanges = [pair_of(answer.question, answer.text) for answer in sure]
+    said, pinned = [messages_of(turn) for turn in turns], [turn.pinned for turn in turns]
+    traces = engine.influences(said, exchanges, pinned=pinned) if sure else []
+    sources = {
+        answer.question: turns[max(range(len(turns)), key=trace.__getitem__)]
+        for answer, trace in zip(sure, traces, strict=True)
+    }
+    traced = [replace(answer, turn=sources.get(answer.question)) for answer in answers]
+    return sorted(traced, key=lambda answer: -answer.margin)
+
+
+def asked(engine: Engine, adapter: Adapter, sampling: Sampling) -> list[Answer]:
+    """Put every question to a memory, in their order; whatever turn an answer came from is not looked for."""
+    prompts = [[Message("user", question)] for question in QUESTIONS]
+    replies = engine.reply_all([(adapter, prompt) for prompt in prompts], sampling)
+    exchanges = [pair_of(question, reply) for question, reply in zip(QUESTIONS, replies, strict=True)]
     margins = engine.margins(adapter, exchanges)
-    sure = [i for i, margin in enumerate(margins) if margin >= SURE and turns]
-    traces = engine.influences([messages_of(turn) for turn in turns], [exchanges[i] for i in sure]) if sure else []
-    sources = {i: turns[max(range(len(turns)), key=trace.__getitem__)] for i, trace in zip(sure, traces, strict=True)}
-    answers = [Answer(QUESTIONS[i], replies[i], margin, sources.get(i)) for i, margin in enumerate(margins)]
-    return sorted(answers, key=lambda answer: -answer.margin)
+    return [Answer(*one, None) for one in zip(QUESTIONS, replies, margins, strict=True)]
+
+
+def changes(before: Sequence[Answer], after: Sequence[Answer]) -> list[Change]:
+    """Where two memories differ in what they are sure of."""
+    both = [Change(*pair) for pair in zip(before, after, strict=True)]
+    return [one for one in both if _known(one.before) != _known(one.after)]
+
+
+def _known(answer: Answer) -> str | None:
+    return answer.text if answer.is_sure else None

@@ -35,9 +35,13 @@ class Remembered:
 
 @dataclass(eq=False)
 class TemporaryChat:
-    """A conversation that is kept nowhere but here, as pairs of what was said and what was replied."""
+    """A conversation that is kept nowhere but here, as pairs of what was said and what was replied.
+
+    It reads the memory as it was after the turn `as_of`, or as it is.
+    """
 
     said: list[tuple[str, str]] = field(default_factory=list)
+    as_of: int | None = None
     writing: Future[None] | None = None
 
     def settled(self) -> list[tuple[str, str]]:

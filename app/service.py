@@ -19,7 +19,6 @@ from app.asking import Asking, Given, fitted
 from app.errors import EXPECTED, NameMissing
 from app.intake import checked_strength, checked_text
 from app.ledger import Cause, messages_of, pair_of
-from app.readout import Answer
 from app.reply import Reading, Remembered, Reply, Stream, TemporaryChat
 from app.upkeep import Upkeep
 from core.chat import Message
@@ -141,7 +140,10 @@ class Service(Upkeep):
         engine = self._engine.result()
         with self._alone(user_id):
             memory = self._memories.load(engine, user_id)
-            adapter = self._adapter(engine, user_id, memory, strength)
+            if chat.as_of is None:
+                adapter = self._adapter(engine, user_id, memory, strength)
+            else:
+                adapter = self._memories.adapter_after(engine, user_id, chat.as_of).scaled(strength)
         messages, tokens = fitted(engine, said[:-1], text)
         stream = Stream(Reading(tokens, *_size(memory)))
         asking = Asking(adapter, messages, sampling)
@@ -172,12 +174,6 @@ class Service(Upkeep):
         engine = self._engine.result()
         messages = self._messages_to(engine, self._store.load_turn(user_id, turn_id))
         return "".join(engine.reply(None, messages, self._sampling()))
-
-    def read_out(self, user_id: int) -> list[Answer]:
-        """What the memory alone answers to a list of questions, each in an empty prompt, the surest answer first."""
-        engine = self._engine.result()
-        with self._alone(user_id):
-            return self._memories.read_out(engine, user_id, self._sampling())
 
     def recover(self) -> int:
         """Make good what a crash left: answer and fold every outstanding turn, once; return how many there were.
@@ -266,14 +262,6 @@ class Service(Upkeep):
     def _last(self, turns: Sequence[Said]) -> Sequence[Said]:
         """As many of the turns as stay in the prompt."""
         return turns[max(0, len(turns) - self._settings.turns_in_prompt) :]
-
-    def _sampling(self, **given: Any) -> Sampling:
-        """How words are chosen: as the settings say, but for what is given. Raise PromptError for what cannot be."""
-        from core.decoding import Sampling
-
-        chosen = self._settings
-        usual = {"max_tokens": chosen.reply_tokens, "temperature": chosen.temperature}
-        return Sampling(**{**usual, "top_p": chosen.top_p, "seed": chosen.seed, **given})
 
     def _chance(self) -> Sampling:
         """For a retry: greedily the same reply would come once more."""

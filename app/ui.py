@@ -5,19 +5,19 @@ No rules and no words beyond labels. Events are private: nothing but the page it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from app import wording
-from app.guards import SAME, guarded, in_turn, leaving
+from app.guards import SAME, in_turn
 from app.handlers import Handlers
+from app.memory_panel import CHAT, MemoryPanel, wire_panel
 from app.tab import Tab
+from app.wiring import LAST_ACTION, QUIET, on, on_leaving, on_looking, on_message
 
 STYLE = Path(__file__).with_name("style.css")
-LEDGER = ["turn", "folded", "message", "tokens", "fold ms"]
 TICK_SECONDS = 1.0
 FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
@@ -49,24 +49,13 @@ LAUNCH: dict[str, Any] = {
     "pwa": False,
     "mcp_server": False,
     "share": False,
-    "max_file_size": "1mb",
+    "max_file_size": "16mb",
     "footer_links": [],
     "theme": THEME,
     "css_paths": [STYLE],
 }
 """What every way of serving the page passes on: nothing is kept in browsers, shown to strangers or sent away."""
 
-
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-"""What every event has: not callable from outside, no spinner, and no queue but the service's own."""
-
-
-NEXT_ACTION = "(tab, _, ...rest) => [tab, window.actions = (window.actions ?? 0) + 1, ...rest]"
-LAST_ACTION = "(tab, _, ...rest) => [tab, window.actions ?? 0, ...rest]"
-"""The page counts its messages and what leaves them as they are clicked; stopping names the count and adds nothing."""
-
-NUMBERED: dict[str, Any] = {**QUIET, "js": NEXT_ACTION, "trigger_mode": "multiple"}
-"""A page by itself drops a click while its last one is not over, left or not; the tab knows which, so it decides."""
 
 DOWNLOAD = """(text) => {
   const link = document.createElement('a');
@@ -77,9 +66,6 @@ DOWNLOAD = """(text) => {
   return '';
 }"""
 """The file is made in the browser, and its text is let go of: on a server it would outlive what is forgotten."""
-
-HOLD_BOX = "() => ({__type__: 'update', interactive: false})"
-"""Until the page has left, nothing more is sent from it: it would go where the page was."""
 
 
 class Page:
@@ -94,22 +80,16 @@ class Page:
         with gr.Row(elem_id="page"):
             with gr.Column(scale=0, min_width=250, elem_id="side"):
                 self._lay_out_side()
-            with gr.Column(min_width=320, elem_id="main"), gr.Tabs():
-                with gr.Tab("Chat"):
+            with gr.Column(min_width=320, elem_id="main"), gr.Tabs() as self.tabs:
+                with gr.Tab("Chat", id=CHAT):
                     self._lay_out_chat()
                 with gr.Tab("Memory") as self.memory_tab:
-                    self._lay_out_memory()
+                    self.memory = MemoryPanel()
 
     @property
     def conversing(self) -> list[Any]:
         """Outputs of everything that changes the chat."""
         return [self.conversation, self.conversations, self.chat, self.box, self.status]
-
-    @property
-    def remembering(self) -> list[Any]:
-        """Outputs of everything that changes the Memory tab."""
-        hiding = [self.confirmation, self.one, self.receipt]
-        return [self.table, self.norms, self.spectrum, self.forget, *hiding, self.summary]
 
     def _lay_out_side(self) -> None:
         gr.HTML(wording.BRAND, elem_id="brand")
@@ -171,40 +151,6 @@ class Page:
             self.retry = gr.Button("Retry", size="sm", min_width=60, scale=0, elem_id="retry")
             self.take_back = gr.Button("Undo", size="sm", min_width=60, scale=0, elem_id="take-back")
 
-    def _lay_out_memory(self) -> None:
-        self.summary = gr.HTML(wording.summary(None, None))
-        self.ask = gr.Button("What do you know about me?", size="sm", elem_id="ask")
-        self.known = gr.HTML("", elem_id="known")
-        with gr.Row():
-            self.norms = gr.Plot(show_label=False, container=False, min_width=300)
-            self.spectrum = gr.Plot(show_label=False, container=False, min_width=300)
-        self.table = gr.Dataframe(
-            headers=LEDGER,
-            datatype="str",
-            type="array",
-            interactive=False,
-            wrap=True,
-            max_height=420,
-            label="Turns held: pick one to see it whole, or to forget it",
-            buttons=[],
-            column_widths=["8%", "18%", "54%", "10%", "10%"],
-            elem_id="ledger",
-        )
-        self.picked = gr.State(None)
-        with gr.Column(visible=False, elem_id="picked") as self.one:
-            self.said = gr.HTML("")
-            with gr.Row():
-                self.forget_turn = gr.Button("Forget this turn", variant="stop", size="sm", elem_id="forget-turn")
-                self.forget_talk = gr.Button("Forget its conversation", variant="stop", size="sm")
-        self.receipt = gr.HTML("", elem_id="receipt")
-        self.check = gr.Button("Check against the ledger", size="sm", elem_id="check")
-        self.forget = gr.Button("Forget everything", variant="stop", size="sm", interactive=False, elem_id="forget")
-        with gr.Group(visible=False, elem_id="confirm") as self.confirmation:
-            gr.HTML("<p>All turns, conversations and the memory under this name are deleted for good.</p>")
-            with gr.Row():
-                self.keep = gr.Button("Keep them", size="sm")
-                self.really = gr.Button("Yes, forget everything", variant="stop", size="sm", elem_id="really")
-
 
 def build_page(handlers: Handlers) -> gr.Blocks:
     """Lay the page out and wire it."""
@@ -216,76 +162,34 @@ def build_page(handlers: Handlers) -> gr.Blocks:
 
 def _wire(page: Page, handlers: Handlers) -> None:
     here = [page.user, page.conversation]
-    _on_message(page, page.box.submit, handlers.send, [*here, page.strength, page.box])
-    _on_message(page, page.chat.example_select, handlers.send_example, [*here, page.strength])
-    _on_message(page, page.retry.click, handlers.retry, [*here, page.strength])
-    _on_leaving(page, page.take_back.click, handlers.take_back, here, page.conversing)
-    forgotten = _on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
-    _on(forgotten.then, handlers.show_memory, [page.user], page.remembering)
+    on_message(page, page.box.submit, handlers.send, [*here, page.strength, page.box])
+    on_message(page, page.chat.example_select, handlers.send_example, [*here, page.strength])
+    on_message(page, page.retry.click, handlers.retry, [*here, page.strength])
+    on_leaving(page, page.take_back.click, handlers.take_back, here, page.conversing)
+    forgotten = on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
+    on(forgotten.then, handlers.show_memory, [page.user], page.memory.remembering)
     saved = page.save.click(handlers.save, here, page.saved, **QUIET)
     saved.then(None, page.saved, page.saved, js=DOWNLOAD, **QUIET)
     acting = [page.tab, page.number]
     page.box.stop(handlers.stop, acting, None, js=LAST_ACTION, **QUIET)
     shown, named = [page.user, page.name, page.passphrase, *page.conversing], [page.name, page.passphrase]
     entering = (page.name.submit, page.passphrase.submit)
-    entered = [_on_leaving(page, event, handlers.enter, named, shown) for event in entering]
-    _on_leaving(page, page.anew.click, handlers.start_anew, [page.user], page.conversing)
-    _on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user], page.conversing)
+    entered = [on_leaving(page, event, handlers.enter, named, shown) for event in entering]
+    on_leaving(page, page.anew.click, handlers.start_anew, [page.user], page.conversing)
+    on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user], page.conversing)
     picked = [page.user, page.conversations]
-    opened = _on_leaving(page, page.conversations.input, handlers.open_conversation, picked, page.conversing)
+    opened = on_leaving(page, page.conversations.input, handlers.open_conversation, picked, page.conversing)
     opened.then(handlers.show_strength, here, page.strength, **QUIET)
     waited = in_turn(handlers.await_model, [SAME])
     page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
 
-    _on_looking(page, page.why.click, handlers.explain, here, [page.causes])
+    on_looking(page, page.why.click, handlers.explain, here, [page.causes])
     moving_on = (page.box.submit, page.chat.example_select, page.retry.click, page.take_back.click)
     leaving = (page.anew.click, page.temporary.click, page.conversations.input)
     for moved in (*moving_on, *leaving, *entering):
         moved(lambda: "", None, page.causes, **QUIET)
-    forgetting = (page.really.click, page.forget_turn.click, page.forget_talk.click, page.forget_here.click)
-    for other in (*entering, *forgetting, page.take_back.click):
-        other(lambda: "", None, page.known, **QUIET)
+    for other in (*entering, page.forget_here.click, page.take_back.click):
+        other(lambda: "", None, page.memory.known, **QUIET)
     for looked in (page.memory_tab.select, *(one.then for one in entered)):
-        _on(looked, handlers.show_memory, [page.user], page.remembering)
-    page.forget.click(lambda: gr.update(visible=True), None, page.confirmation, **QUIET)
-    page.keep.click(lambda: gr.update(visible=False), None, page.confirmation, **QUIET)
-    forgotten = _on_leaving(page, page.really.click, handlers.forget, [page.user], page.conversing)
-    _on(forgotten.then, handlers.show_memory, [page.user], page.remembering)
-    _wire_ledger(page, handlers)
-
-
-def _wire_ledger(page: Page, handlers: Handlers) -> None:
-    _on_looking(page, page.table.select, handlers.pick, [page.user], [page.picked, page.one, page.said])
-    _on_looking(page, page.ask.click, handlers.read_out, [page.user], [page.known])
-    _on_looking(page, page.check.click, handlers.verify, [page.user], [page.receipt])
-    for button, handler in ((page.forget_turn, handlers.forget_turn), (page.forget_talk, handlers.forget_conversation)):
-        forgotten = _on_leaving(page, button.click, handler, [page.user, page.picked], page.conversing)
-        _on(forgotten.then, handlers.show_memory, [page.user], page.remembering)
-
-
-def _on_message(page: Page, event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any]) -> None:
-    """Send a message on an event."""
-    sent = in_turn(handler, [*[SAME] * 3, gr.update(submit_btn=True, stop_btn=False)])
-    event(sent, [page.tab, page.number, *inputs], page.conversing, **NUMBERED)
-
-
-def _on_leaving(
-    page: Page, event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
-) -> Any:
-    """Leave what the page shows on an event; `outputs` end with the chat's box and the status."""
-    event(None, None, page.box, js=HOLD_BOX, **QUIET)
-    left = in_turn(leaving(handler), [*[SAME] * (len(outputs) - 2), gr.update(interactive=True)])
-    return event(left, [page.tab, page.number, *inputs], outputs, **NUMBERED)
-
-
-def _on_looking(
-    page: Page, event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
-) -> None:
-    """Show an answer on an event, unless the page has gone on meanwhile: it may be somebody else's by then."""
-    looked = in_turn(handler, [SAME] * (len(outputs) - 1))
-    event(looked, [page.tab, page.number, *inputs], outputs, js=LAST_ACTION, **QUIET)
-
-
-def _on(event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-    """Call a handler on an event; the last output shows the sentence when something goes wrong."""
-    return event(guarded(handler, [SAME] * (len(outputs) - 1)), inputs, outputs, **QUIET)
+        on(looked, handlers.show_memory, [page.user], page.memory.remembering)
+    wire_panel(page, page.memory, handlers)

@@ -9,18 +9,21 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.accounts import Accounts
 from app.errors import ModelLoading, ShuttingDown, UserBusy
-from app.ledger import Verification
+from app.intake import checked_text
+from app.ledger import Verification, opened
 from app.memories import Memories, MemoryView
+from app.readout import Answer, Change
 from app.reply import Stream
 from app.settings import Settings
 from storage.records import Receipt, Turn
 from storage.store import Store
 
 if TYPE_CHECKING:
+    from core.decoding import Sampling
     from core.engine import Engine
 
 
@@ -97,6 +100,33 @@ class Upkeep:
         with self._alone(user_id):
             return self._memories.forget(user_id)
 
+    def pin(self, user_id: int, turn_id: int, pinned: bool) -> None:
+        """Have a held turn fade no more, or fade again. Raise NotFound unless it is this person's."""
+        engine = self._engine.result()
+        with self._alone(user_id):
+            self._memories.pin(engine, user_id, turn_id, pinned)
+
+    def correct(self, user_id: int, turn_id: int, text: str) -> Receipt:
+        """Have a held turn say `text` instead, and be answered anew; the memory is then the one that was told so.
+
+        Nothing of the old turn stays. Raise NotFound unless it is this person's.
+        """
+        text, engine = checked_text(text, self._settings.message_characters), self._engine.result()
+        with self._alone(user_id):
+            return self._memories.correct(engine, user_id, turn_id, text, self._sampling())
+
+    def changes_since(self, user_id: int, turn_id: int) -> list[Change]:
+        """What the memory is sure of now and was not after a turn, or the other way round."""
+        engine = self._engine.result()
+        with self._alone(user_id):
+            return self._memories.changes_since(engine, user_id, turn_id, self._sampling())
+
+    def read_out(self, user_id: int) -> list[Answer]:
+        """What the memory alone answers to a list of questions, each in an empty prompt, the surest answer first."""
+        engine = self._engine.result()
+        with self._alone(user_id):
+            return self._memories.read_out(engine, user_id, self._sampling())
+
     def list_receipts(self, user_id: int) -> list[Receipt]:
         """What was forgotten, newest first; texts are not in it."""
         return self._store.list_receipts(user_id)
@@ -106,15 +136,17 @@ class Upkeep:
         with self._alone(user_id):
             return self._memories.wrap(user_id)
 
-    def import_memory(self, name: str, data: bytes) -> int:
-        """Take in what `export_memory` gave, for a person of this name who has no turns; return how many it holds.
+    def import_memory(self, name: str, data: bytes, merge: bool = False) -> int:
+        """Take in what `export_memory` gave, for a person of this name; return how many turns were new.
 
-        Whatever is not whole, unchanged, and of the running model is refused in one sentence and changes nothing.
+        A person who has turns keeps them, and both memories become one, where `merge` says so. Whatever is not whole,
+        unchanged, and of the running model is refused in one sentence and changes nothing.
         """
-        adoption = self._memories.unwrap(self._engine.result(), data)
+        engine = self._engine.result()
+        parcel = opened(engine, data)
         user = self._store.ensure_user(name)
         with self._alone(user.id):
-            return self._memories.adopt(user.id, adoption)
+            return self._memories.take_in(engine, user.id, parcel, merge)
 
     def verify(self, user_id: int) -> Verification:
         """Whether the memory is, bit for bit, what its ledger gives; costs a forward pass per turn held."""
@@ -127,6 +159,14 @@ class Upkeep:
         engine = self._engine.result()
         with self._alone(user_id):
             return self._memories.rebuild(engine, user_id)
+
+    def _sampling(self, **given: Any) -> Sampling:
+        """How words are chosen: as the settings say, but for what is given. Raise PromptError for what cannot be."""
+        from core.decoding import Sampling
+
+        chosen = self._settings
+        usual = {"max_tokens": chosen.reply_tokens, "temperature": chosen.temperature}
+        return Sampling(**{**usual, "top_p": chosen.top_p, "seed": chosen.seed, **given})
 
     def _stop_all(self, user_id: int | None = None) -> None:
         """Stop what is being written for a person, or for everybody."""

@@ -11,7 +11,7 @@ from html import escape
 
 from app.ledger import Cause, Verification
 from app.memories import MemoryView
-from app.readout import Answer
+from app.readout import Answer, Change
 from app.reply import Reading
 from storage.records import Receipt, Turn, User
 
@@ -29,6 +29,8 @@ SURE_OF = (
     "Asked with an empty prompt, the weights alone answer this. The number says how much memory speaks for it (nats)."
 )
 SURE_OF_NOTHING = "Asked with an empty prompt, the weights are sure of nothing yet."
+UNCHANGED = "The weights are sure of the same answers now as they were then."
+CHANGED = "What the weights alone were sure of then, and are now"
 NOT_SURE = "Questions that memory is not sure of"
 SLIGHT = 0.05  # nats: less says nothing of where a reply came from
 
@@ -39,6 +41,9 @@ Tell it something about yourself, start a **new conversation**, and ask. What it
 
 TEMPORARY = """### Nothing of this is kept
 It reads your memory and leaves nothing in it: no turn, no fold, no line in a log. Leave, and it is gone."""
+
+AS_OF = """### The memory as it was then
+It reads what was remembered up to that turn, and nothing of this chat is kept."""
 
 WHO = """### Who is chatting?
 Write a name under **Chat as**. Each name has a memory of its own, and only that."""
@@ -80,9 +85,13 @@ def summary(user: User | None, view: MemoryView | None) -> str:
 def rows_of(view: MemoryView) -> list[list[str | int]]:
     """The ledger, newest first: number, when, the start of the text, tokens, milliseconds."""
     return [
-        [turn.id, moment(turn.folded_at), excerpt(turn.user_text), turn.tokens or 0, _milliseconds(turn.fold_seconds)]
+        [turn.id, moment(turn.folded_at), _entry(turn), turn.tokens or 0, _milliseconds(turn.fold_seconds)]
         for turn in reversed(view.turns)
     ]
+
+
+def _entry(turn: Turn) -> str:
+    return f"[pinned] {excerpt(turn.user_text)}" if turn.pinned else excerpt(turn.user_text)
 
 
 def _milliseconds(seconds: float | None) -> str:
@@ -146,6 +155,28 @@ def readout_shown(answers: Sequence[Answer]) -> str:
 def _answer_shown(answer: Answer, share: float) -> str:
     source = f"{escape(_source(answer))} &middot; {answer.margin:.2f}"
     return f'<li><i style="width:{share:.0%}"></i><span>{escape(answer.text)}</span><small>{source}</small></li>'
+
+
+def changes_in_words(changes: Sequence[Change]) -> list[str]:
+    """What a memory answers otherwise than at another time, question by question, or that nothing does."""
+    lines = [f"{one.before.question}  {_known(one.before)} -> {_known(one.after)}" for one in changes]
+    return lines or [UNCHANGED]
+
+
+def changes_shown(changes: Sequence[Change]) -> str:
+    """The same as a list."""
+    if not changes:
+        return status(UNCHANGED)
+    rows = "".join(
+        f"<li><span>{escape(_known(one.before))} &rarr; <b>{escape(_known(one.after))}</b></span>"
+        f"<small>{escape(one.before.question)}</small></li>"
+        for one in changes
+    )
+    return f'<div class="why"><p>{CHANGED}</p><ol>{rows}</ol></div>'
+
+
+def _known(answer: Answer) -> str:
+    return answer.text if answer.is_sure else "(not sure)"
 
 
 def _source(answer: Answer) -> str:

@@ -13,7 +13,8 @@ from random import Random
 
 from training.corpora import Turn
 from training.dialogues import Author, Memory, load_small_talk
-from training.facts import Fact, Kind, Values, load_kinds, load_unseen_kinds
+from training.facts import Fact, Values
+from training.kinds import Kind, load_kinds, load_unseen_kinds
 from training.sentences import question
 
 KINDS = ("recall", "update", "rare", "abstain")
@@ -77,8 +78,9 @@ class Mix:
         if self.unseen_kinds:
             return load_unseen_kinds()
         fields = [field for part in self.seen for field in PARTS[part]]
-        pairs = zip(load_kinds(held_out=True), load_kinds(held_out=False), strict=True)
-        return [replace(kind, **{field: getattr(trained, field) for field in fields}) for kind, trained in pairs]
+        trained = {kind.name: kind for kind in load_kinds(held_out=False)}
+        kinds = load_kinds(held_out=True)
+        return [replace(kind, **{field: getattr(trained[kind.name], field) for field in fields}) for kind in kinds]
 
 
 def read_cases(path: Path) -> list[Case]:

@@ -33,7 +33,8 @@ from storage.database import file_url, open_database
 from storage.records import User
 from storage.store import Store
 from training.dialogues import Author, load_small_talk
-from training.facts import Fact, Values, draw_facts, invented_name, load_kinds
+from training.facts import Fact, Values, draw_facts, invented_name
+from training.kinds import load_kinds
 
 LETTERS = 7
 TOLD, CONTROLS = 10, 5  # facts of each person; half of those told are forgotten

@@ -29,7 +29,8 @@ from core.adapter import Adapter
 from core.chat import Message
 from core.engine import Engine, load_engine
 from training.dialogues import Author, Memory, load_small_talk
-from training.facts import Values, load_kinds
+from training.facts import Values
+from training.kinds import load_kinds
 
 WAYS = ("memory", "none", "prompt")
 FACTS = 50  # unrelated ones, in each memory of the side effects

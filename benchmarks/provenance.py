@@ -22,7 +22,8 @@ from benchmarks.report import finish, interval, origin
 from core.chat import Message
 from core.engine import Engine
 from training.dialogues import Author, load_small_talk
-from training.facts import Fact, Values, load_kinds
+from training.facts import Fact, Values
+from training.kinds import load_kinds
 
 FACTS, FILLERS = 6, 12
 TIMED_TURNS, TIMES = 100, 5

@@ -21,7 +21,8 @@ from benchmarks.report import finish, interval, origin
 from core.chat import Message
 from core.engine import Engine
 from training.dialogues import Author, load_small_talk
-from training.facts import Values, draw_facts, load_kinds
+from training.facts import Values, draw_facts
+from training.kinds import load_kinds
 
 FACTS = 6
 

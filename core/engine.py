@@ -22,7 +22,7 @@ from core.errors import PromptError, StateError
 from core.generator import Generator
 from core.provenance import Exchange, contributions, influences, margins
 from core.reading import read_parallel, read_sequential
-from core.state import State
+from core.state import State, total
 from core.text import TextStream
 
 
@@ -48,51 +48,57 @@ class Engine:
     def check_state(self, state: State) -> None:
         """Raise StateError unless this engine's generator can have made the state."""
         expected = self.generator.state_shape
-        if tuple(state.sums.shape) != expected:
+        if any(tuple(sums.shape) != expected for sums in (state.sums, state.whole)):
             raise StateError(
                 f"The state has the shape {tuple(state.sums.shape)}, but {self.name} keeps {expected}; "
                 "it belongs to another model: rebuild the memory from its turns."
             )
-        if not bool(state.sums.isfinite().all()):
+        if not bool(state.whole.isfinite().all()):
             raise StateError("The state holds numbers that are not finite; rebuild the memory from its turns.")
 
-    def fold(self, state: State, messages: Sequence[Message]) -> State:
+    def fold(self, state: State, messages: Sequence[Message], pinned: bool = False) -> State:
         """The state after one more turn: one forward pass over its tokens, without LM head or gradient.
 
         Nothing changes on failure: the result is a new, checked value. Messages longer than the generator's window
-        are read in several, as one turn.
+        are read in several, as one turn. A turn that is `pinned` does not fade with those after it.
         """
         ids = torch.tensor(encode(self.tokenizer, messages, reply=False))
         windows = ids.split(self.generator.config.window)
         with torch.inference_mode():
             sums = state.sums.to(self.base.device)
-            if self.generator.reads_sequentially:
-                folded = read_sequential(self.base, self.generator, windows, sums)
+            if self.generator.reads_sequentially:  # where nothing fades
+                result = State(read_sequential(self.base, self.generator, windows, sums).cpu())
             else:
-                folded = self.generator.fold(sums, read_parallel(self.base, self.generator, windows))
-        result = State(folded.cpu())
+                added = read_parallel(self.base, self.generator, windows)
+                fading = self.generator.fold(sums, torch.zeros_like(sums) if pinned else added).cpu()
+                kept = total(state.pinned, added.cpu()) if pinned else state.pinned
+                result = State(fading, kept)
         self.check_state(result)
         return result
 
     def materialise(self, state: State) -> Adapter:
         """The adapter of a state; deterministic, one decomposition per layer."""
         with torch.inference_mode():
-            sums = state.sums.to(self.base.device)
+            sums = state.whole.to(self.base.device)
             return self.generator.materialise(sums[None]).to(self.base.device, self.base.dtype)
 
     def fullness(self, state: State) -> float:
         """The share of all directions that reading the state uses, from 0 (empty) to 1."""
         with torch.inference_mode():
-            return float(self.generator.fullness(state.sums.to(self.base.device)).mean())
+            return float(self.generator.fullness(state.whole.to(self.base.device)).mean())
 
     def influences(
-        self, turns: Sequence[Sequence[Message]], exchanges: Sequence[Sequence[Message]], strength: float = 1.0
+        self,
+        turns: Sequence[Sequence[Message]],
+        exchanges: Sequence[Sequence[Message]],
+        strength: float = 1.0,
+        pinned: Sequence[bool] = (),
     ) -> list[list[float]]:
         """For each exchange, how much each of the `turns` in memory, oldest first, spoke for its reply, in nats.
 
-        An exchange ends with the reply; `strength` is that of the memory. The fall of ln p(reply) when the turn is
-        left out of the state; see provenance.py. Raise PromptError for an engine that reads in sequence, whose turns
-        cannot be told apart.
+        An exchange ends with the reply; `strength` is that of the memory, `pinned` says which turns do not fade. The
+        fall of ln p(reply) when the turn is left out of the state; see provenance.py. Raise PromptError for an engine
+        that reads in sequence, whose turns cannot be told apart.
         """
         if self.generator.reads_sequentially:
             raise PromptError(f"{self.name} reads turns in sequence, so a reply cannot be traced to one of them.")
@@ -102,6 +108,8 @@ class Engine:
         owners = torch.tensor([i for i, own in enumerate(pieces) for _ in own], device=summed.device)
         alone = summed.new_zeros(len(turns), *summed.shape[1:]).index_add(0, owners, summed)
         ages = torch.arange(len(turns) - 1, -1, -1, device=summed.device)
+        if pinned:
+            ages = ages * ~torch.tensor(pinned, device=summed.device)
         with torch.inference_mode():
             aged = self.generator.aged(alone, ages)
         return influences(self.base, self.generator, aged, self._encoded(exchanges), strength)

@@ -1,4 +1,4 @@
-"""The state: what a memory is made of, one additive matrix per target layer.
+"""The state: what a memory is made of, one additive matrix per target layer, and another for what does not fade.
 
 A value: nothing here changes in place, knows whose memory it is, or how a layer reads it.
 """
@@ -19,9 +19,13 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class State:
-    """Running sums of the method: `sums` is (layers, r_k, r_v), float32 (in bfloat16 short turns vanish)."""
+    """Running sums of the method: both (layers, r_k, r_v), float32 (in bfloat16 short turns vanish).
+
+    `sums` fades with every turn, `pinned` does not; None where nothing is pinned.
+    """
 
     sums: Tensor
+    pinned: Tensor | None = None
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> State:
@@ -32,34 +36,50 @@ class State:
             raise StateError(
                 f"The stored state ({len(blob)} bytes) cannot be read; restore it from a backup."
             ) from error
-        if set(tensors) != {"sums"} or tensors["sums"].dtype != torch.float32 or tensors["sums"].ndim != 3:
+        sound = all(sums.dtype == torch.float32 and sums.ndim == 3 for sums in tensors.values())
+        alike = len({sums.shape for sums in tensors.values()}) == 1
+        if not {"sums"} <= set(tensors) <= {"sums", "pinned"} or not (sound and alike):
             raise StateError(f"The stored bytes hold {sorted(tensors)} instead of one state; restore it from a backup.")
-        return cls(tensors["sums"])
+        return cls(**tensors)
 
     def to_bytes(self) -> bytes:
         """Serialise as safetensors."""
-        return save({"sums": self.sums.cpu().contiguous()}, metadata={"format_version": str(FORMAT_VERSION)})
+        tensors = {"sums": self.sums} | ({} if self.pinned is None else {"pinned": self.pinned})
+        contiguous = {name: sums.cpu().contiguous() for name, sums in tensors.items()}
+        return save(contiguous, metadata={"format_version": str(FORMAT_VERSION)})
 
     def __add__(self, other: State) -> State:
-        return State(self.sums + other.sums)
+        return State(self.sums + other.sums, total(self.pinned, other.pinned))
 
     def __sub__(self, other: State) -> State:
-        return State(self.sums - other.sums)
+        return State(self.sums - other.sums, total(self.pinned, None if other.pinned is None else -other.pinned))
+
+    @property
+    def whole(self) -> Tensor:
+        """What is read: both sums together."""
+        return self.sums if self.pinned is None else self.sums + self.pinned
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was ever folded."""
-        return not bool(self.sums.any())
+        return not bool(self.whole.any())
 
     @property
     def nbytes(self) -> int:
         """Bytes of the sums."""
-        return self.sums.nbytes
+        return self.sums.nbytes + (0 if self.pinned is None else self.pinned.nbytes)
 
     def norms(self) -> list[float]:
         """Frobenius norm of each layer's matrix."""
-        return torch.linalg.matrix_norm(self.sums).tolist()
+        return torch.linalg.matrix_norm(self.whole).tolist()
 
     def spectrum(self) -> list[list[float]]:
         """Singular values of each layer's matrix, largest first."""
-        return torch.linalg.svdvals(self.sums).tolist()
+        return torch.linalg.svdvals(self.whole).tolist()
+
+
+def total(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """The sum of what may not be there."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other

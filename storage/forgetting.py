@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.errors import NotFound
-from storage.records import Packed, Receipt, Turn
-from storage.rows import fill, lock_user, next_memory, relink, turn_records
-from storage.tables import ConversationRow, MemoryRow, ReceiptRow, TurnRow
+from storage.records import Receipt, Rewriting, Turn
+from storage.rows import load_turn, lock_user, rewrite, turn_records
+from storage.tables import ConversationRow, MemoryRow, ReceiptRow, SnapshotRow, TurnRow
+from storage.texts import check_text
 
 
 class Forgetting:
@@ -22,13 +23,11 @@ class Forgetting:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def forget_turns(
-        self, user_id: int, turn_ids: set[int], expected_version: int, packed: Packed, links: dict[int, str]
-    ) -> Receipt:
-        """Delete turns, and put `packed`, the state without them, in the place of the old one; all of it or nothing.
+    def forget_turns(self, user_id: int, turn_ids: set[int], expected_version: int, rewriting: Rewriting) -> Receipt:
+        """Delete turns, and put the state without them in the place of the old one; all of it or nothing.
 
-        `links` has the new link of each turn that stays held. Conversations left without turns go too. Raises NotFound,
-        MemoryChanged, or DatabaseUnavailable: see `forget_everything`.
+        Conversations left without turns go too. Raises NotFound, MemoryChanged, or DatabaseUnavailable: see
+        `forget_everything`.
         """
         with self._database.write() as session:
             user = lock_user(session, user_id)
@@ -38,10 +37,25 @@ class Forgetting:
             before = session.scalar(select(MemoryRow.digest).where(MemoryRow.user_id == user_id))
             session.execute(delete(TurnRow).where(TurnRow.id.in_(turn_ids)))
             conversations = _delete_empty(session, {turn.conversation_id for turn in gone})
-            relink(session, user_id, links)
-            row = next_memory(session, user, expected_version)
-            fill(row, packed, len(links))
+            row = rewrite(session, user, expected_version, rewriting)
             receipt = _write_receipt(session, user_id, gone, conversations, before or "", row.digest)
+        self.finish_erasing()
+        return receipt
+
+    def correct_turn(self, user_id: int, corrected: Turn, expected_version: int, rewriting: Rewriting) -> Receipt:
+        """Give a held turn the texts and tokens of `corrected`, and have the state be what it is with them.
+
+        The receipt is for the turn as it was, of which nothing stays. Raises as `forget_turns`, or InvalidText.
+        """
+        for text in (corrected.user_text, corrected.reply_text or ""):
+            check_text(text)
+        with self._database.write() as session:
+            user, turn = lock_user(session, user_id), load_turn(session, user_id, corrected.id)
+            old = turn.record()
+            before = session.scalar(select(MemoryRow.digest).where(MemoryRow.user_id == user_id))
+            turn.user_text, turn.reply_text, turn.tokens = corrected.user_text, corrected.reply_text, corrected.tokens
+            row = rewrite(session, user, expected_version, rewriting)
+            receipt = _write_receipt(session, user_id, [old], 0, before or "", row.digest)
         self.finish_erasing()
         return receipt
 
@@ -56,7 +70,7 @@ class Forgetting:
             gone = turn_records(session, select(TurnRow).where(TurnRow.user_id == user_id))
             conversations = session.scalar(select(func.count()).where(ConversationRow.user_id == user_id)) or 0
             before = session.scalar(select(MemoryRow.digest).where(MemoryRow.user_id == user_id)) or ""
-            for table in (TurnRow, ConversationRow, MemoryRow):
+            for table in (TurnRow, ConversationRow, MemoryRow, SnapshotRow):
                 session.execute(delete(table).where(table.user_id == user_id))
             receipt = _write_receipt(session, user_id, gone, conversations, before, "")
         self.finish_erasing()

@@ -3,7 +3,10 @@
 They know no database. Times are seconds since 1970 in UTC.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+SNAPSHOT_EVERY = 32
+"""Of how many turns one has its state kept: what a change folds again, at most, before the turn that it is about."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Turn:
     """What a person wrote and what was answered; reply_text is None until it is answered, folded_at until folded.
 
     Turns are in the state in the order of `position`. `link` chains a held turn to the one before it, its own text and
-    the state after it; None for those folded before there were links.
+    the state after it; None for those folded before there were links. What is `pinned` does not fade.
     """
 
     id: int
@@ -58,6 +61,7 @@ class Turn:
     tokens: int | None
     position: int | None
     link: str | None
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Entry:
     folded_at: float | None
     fold_seconds: float | None
     tokens: int | None
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,28 @@ class Folding:
     seconds: float
     tokens: int
     link: str
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """A state made anew because a turn before it has changed, and what the ledger keeps of the making.
+
+    All turns held after the position `after` were folded again: `links` has the new link of each of them by its id,
+    `snapshots` the state after some of them by their position.
+    """
+
+    packed: Packed
+    links: dict[int, str]
+    snapshots: dict[int, Packed] = field(default_factory=dict)
+    after: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a memory as it was once the turn at `position` was folded."""
+
+    position: int
+    blob: bytes
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ Knows the tables; opens no transaction and hands out nothing but rows and record
 import hashlib
 import time
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from storage.errors import MemoryChanged, NotFound
-from storage.records import Packed, Turn
-from storage.tables import ConversationRow, MemoryRow, TurnRow, UserRow
+from storage.records import Packed, Rewriting, Turn
+from storage.tables import ConversationRow, MemoryRow, SnapshotRow, TurnRow, UserRow
 
 
 def lock_user(session: Session, user_id: int) -> UserRow:
@@ -44,10 +44,15 @@ def turn_records(session: Session, turns: Select[TurnRow]) -> list[Turn]:
     return [turn.record() for turn in session.scalars(turns.order_by(TurnRow.id))]
 
 
-def held_records(session: Session, user_id: int) -> list[Turn]:
+def held_rows(session: Session, user_id: int) -> list[TurnRow]:
     """The turns in a user's state, in the order of their folding."""
     held = select(TurnRow).where(TurnRow.user_id == user_id, TurnRow.position.is_not(None))
-    return [turn.record() for turn in session.scalars(held.order_by(TurnRow.position))]
+    return list(session.scalars(held.order_by(TurnRow.position)))
+
+
+def held_records(session: Session, user_id: int) -> list[Turn]:
+    """The same as records."""
+    return [turn.record() for turn in held_rows(session, user_id)]
 
 
 def next_memory(session: Session, user: UserRow, expected_version: int) -> MemoryRow:
@@ -67,6 +72,33 @@ def next_memory(session: Session, user: UserRow, expected_version: int) -> Memor
     return row
 
 
+def keep_snapshot(session: Session, user_id: int, position: int, packed: Packed) -> None:
+    """Keep a state as it was after the turn at a position."""
+    blob, made_by = packed.blob, packed.fingerprint
+    session.add(SnapshotRow(user_id=user_id, position=position, fingerprint=made_by, digest=digest(blob), blob=blob))
+
+
+def drop_snapshots(session: Session, user_id: int, after: int = 0) -> None:
+    """Delete the states kept after a position."""
+    session.execute(delete(SnapshotRow).where(SnapshotRow.user_id == user_id, SnapshotRow.position > after))
+
+
+def rewrite(session: Session, user: UserRow, expected_version: int, rewriting: Rewriting) -> MemoryRow:
+    """Put a state that was made anew in the place of the old one. Raises MemoryChanged."""
+    held = held_rows(session, user.id)
+    again = [turn for turn in held if (turn.position or 0) > rewriting.after]
+    if {turn.id for turn in again} != set(rewriting.links):
+        raise MemoryChanged(f"Other turns are held for user {user.id} than those given: compute the change again.")
+    for turn in again:
+        turn.link = rewriting.links[turn.id]
+    drop_snapshots(session, user.id, rewriting.after)
+    for position, packed in rewriting.snapshots.items():
+        keep_snapshot(session, user.id, position, packed)
+    row = next_memory(session, user, expected_version)
+    fill(row, rewriting.packed, len(held))
+    return row
+
+
 def fill(row: MemoryRow, packed: Packed, turns_folded: int) -> None:
     """Put a state into the row of a memory."""
     row.blob = packed.blob
@@ -75,15 +107,6 @@ def fill(row: MemoryRow, packed: Packed, turns_folded: int) -> None:
     row.format_version = packed.format_version
     row.turns_folded = turns_folded
     row.updated_at = time.time()
-
-
-def relink(session: Session, user_id: int, links: dict[int, str]) -> None:
-    """Give the held turns their new links, every one of them. Raises MemoryChanged if others are held by now."""
-    held = session.scalars(select(TurnRow).where(TurnRow.user_id == user_id, TurnRow.position.is_not(None))).all()
-    if {turn.id for turn in held} != set(links):
-        raise MemoryChanged(f"Other turns are held for user {user_id} than those given: compute the change again.")
-    for turn in held:
-        turn.link = links[turn.id]
 
 
 def digest(blob: bytes) -> str:

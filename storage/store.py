@@ -5,28 +5,41 @@ something locks the user's row first, so the changes of one user come one after 
 """
 
 import time
-from collections.abc import Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
 from storage.credentials import Credentials
-from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, NotEmpty
+from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, MemoryChanged
 from storage.forgetting import Forgetting
-from storage.records import Conversation, Entry, Folding, Memory, Packed, Turn, User
+from storage.records import (
+    SNAPSHOT_EVERY,
+    Conversation,
+    Entry,
+    Folding,
+    Memory,
+    Packed,
+    Rewriting,
+    Snapshot,
+    Turn,
+    User,
+)
 from storage.rows import (
     digest,
+    drop_snapshots,
     fill,
     held_records,
+    held_rows,
+    keep_snapshot,
     load_conversation,
     load_turn,
     lock_user,
     next_memory,
-    relink,
+    rewrite,
     turn_records,
 )
-from storage.tables import ConversationRow, MemoryRow, TurnRow, UserRow
+from storage.tables import ConversationRow, MemoryRow, SnapshotRow, TurnRow, UserRow
 from storage.texts import check_text, clean_name
 
 TITLE_LENGTH = 60
@@ -163,7 +176,7 @@ class Store(Forgetting, Credentials):
     def commit_fold(
         self, turn_id: int, user_id: int, expected_version: int, packed: Packed, folding: Folding
     ) -> Memory:
-        """Store the new state and mark its turn as folded, both or neither.
+        """Store the new state and mark its turn as folded, both or neither; every so often keep the state for later.
 
         expected_version is that of the memory which the state was computed from, 0 for none. Raises NotFound,
         AlreadyFolded or MemoryChanged.
@@ -177,59 +190,68 @@ class Store(Forgetting, Credentials):
             fill(row, packed, (row.turns_folded or 0) + 1)
             turn.folded_at, turn.position = row.updated_at, row.version
             turn.fold_seconds, turn.tokens, turn.link = folding.seconds, folding.tokens, folding.link
+            if row.turns_folded % SNAPSHOT_EVERY == 0:
+                keep_snapshot(session, user_id, row.version, packed)
             return row.record()
 
-    def replace_memory(self, user_id: int, expected_version: int, packed: Packed, links: dict[int, str]) -> Memory:
-        """Store a state that was computed anew from the ledger, and every held turn's new link.
+    def load_snapshot(self, user_id: int, before: int, fingerprint: str) -> Snapshot | None:
+        """The last state kept before a position, as a model of this fingerprint made it; None where none is sound."""
+        kept = select(SnapshotRow).where(SnapshotRow.user_id == user_id, SnapshotRow.fingerprint == fingerprint)
+        with self._database.read() as session:
+            newest = kept.where(SnapshotRow.position < before).order_by(SnapshotRow.position.desc()).limit(1)
+            row = session.scalar(newest)
+            return row.record() if row and digest(row.blob) == row.digest else None
 
-        Raises NotFound or MemoryChanged.
-        """
+    def replace_memory(self, user_id: int, expected_version: int, rewriting: Rewriting) -> Memory:
+        """Store a state that was computed anew from the ledger. Raises NotFound or MemoryChanged."""
         with self._database.write() as session:
-            row = next_memory(session, lock_user(session, user_id), expected_version)
-            relink(session, user_id, links)
-            fill(row, packed, len(links))
-            return row.record()
+            return rewrite(session, lock_user(session, user_id), expected_version, rewriting).record()
+
+    def pin_turn(self, user_id: int, turn_id: int, expected_version: int, pinned: bool, rewriting: Rewriting) -> Memory:
+        """Note whether a turn fades, with the state that follows from it. Raises NotFound or MemoryChanged."""
+        with self._database.write() as session:
+            user = lock_user(session, user_id)
+            load_turn(session, user_id, turn_id).pinned = pinned
+            return rewrite(session, user, expected_version, rewriting).record()
 
     def reopen_turn(
-        self, user_id: int, turn_id: int, expected_version: int, packed: Packed, links: dict[int, str]
+        self, user_id: int, turn_id: int, expected_version: int, rewriting: Rewriting
     ) -> tuple[Memory, Turn]:
-        """Have a turn be as if just written, and `packed`, the state without it, in the place of the old one.
+        """Have a turn be as if just written, and the state the one without it, both or neither.
 
-        Both or neither; `links` has the new link of each turn that stays held. Raises NotFound or MemoryChanged.
+        Raises NotFound or MemoryChanged.
         """
         with self._database.write() as session:
             user, turn = lock_user(session, user_id), load_turn(session, user_id, turn_id)
             turn.reply_text = turn.answered_at = turn.folded_at = turn.fold_seconds = None
             turn.tokens = turn.position = turn.link = None
             session.flush()
-            relink(session, user_id, links)
-            row = next_memory(session, user, expected_version)
-            fill(row, packed, len(links))
+            row = rewrite(session, user, expected_version, rewriting)
             return row.record(), turn.record()
 
-    def adopt_memory(self, user_id: int, entries: Sequence[Entry], packed: Packed, links: Sequence[str]) -> Memory:
-        """Store a memory that comes from elsewhere, with its turns and their links, for a user who has none.
+    def merge_memory(
+        self, user_id: int, expected_version: int, arriving: dict[int, Entry], rewriting: Rewriting
+    ) -> Memory:
+        """Take turns of another memory in among those held, with the state of both together; all of it or nothing.
 
-        Raises NotFound, InvalidText or NotEmpty, each before anything is changed.
+        The order of `rewriting.links` is the new order of all turns; those that arrive have their keys of `arriving`
+        there, which are no ids of turns. Raises NotFound, InvalidText or MemoryChanged.
         """
-        for entry in entries:
+        for entry in arriving.values():
             check_text(entry.user_text)
             check_text(entry.reply_text or "")
         with self._database.write() as session:
             user = lock_user(session, user_id)
-            if session.scalar(select(TurnRow.id).where(TurnRow.user_id == user_id).limit(1)) is not None:
-                raise NotEmpty(f"{user.name} has turns already: take the memory in under another name.")
-            numbers = sorted({entry.conversation for entry in entries})
-            talks = {number: ConversationRow(user_id=user_id, created_at=time.time()) for number in numbers}
-            session.add_all(talks.values())
-            session.flush()
-            row = next_memory(session, user, self._version(session, user_id))
-            fill(row, packed, len(entries))
-            for number, (entry, link) in enumerate(zip(entries, links, strict=True)):
-                values = vars(entry) | {"conversation_id": talks[entry.conversation].id, "user_id": user_id}
-                del values["conversation"]
-                session.add(TurnRow(**values, link=link, position=row.version + number))
-            user.memory_version = row.version = row.version + max(0, len(entries) - 1)
+            turns = {turn.id: turn for turn in held_rows(session, user_id)} | _arrived(session, user_id, arriving)
+            if set(turns) != set(rewriting.links):
+                raise MemoryChanged(f"Other turns are held for user {user_id} than those given: merge once more.")
+            row = next_memory(session, user, expected_version)
+            fill(row, rewriting.packed, len(turns))
+            for position, (key, link) in enumerate(rewriting.links.items(), row.version):
+                turns[key].position, turns[key].link = position, link
+            user.memory_version = row.version = row.version + max(0, len(turns) - 1)
+            drop_snapshots(session, user_id)
+            session.add_all(turns.values())
             return row.record()
 
     def unfolded_turns(self, user_id: int | None = None) -> list[Turn]:
@@ -242,3 +264,16 @@ class Store(Forgetting, Credentials):
         """The ledger: the turns that are in the user's state, in the order of their folding."""
         with self._database.read() as session:
             return held_records(session, user_id)
+
+
+def _arrived(session: Session, user_id: int, arriving: dict[int, Entry]) -> dict[int, TurnRow]:
+    """Rows for turns from elsewhere, in new conversations, under their keys."""
+    numbers = sorted({entry.conversation for entry in arriving.values()})
+    talks = {number: ConversationRow(user_id=user_id, created_at=time.time()) for number in numbers}
+    session.add_all(talks.values())
+    session.flush()
+    rows = {}
+    for key, entry in arriving.items():
+        values = {name: value for name, value in vars(entry).items() if name != "conversation"}
+        rows[key] = TurnRow(**values, conversation_id=talks[entry.conversation].id, user_id=user_id)
+    return rows

@@ -5,10 +5,10 @@ Knows no sessions and no rules. A change here needs a revision in migrations/ver
 
 from typing import Any, ClassVar
 
-from sqlalchemy import Double, ForeignKey, Index, LargeBinary, MetaData, String, Text
+from sqlalchemy import Double, ForeignKey, Index, LargeBinary, MetaData, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from storage.records import Conversation, Header, Key, Memory, Receipt, Turn, User
+from storage.records import Conversation, Header, Key, Memory, Receipt, Snapshot, Turn, User
 
 NAME_LENGTH = 80
 
@@ -80,6 +80,7 @@ class TurnRow(Numbered, Base):
     tokens: Mapped[int | None]
     position: Mapped[int | None]
     link: Mapped[str | None] = mapped_column(String(64))
+    pinned: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     def record(self) -> Turn:
         return Turn(
@@ -95,6 +96,7 @@ class TurnRow(Numbered, Base):
             tokens=self.tokens,
             position=self.position,
             link=self.link,
+            pinned=self.pinned,
         )
 
 
@@ -120,6 +122,23 @@ class MemoryRow(Base):
     def record(self) -> Memory:
         header = Header(self.format_version, self.fingerprint, self.digest, self.turns_folded)
         return Memory(self.user_id, self.version, header, self.blob, self.updated_at)
+
+
+class SnapshotRow(Base):
+    """A state on the way to the one that is read, so that a change does not have to fold everything again."""
+
+    __tablename__ = "snapshots"
+
+    user_id: Mapped[int] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(64))
+    blob: Mapped[bytes]
+
+    def record(self) -> Snapshot:
+        return Snapshot(self.position, self.blob)
 
 
 class KeyRow(Numbered, Base):

@@ -17,7 +17,7 @@ import torch
 from core.chat import Message
 from core.decoding import Sampling
 from core.errors import StateError
-from core.state import State
+from core.state import State, total
 
 WORDS = ("ada", "bob", "vienna", "oslo", "cat", "dog", "tea", "red")
 
@@ -57,13 +57,13 @@ class FakeEngine:
         if state.sums.shape != (2, len(WORDS), 3):
             raise StateError(f"The state has the shape {tuple(state.sums.shape)}; fold the turns again.")
 
-    def fold(self, state: State, messages: Sequence[Message]) -> State:
+    def fold(self, state: State, messages: Sequence[Message], pinned: bool = False) -> State:
         self.folds.append(list(messages))
         told = torch.zeros(2, len(WORDS), 3)
         for message in messages:
             for word in words_of(message.text) if message.role == "user" else ():
                 told[:, WORDS.index(word)] += 1
-        return State(state.sums + told)
+        return State(state.sums, total(state.pinned, told)) if pinned else State(state.sums + told, state.pinned)
 
     def materialise(self, state: State) -> FakeAdapter:
         self.materialised += 1
@@ -101,7 +101,11 @@ class FakeEngine:
         return [10.0 * len(words & set(adapter.words)) for words in asked]
 
     def influences(
-        self, turns: Sequence[Sequence[Message]], exchanges: Sequence[Sequence[Message]], strength: float = 1.0
+        self,
+        turns: Sequence[Sequence[Message]],
+        exchanges: Sequence[Sequence[Message]],
+        strength: float = 1.0,
+        pinned: Sequence[bool] = (),
     ) -> list[list[float]]:
         """How many of the reply's words only this turn told."""
         told = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
@@ -121,4 +125,4 @@ def words_of(text: str) -> set[str]:
 
 def counts(state: State) -> dict[str, int]:
     """How often each word was told."""
-    return {word: int(state.sums[0, index, 0]) for index, word in enumerate(WORDS)}
+    return {word: int(state.whole[0, index, 0]) for index, word in enumerate(WORDS)}

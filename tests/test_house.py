@@ -34,6 +34,7 @@ SEES_BOTH = {
     "asking",
     "bootstrap",
     "errors",
+    "history",
     "ledger",
     "memories",
     "readout",

@@ -13,7 +13,8 @@ from random import Random
 from typing import NamedTuple
 
 from training.corpora import Turn
-from training.facts import CATALOGUE, Fact, Kind, Values, alike, draw_facts, group_of
+from training.facts import Fact, Values, alike, draw_facts
+from training.kinds import CATALOGUE, Kind, group_of
 from training.remarks import SUMMARIES, THANKS, UPDATED
 from training.sentences import favoured, joined, question, sentence
 

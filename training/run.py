@@ -20,6 +20,7 @@ from core.config import GeneratorConfig
 from core.device import Placement
 from core.generator import GatedGenerator
 from training.config import TrainConfig
+from training.growth import deepened
 
 CHECKPOINT, TOKENIZER = "checkpoint.safetensors", "tokenizer"
 
@@ -54,10 +55,11 @@ class Run:
         return fast_dtype(self.base.device)
 
     def begin_from(self, folder: Path) -> None:
-        """Take the weights of a model folder of the same sizes; its tokenizer must be the run's."""
+        """Take the weights of a model folder of the same sizes, perhaps of fewer layers, with the run's tokenizer."""
         start = load_checkpoint(folder, Placement(self.base.device, torch.float32, "sdpa", "training"))
-        self.base.model.load_state_dict(start.base.model.state_dict())
-        self.generator.load_state_dict(start.generator.state_dict())
+        depths = len(start.base.layers), len(self.base.layers)
+        self.base.model.load_state_dict(deepened(start.base.model.state_dict(), *depths))
+        self.generator.load_state_dict(deepened(start.generator.state_dict(), *depths))
 
     def compile(self) -> None:
         """Fuse norms and MLPs, for any number and length of rows; the parts with hooks stay as they are."""

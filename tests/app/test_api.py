@@ -15,7 +15,7 @@ import pytest
 from openai import OpenAI
 
 from app.api import build_api
-from app.api_errors import BODY_BYTES
+from app.api_errors import BODY_BYTES, FILE_BYTES
 from app.health import health
 from app.service import Service
 from storage.errors import DatabaseUnavailable, NotFound
@@ -242,6 +242,52 @@ def test_a_body_beyond_its_size_is_refused_with_and_without_saying_so(
         assert answer.status_code == 413
 
 
+def head_of(service: Service, owner: User) -> dict[str, str]:
+    return {"Authorization": f"Bearer {service.accounts.issue_key(owner.id, 'test')}"}
+
+
+def test_a_turn_is_pinned_and_corrected(address: str, service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada")
+    url, head = f"{address}/memory/turns/1", head_of(service, ada)
+    assert httpx.patch(url, headers=head, json={"pinned": True}).json()["pinned"] is True
+    changed = httpx.patch(url, headers=head, json={"text": "I am Bob"}).json()
+    assert (changed["user_text"], changed["reply_text"], changed["pinned"]) == ("I am Bob", "I know nothing.", True)
+    assert httpx.patch(url, headers=head, json={"text": " "}).status_code == 400
+    assert service.verify(ada.id).is_clean
+
+
+def test_a_memory_leaves_and_is_merged_with_another(
+    address: str, service: Service, store: Store, ada: User, bob: User
+) -> None:
+    say(service, ada, "I am Ada")
+    say(service, bob, "I drink tea")
+    file = httpx.get(f"{address}/memory/export", headers=head_of(service, ada)).content
+    url, head = f"{address}/memory/import", head_of(service, bob)
+    assert httpx.post(url, headers=head, content=file).status_code == 409
+    assert httpx.post(url, headers=head, params={"merge": True}, content=file).json() == {"turns": 1}
+    assert [turn.user_text for turn in store.held_turns(bob.id)] == ["I am Ada", "I drink tea"]
+    assert httpx.post(url, headers=head, params={"merge": True}, content=file[:-9]).status_code == 400
+    too_large = httpx.post(url, headers=head, content=b" " * (FILE_BYTES + 1))
+    assert too_large.status_code == 413
+
+
+def test_what_changed_since_a_turn_is_listed(address: str, service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada")
+    changes = httpx.get(f"{address}/memory/changes", headers=head_of(service, ada), params={"since": 1})
+    assert (changes.status_code, changes.json()) == (200, [])
+
+
+@pytest.mark.parametrize(("method", "path"), [("PATCH", "/memory/turns/1"), ("GET", "/memory/changes?since=1")])
+def test_nobody_reaches_anothers_turn(
+    address: str, service: Service, store: Store, ada: User, bob: User, method: str, path: str
+) -> None:
+    say(service, ada, "I am Ada")
+    before = store.held_turns(ada.id), store.load_memory(ada.id)
+    answer = httpx.request(method, address + path, headers=head_of(service, bob), json={"pinned": True, "text": "x"})
+    assert answer.status_code == 404
+    assert (store.held_turns(ada.id), store.load_memory(ada.id)) == before
+
+
 def test_many_programs_at_once_never_mix(address: str, service: Service, store: Store) -> None:
     words = ("vienna", "oslo", "tea", "red", "cat", "dog")
     replies: dict[str, list[str]] = {}
@@ -264,6 +310,7 @@ def test_the_description_names_every_route_and_loads_nothing_from_elsewhere(addr
     described = httpx.get(f"{address}/openapi.json").json()
     assert set(described["paths"]) == {
         *("/models", "/chat/completions", "/memory", "/memory/readout", "/memory/export", "/memory/turns/{turn_id}"),
+        *("/memory/import", "/memory/changes"),
     }
     for path in ("/docs", "/redoc"):
         assert httpx.get(address + path).status_code == 404

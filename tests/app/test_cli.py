@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from app.wording import UNCHANGED
 from storage.database import file_url, open_database
 from storage.store import Store
 
@@ -214,7 +215,21 @@ def test_a_memory_is_exported_and_taken_in_under_another_name(
 ) -> None:
     file, flags = tmp_path / "ada.imprint", ("--model", tmp_path, "--database", url)
     assert launch("memory", "export", *where, file)[0] == 0
-    assert launch("memory", "import", "--user", "Bob", *flags, file)[:2] == (0, "Bob now holds 2 turns.\n")
+    assert launch("memory", "import", "--user", "Bob", *flags, file)[:2] == (0, "Took in 2 turns for Bob.\n")
     assert "I know ada." in launch("chat", "--user", "Bob", *flags, lines=b"Who am I?\n")[1]
+    code, _, err = launch("memory", "import", "--user", "Bob", *flags, file)
+    assert (code, one_sentence(err), "merge the two" in err) == (1, True, True)
+    assert launch("memory", "import", "--user", "Bob", "--merge", *flags, file)[:2] == (0, "Took in 0 turns for Bob.\n")
     code, _, err = launch("memory", "import", "--user", "Cid", *flags, tmp_path / "nowhere")
     assert (code, one_sentence(err)) == (1, True)
+
+
+def test_a_turn_is_pinned_and_corrected(where: tuple[str | Path, ...]) -> None:
+    assert launch("memory", "pin", *where, 1)[:2] == (0, "Turn 1 does not fade any more.\n")
+    assert [turn["pinned"] for turn in json.loads(launch("memory", "list", *where, "--json")[1])] == [True, False]
+    assert launch("memory", "pin", *where, 1, "--undo")[:2] == (0, "Turn 1 fades again.\n")
+    code, out, _ = launch("memory", "correct", *where, 1, "I am Bob")
+    assert (code, "forgot 1 turn and 0 conversations" in out) == (0, True)
+    assert "I am Bob" in launch("memory", "list", *where)[1]
+    assert launch("memory", "verify", *where)[0] == 0
+    assert launch("memory", "since", *where, 2)[:2] == (0, f"{UNCHANGED}\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from base64 import b64decode
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -175,15 +177,71 @@ def picked(*row: object) -> gr.SelectData:
 
 def test_a_turn_that_is_picked_is_shown_whole_and_inert(handlers: Handlers, service: Service, ada: User) -> None:
     say(service, ada, "I am <b>Ada</b>")
-    turn_id, panel, text = handlers.pick(Tab(), 0, ada, picked(1, "2026-11-24"))
-    assert (turn_id, panel["visible"]) == (1, True)
+    turn_id, panel, correction, pin, _, text = handlers.pick(Tab(), 0, ada, picked(1, "2026-11-24"))
+    assert (turn_id, panel["visible"], correction, pin["value"]) == (1, True, "I am <b>Ada</b>", "Pin")
     assert "I am &lt;b&gt;Ada&lt;/b&gt;" in text and "I know nothing." in text
 
 
 def test_nobody_picks_anothers_turn(handlers: Handlers, service: Service, ada: User, bob: User) -> None:
     say(service, ada, "I am Ada")
-    [shown] = guarded(handlers.pick, [SAME] * 2)(Tab(), 0, bob, picked(1, "2026-11-24"))
+    [shown] = guarded(handlers.pick, [SAME] * 5)(Tab(), 0, bob, picked(1, "2026-11-24"))
     assert "There is no turn 1" in shown[-1]
+
+
+def test_a_turn_is_pinned_and_pinned_no_more(handlers: Handlers, service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada")
+    _, rows, *_, status = handlers.pin(Tab(), 0, ada, 1)
+    assert (rows[0][2], "does not fade" in status) == ("[pinned] I am Ada", True)
+    assert handlers.pick(Tab(), 0, ada, picked(1, ""))[3]["value"] == "Unpin"
+    _, rows, *_, status = handlers.pin(Tab(), 0, ada, 1)
+    assert (rows[0][2], "fades again" in status) == ("I am Ada", True)
+
+
+def test_a_corrected_turn_is_shown_as_it_is_now(handlers: Handlers, service: Service, ada: User) -> None:
+    talk = service.send(ada.id, None, "I am Ada")
+    talk.remembered.result(timeout=10)
+    _, rows, *_, status = handlers.correct(Tab(), 0, ada, 1, "I am Bob")
+    assert (rows[0][2], "as corrected" in status) == ("I am Bob", True)
+    conversations, chat, status = handlers.refresh(ada, talk.turn.conversation_id)
+    assert [said["content"] for said in chat] == ["I am Bob", "I know nothing."]
+    assert conversations["choices"] == [("I am Bob", talk.turn.conversation_id)]
+    [shown] = guarded(handlers.correct, [SAME] * 8)(Tab(), 0, ada, 1, "  ")
+    assert shown[:-1] == (SAME,) * 8 and "The message is empty" in shown[-1]
+    assert service.held_turns(ada.id)[0].user_text == "I am Bob"
+
+
+def test_a_memory_leaves_as_a_file_and_is_added_to_another(
+    handlers: Handlers, service: Service, ada: User, bob: User, tmp_path: Path
+) -> None:
+    say(service, ada, "I am Ada")
+    say(service, bob, "I drink tea")
+    exported, status = handlers.export(ada)
+    assert "Downloaded" in status
+    file = tmp_path / "sent"
+    file.write_bytes(b64decode(exported))
+    _, rows, *_, status = handlers.take_in(Tab(), 0, bob, str(file))
+    assert [row[2] for row in rows] == ["I drink tea", "I am Ada"]
+    assert ("Took in 1 turn" in status, file.exists()) == (True, False)
+    file.write_bytes(b"nonsense")
+    [shown] = guarded(handlers.take_in, [SAME] * 8)(Tab(), 0, bob, str(file))
+    assert ("not a memory" in shown[-1], file.exists()) == (True, False)
+
+
+def test_a_chat_with_the_memory_as_of_a_turn_reads_no_more_than_that(
+    handlers: Handlers, service: Service, ada: User
+) -> None:
+    say(service, ada, "I am Ada")
+    say(service, ada, "I drink tea")
+    here, _, chat, *_ = handlers.start_as_of(ada, 1)
+    assert (here.as_of, "as it was then" in chat["placeholder"]) == (1, True)
+    assert "".join(service.send_temporarily(ada.id, here, "What do you know?")) == "I know ada."
+
+
+def test_what_changed_since_a_turn_is_told(handlers: Handlers, service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada")
+    first, last = handlers.changes_since(Tab(), 0, ada, 1)
+    assert "Asking the memory" in first
+    assert wording.UNCHANGED in last
 
 
 def test_forgetting_one_turn_leaves_the_others_and_shows_a_receipt(

@@ -9,7 +9,7 @@ import pytest
 
 from storage.database import Database
 from storage.errors import DatabaseUnavailable, MemoryChanged, NotFound
-from storage.records import Conversation, Receipt, Turn, User
+from storage.records import Conversation, Receipt, Rewriting, Turn, User
 from storage.store import Store
 from tests.storage.conftest import fold, packed
 
@@ -114,7 +114,7 @@ def test_one_turn_is_forgotten_with_its_conversation_and_the_other_stays(
     store: Store, path: Path, ada: User, talk: Conversation, turn: Turn
 ) -> None:
     gone, kept = folded_pair(store, ada, talk, turn)
-    receipt = store.forget_turns(ada.id, {gone.id}, 2, packed(b"without"), {kept.id: "new"})
+    receipt = store.forget_turns(ada.id, {gone.id}, 2, Rewriting(packed(b"without"), {kept.id: "new"}))
     assert (receipt.turns, receipt.conversations, receipt.text_bytes) == (1, 1, len(gone.user_text))
     [held] = store.held_turns(ada.id)
     assert (held.id, held.link) == (kept.id, "new")
@@ -130,7 +130,7 @@ def test_one_turn_is_forgotten_with_its_conversation_and_the_other_stays(
 def test_a_conversation_with_turns_left_stays(store: Store, ada: User, talk: Conversation, turn: Turn) -> None:
     later = store.append_turn(ada.id, talk.id, "Keep this.")
     fold(store, later, fold(store, turn).version)
-    receipt = store.forget_turns(ada.id, {turn.id}, 2, packed(b"x"), {later.id: "new"})
+    receipt = store.forget_turns(ada.id, {turn.id}, 2, Rewriting(packed(b"x"), {later.id: "new"}))
     assert receipt.conversations == 0
     assert store.load_turns(ada.id, talk.id) == store.held_turns(ada.id)
 
@@ -151,7 +151,7 @@ def test_a_forgetting_that_is_not_right_changes_nothing(
     before = store.held_turns(ada.id), store.load_memory(ada.id), store.list_conversations(ada.id)
     ids, version, links, error = WRONG[wrong]
     with pytest.raises(error):
-        store.forget_turns(ada.id, ids, version, packed(b"x"), links)
+        store.forget_turns(ada.id, ids, version, Rewriting(packed(b"x"), links))
     assert (store.held_turns(ada.id), store.load_memory(ada.id), store.list_conversations(ada.id)) == before
     assert store.list_receipts(ada.id) == []
 
@@ -159,7 +159,7 @@ def test_a_forgetting_that_is_not_right_changes_nothing(
 def test_nobody_forgets_anothers_turn(store: Store, ada: User, bob: User, turn: Turn) -> None:
     fold(store, turn)
     with pytest.raises(NotFound):
-        store.forget_turns(bob.id, {turn.id}, 0, packed(b"x"), {})
+        store.forget_turns(bob.id, {turn.id}, 0, Rewriting(packed(b"x"), {}))
     assert len(store.held_turns(ada.id)) == 1
 
 

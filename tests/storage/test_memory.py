@@ -11,7 +11,7 @@ import pytest
 
 from storage.database import Database, file_url, open_database
 from storage.errors import AlreadyFolded, CorruptMemory, MemoryChanged, NotFound
-from storage.records import Conversation, Packed, Turn, User
+from storage.records import Conversation, Packed, Rewriting, Turn, User
 from storage.store import Store
 from tests.storage.conftest import BLOB, fold, packed
 
@@ -62,7 +62,7 @@ def test_unfolded_turns_are_those_of_every_user_oldest_first(store: Store, turn:
 
 def test_a_rebuilt_state_replaces_the_old_one(store: Store, ada: User, turn: Turn) -> None:
     fold(store, turn)
-    memory = store.replace_memory(ada.id, 1, Packed(b"rebuilt", "beef", 2), {turn.id: "new"})
+    memory = store.replace_memory(ada.id, 1, Rewriting(Packed(b"rebuilt", "beef", 2), {turn.id: "new"}))
     assert store.held_turns(ada.id)[0].link == store.last_link(ada.id) == "new"
     assert (memory.version, memory.header.fingerprint, memory.header.format_version) == (2, "beef", 2)
     assert store.load_memory(ada.id) == memory
@@ -73,13 +73,13 @@ def test_a_rebuild_from_a_forgotten_memory_cannot_come_back(store: Store, ada: U
     store.forget_everything(ada.id)
     fold(store, store.append_turn(ada.id, store.start_conversation(ada.id).id, "Afresh."))
     with pytest.raises(MemoryChanged):
-        store.replace_memory(ada.id, stale.version, packed(b"forgotten"), {})
+        store.replace_memory(ada.id, stale.version, Rewriting(packed(b"forgotten"), {}))
 
 
 def test_a_rebuild_of_other_turns_than_are_held_changes_nothing(store: Store, ada: User, turn: Turn) -> None:
     memory = fold(store, turn)
     with pytest.raises(MemoryChanged, match="Other turns are held"):
-        store.replace_memory(ada.id, 1, packed(b"rebuilt"), {})
+        store.replace_memory(ada.id, 1, Rewriting(packed(b"rebuilt"), {}))
     assert store.load_memory(ada.id) == memory
 
 
@@ -91,7 +91,7 @@ def test_the_ledger_is_in_the_order_of_folding(store: Store, ada: User, talk: Co
 
 def test_an_unknown_user_has_no_memory_to_replace(store: Store) -> None:
     with pytest.raises(NotFound):
-        store.replace_memory(7, 0, packed(b"x"), {})
+        store.replace_memory(7, 0, Rewriting(packed(b"x"), {}))
 
 
 @pytest.mark.parametrize("column", ["blob", "digest"])
@@ -110,7 +110,7 @@ def test_a_corrupt_memory_can_be_rebuilt(path: Path, store: Store, ada: User, tu
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE memories SET blob = x'00'")
         connection.commit()
-    memory = store.replace_memory(ada.id, store.memory_version(ada.id), packed(b"rebuilt"), {turn.id: "new"})
+    memory = store.replace_memory(ada.id, store.memory_version(ada.id), Rewriting(packed(b"rebuilt"), {turn.id: "new"}))
     assert store.load_memory(ada.id) == memory
 
 

@@ -14,7 +14,8 @@ from training.codec import Codec
 from training.config import TrainConfig
 from training.corpora import Turn
 from training.dialogues import Author
-from training.facts import Kind, Values
+from training.facts import Values
+from training.kinds import Kind
 
 TALK = ["have you seen the new film?", "I have, it was great", "what was it about?", "A dog that could talk."]
 RECORDS: dict[str, list[dict[str, Any]]] = {

@@ -8,7 +8,8 @@ from random import Random
 from tests.training.small import CITY, JOB, SISTER, chat, small_author
 from training.corpora import Turn
 from training.dialogues import COMBINED, Author, Memory, Step, load_small_talk
-from training.facts import Fact, Values, load_kinds
+from training.facts import Fact, Values
+from training.kinds import load_kinds
 
 KINDS = load_kinds(held_out=False)
 SEEDS = range(200)

@@ -23,7 +23,7 @@ from training.batches import Batch, Batcher, Load
 from training.codec import Codec
 from training.config import TrainConfig
 from training.export import export
-from training.run import CHECKPOINT, TOKENIZER, Progress, Run
+from training.run import CHECKPOINT, TOKENIZER, Progress, Run, load_tokenizer
 from training.train import LOG, rate, step, train
 
 CPU = torch.device("cpu")
@@ -203,7 +203,7 @@ def flags(config: TrainConfig) -> list[str]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `python -m training.train` leaves, started once and started again when done."""
     folder = tmp_path_factory.mktemp("trained")
-    config = replace(small_config(folder / "run"), corpora=write_corpora(folder / "corpora"), tokens=1500)
+    config = replace(small_config(folder / "run"), corpora=write_corpora(folder / "corpora"), tokens=4000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train", *flags(config)])
         patch.setattr(torch.cuda, "is_available", lambda: False)
@@ -224,7 +224,7 @@ def test_a_run_leaves_checkpoint_tokenizer_log_and_options(trained: Path) -> Non
 
 def test_a_run_ends_at_its_tokens(trained: Path) -> None:
     logged = [json.loads(line) for line in (trained / LOG).read_text().splitlines()]
-    assert logged[-1]["tokens"] >= 1500 > logged[-2]["tokens"]
+    assert logged[-1]["tokens"] >= 4000 > logged[-2]["tokens"]
     assert logged[-1].keys() >= {"answers", "language", "exact", "step", "seconds", "memories"}
 
 
@@ -265,3 +265,21 @@ def test_a_run_without_checkpoint_cannot_be_exported(trained: Path, tmp_path: Pa
     tiny_tokenizer().save_pretrained(tmp_path / TOKENIZER)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint yet"):
         export(tmp_path, tmp_path / "model")
+
+
+def test_a_run_with_more_layers_begins_with_the_function_of_its_start(trained: Path, tmp_path: Path) -> None:
+    export(trained, tmp_path / "start")
+    tokenizer, config = load_tokenizer(trained / TOKENIZER), replace(small_config(tmp_path), layers=4)
+    small, deep = load_engine(tmp_path / "start", "cpu"), Run(config, tokenizer, CPU)
+    deep.begin_from(tmp_path / "start")
+    ids = torch.tensor([[3, 5, 8, 13, 21, 34]])
+    expected = small.base.model(ids).logits.float()
+    assert len(deep.base.layers) == 2 * len(small.base.layers)
+    torch.testing.assert_close(deep.base.model(ids).logits, expected, atol=1e-4, rtol=1e-4)
+    sums = deep.generator.contribution(deep.base.read(ids), torch.zeros_like(ids))
+    adapter = deep.generator.materialise(sums)
+    sums_of_start = small.generator.contribution(small.base.read(ids), torch.zeros_like(ids))
+    with small.base.adapted(small.generator.materialise(sums_of_start)):
+        expected = small.base.model(ids).logits.float()
+    with deep.base.adapted(adapter):
+        torch.testing.assert_close(deep.base.model(ids).logits, expected, atol=1e-4, rtol=1e-4)

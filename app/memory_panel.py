@@ -1,0 +1,144 @@
+"""The Memory tab: what stands where in it, and which handler each of its events calls. No rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import gradio as gr
+
+from app import wording
+from app.handlers import Handlers
+from app.wiring import QUIET, Actor, on, on_leaving, on_looking
+
+CHAT = "chat"
+LEDGER = ["turn", "folded", "message", "tokens", "fold ms"]
+
+DOWNLOAD = """(text) => {
+  if (text) {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(new Blob([bytes]));
+    link.download = 'memory.imprint';
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+  return '';
+}"""
+"""The file is made in the browser, and its bytes are let go of: on a server they would outlive what is forgotten."""
+
+
+class Remembering(Actor, Protocol):
+    """The page around the tab."""
+
+    user: gr.State
+    conversation: gr.State
+    conversations: gr.Radio
+    chat: gr.Chatbot
+    status: gr.HTML
+    tabs: gr.Tabs
+
+
+class MemoryPanel:
+    """The components of the tab; made inside a `gr.Tab`."""
+
+    def __init__(self) -> None:
+        self.summary = gr.HTML(wording.summary(None, None))
+        self.ask = gr.Button("What do you know about me?", size="sm", elem_id="ask")
+        self.known = gr.HTML("", elem_id="known")
+        with gr.Row():
+            self.norms = gr.Plot(show_label=False, container=False, min_width=300)
+            self.spectrum = gr.Plot(show_label=False, container=False, min_width=300)
+        self.table = gr.Dataframe(
+            headers=LEDGER,
+            datatype="str",
+            type="array",
+            interactive=False,
+            wrap=True,
+            max_height=420,
+            label="Turns held: pick one to see, correct, pin or forget it",
+            buttons=[],
+            column_widths=["8%", "18%", "54%", "10%", "10%"],
+            elem_id="ledger",
+        )
+        self.picked = gr.State(None)
+        with gr.Column(visible=False, elem_id="picked") as self.one:
+            self._lay_out_one()
+        self.receipt = gr.HTML("", elem_id="receipt")
+        with gr.Row(elem_id="whole"):
+            self.check = gr.Button("Check against the ledger", size="sm", scale=0, elem_id="check")
+            self.export = gr.Button("Download memory", size="sm", scale=0, elem_id="export")
+            self.merge = gr.UploadButton("Add a memory file", size="sm", scale=0, type="filepath", elem_id="merge")
+            self.forget = gr.Button("Forget everything", variant="stop", size="sm", scale=0, elem_id="forget")
+        self.exported = gr.Textbox(visible="hidden", elem_id="exported")
+        with gr.Group(visible=False, elem_id="confirm") as self.confirmation:
+            gr.HTML("<p>All turns, conversations and the memory under this name are deleted for good.</p>")
+            with gr.Row():
+                self.keep = gr.Button("Keep them", size="sm")
+                self.really = gr.Button("Yes, forget everything", variant="stop", size="sm", elem_id="really")
+
+    def _lay_out_one(self) -> None:
+        """One turn of the ledger, and what can be done about it."""
+        self.said = gr.HTML("")
+        self.correction = gr.Textbox(
+            label="Correct what you said: it is then remembered as if you had said this at once",
+            max_lines=3,
+            submit_btn="Correct",
+            elem_id="correction",
+        )
+        with gr.Row():
+            self.pin = gr.Button("Pin", size="sm", scale=0, elem_id="pin")
+            self.since = gr.Button("What changed since?", size="sm", scale=0, elem_id="since")
+            self.back_then = gr.Button("Chat with the memory as of then", size="sm", scale=0, elem_id="back-then")
+            self.forget_turn = gr.Button("Forget this turn", variant="stop", size="sm", scale=0, elem_id="forget-turn")
+            self.forget_talk = gr.Button("Forget its conversation", variant="stop", size="sm", scale=0)
+        self.changes = gr.HTML("", elem_id="changes")
+
+    @property
+    def remembering(self) -> list[Any]:
+        """Outputs of everything that changes the tab."""
+        hiding = [self.confirmation, self.one, self.receipt]
+        return [self.table, self.norms, self.spectrum, self.forget, *hiding, self.summary]
+
+    @property
+    def changing(self) -> list[Any]:
+        """Outputs of what changes what is held: those of `remembering`, and what was found out before."""
+        hiding = [self.confirmation, self.one]
+        return [self.known, self.table, self.norms, self.spectrum, self.forget, *hiding, self.summary, self.receipt]
+
+    @property
+    def showing(self) -> list[Any]:
+        """Outputs of what shows one turn."""
+        return [self.picked, self.one, self.correction, self.pin, self.changes, self.said]
+
+
+def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> None:
+    """Have the tab's events call their handlers."""
+    user, picked = page.user, [page.user, panel.picked]
+    on_looking(page, panel.table.select, handlers.pick, [user], panel.showing)
+    on_looking(page, panel.ask.click, handlers.read_out, [user], [panel.known])
+    on_looking(page, panel.check.click, handlers.verify, [user], [panel.receipt])
+    on_looking(page, panel.since.click, handlers.changes_since, picked, [panel.changes])
+    for event, handler, inputs in (
+        (panel.pin.click, handlers.pin, picked),
+        (panel.correction.submit, handlers.correct, [*picked, panel.correction]),
+        (panel.merge.upload, handlers.take_in, [user, panel.merge]),
+    ):
+        changed = on_looking(page, event, handler, inputs, panel.changing)
+        refreshed = [page.conversations, page.chat, page.status]
+        on(changed.then, handlers.refresh, [user, page.conversation], refreshed)
+    exported = on(panel.export.click, handlers.export, [user], [panel.exported, panel.receipt])
+    exported.then(None, panel.exported, panel.exported, js=DOWNLOAD, **QUIET)
+    begun = on_leaving(page, panel.back_then.click, handlers.start_as_of, picked, page.conversing)
+    begun.then(lambda: gr.Tabs(selected=CHAT), None, page.tabs, **QUIET)
+    panel.forget.click(lambda: gr.update(visible=True), None, panel.confirmation, **QUIET)
+    panel.keep.click(lambda: gr.update(visible=False), None, panel.confirmation, **QUIET)
+    forgetting: list[tuple[gr.Button, Callable[..., Any], list[Any]]] = [
+        (panel.forget_turn, handlers.forget_turn, picked),
+        (panel.forget_talk, handlers.forget_conversation, picked),
+        (panel.really, handlers.forget, [user]),
+    ]
+    for button, forget, about in forgetting:
+        forgotten = on_leaving(page, button.click, forget, about, page.conversing)
+        on(forgotten.then, handlers.show_memory, [user], panel.remembering)
+        button.click(lambda: "", None, panel.known, **QUIET)

@@ -1,0 +1,102 @@
+"""Two memories made one: the same, whichever is taken into which, and with every turn once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+
+from app.errors import BadParcel
+from app.merging import interleaved
+from app.service import Service
+from storage.errors import NotEmpty
+from storage.records import Turn, User
+from storage.store import Store
+from tests.app.conftest import say
+
+
+def turn(number: int, at: float, text: str = "") -> Turn:
+    said = text or f"turn {number} at {at}"
+    return Turn(number, 1, 1, said, "yes", at, at, at, 0.1, 3, number, None)
+
+
+def texts(turns: Sequence[Turn]) -> list[str]:
+    return [one.user_text for one in turns]
+
+
+def test_turns_stand_in_the_order_of_their_times() -> None:
+    one, other = [turn(1, 1.0), turn(2, 4.0)], [turn(-1, 2.0), turn(-2, 3.0), turn(-3, 5.0)]
+    assert [each.created_at for each in interleaved(one, other)] == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def test_a_turn_of_both_ledgers_is_taken_once_and_keeps_its_place_here() -> None:
+    shared = turn(1, 1.0)
+    merged = interleaved([shared, turn(2, 2.0)], [replace(shared, id=-1), turn(-2, 3.0)])
+    assert [one.id for one in merged] == [1, 2, -2]
+
+
+def test_a_ledger_whose_clock_went_back_keeps_its_order() -> None:
+    mine = [turn(1, 9.0, "first"), turn(2, 1.0, "second")]
+    assert texts(interleaved(mine, [turn(-1, 5.0, "other")])) == ["other", "first", "second"]
+
+
+def test_equal_times_have_one_order_whichever_way() -> None:
+    one, other = [turn(1, 1.0, "a"), turn(2, 1.0, "b")], [turn(3, 1.0, "c"), turn(4, 1.0, "d")]
+    assert texts(interleaved(one, other)) == texts(interleaved(other, one))
+
+
+def blob(store: Store, user: User) -> bytes:
+    memory = store.load_memory(user.id)
+    assert memory
+    return memory.blob
+
+
+@pytest.fixture
+def files(service: Service, store: Store) -> list[bytes]:
+    """Three people's memories, told in turns."""
+    people = [store.ensure_user(name) for name in ("one", "two", "three")]
+    for number, text in enumerate(["I am Ada", "My dog is red", "I drink tea", "I live in Oslo", "A cat", "I am Bob"]):
+        say(service, people[number % 3], text)
+    service.pin(people[1].id, store.held_turns(people[1].id)[0].id, True)
+    return [service.export_memory(person.id) for person in people]
+
+
+def test_every_order_of_merging_gives_the_same_memory(service: Service, store: Store, files: list[bytes]) -> None:
+    made = set()
+    for number, order in enumerate(permutations(files)):
+        name = f"merged {number}"
+        assert [service.import_memory(name, file, merge=True) for file in order] == [2, 2, 2]
+        user = store.ensure_user(name)
+        assert service.verify(user.id).is_clean
+        made.add(blob(store, user))
+    assert len(made) == 1
+
+
+def test_merging_what_is_there_already_changes_nothing(service: Service, store: Store, files: list[bytes]) -> None:
+    user = store.ensure_user("one")
+    before = blob(store, user)
+    assert service.import_memory("one", files[0], merge=True) == 0
+    assert blob(store, user) == before
+    assert len(store.held_turns(user.id)) == 2
+
+
+def test_a_merged_memory_goes_on_and_forgets(service: Service, store: Store, files: list[bytes]) -> None:
+    user = store.ensure_user("one")
+    service.import_memory("one", files[1], merge=True)
+    assert say(service, user, "And?")[0] == "I know ada oslo cat dog red."
+    turns = store.held_turns(user.id)
+    service.forget_turns(user.id, [turns[1].id])
+    assert service.verify(user.id).is_clean
+    assert len(store.held_turns(user.id)) == 4
+
+
+def test_what_is_refused_leaves_both_as_they_were(service: Service, store: Store, files: list[bytes]) -> None:
+    user = store.ensure_user("one")
+    before = blob(store, user), store.held_turns(user.id)
+    with pytest.raises(NotEmpty, match="or merge the two"):
+        service.import_memory("one", files[1])
+    with pytest.raises(BadParcel):
+        service.import_memory("one", files[1][:-30], merge=True)
+    assert (blob(store, user), store.held_turns(user.id)) == before
