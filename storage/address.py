@@ -71,7 +71,8 @@ def build_engine(address: URL, timeout: float, pool: type[Pool] | None = None, *
     """Make an engine; timeout is how many seconds a transaction waits for another one's lock."""
     # Parameters are what people wrote: they stay out of error messages and logs.
     if not _is_sqlite(address):
-        return create_engine(address, poolclass=pool, hide_parameters=True, pool_pre_ping=True)
+        waits = {"options": f"-c lock_timeout={round(timeout * 1000)}"} if _is_postgresql(address) else {}
+        return create_engine(address, poolclass=pool, hide_parameters=True, pool_pre_ping=True, connect_args=waits)
     engine = create_engine(address, poolclass=pool, hide_parameters=True, connect_args={"timeout": timeout})
 
     def set_up(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -90,6 +91,11 @@ def build_engine(address: URL, timeout: float, pool: type[Pool] | None = None, *
     return engine
 
 
+def for_reading(engine: Engine) -> Engine:
+    """The same engine and connections, with transactions that see one moment: SQLite's do by themselves."""
+    return engine if engine.dialect.name == "sqlite" else engine.execution_options(isolation_level="REPEATABLE READ")
+
+
 def for_writing(engine: Engine) -> Engine:
     """The same engine and connections, with transactions that take SQLite's write lock before they read."""
     return engine.execution_options(**{BEGIN: TAKE_THE_WRITE_LOCK})
@@ -97,6 +103,10 @@ def for_writing(engine: Engine) -> Engine:
 
 def _is_sqlite(address: URL) -> bool:
     return address.get_backend_name() == "sqlite"
+
+
+def _is_postgresql(address: URL) -> bool:
+    return address.get_backend_name() == "postgresql"
 
 
 def _is_plain_file(address: URL) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Engine, NullPool
 from sqlalchemy.orm import Session
 
-from storage.address import build_engine, describe, ensure_folder, file_url, for_writing, read_address
+from storage.address import build_engine, describe, ensure_folder, file_url, for_reading, for_writing, read_address
 from storage.errors import DatabaseUnavailable
 from storage.faults import UNAVAILABLE, translated
 from storage.schema import bring_to_head
@@ -32,8 +32,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """One transaction that sees one moment and does not wait for writers (SQLite)."""
-        with translated(self._place), Session(self._engine) as session, session.begin():
+        """One transaction that sees one moment and does not wait for writers."""
+        with translated(self._place), Session(for_reading(self._engine)) as session, session.begin():
             yield session
 
     @contextmanager

@@ -1,19 +1,23 @@
 """A database of its own for every test, with a user, a conversation and a turn to start from.
 
-The timeout is short, so that a test of a lock does not wait as long as a person would.
+Both databases that can be chosen are asked the same. The timeout is short, so that a test of a lock does not wait as long as a person would.
 """
 
 import hashlib
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
 from storage.database import Database, file_url, open_database
 from storage.records import Conversation, Folding, Memory, Packed, Turn, User
 from storage.store import Store
+from tests.storage import postgres
 
 TIMEOUT = 0.2
+NUMBERS = count()
 BLOB = b"state-bytes" * 100
 
 
@@ -22,9 +26,43 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "imprint.db"
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What any database has to do is asked of both; a test without a store, or with a file, is about SQLite."""
+    if "kind" in metafunc.fixturenames:
+        both = "store" in metafunc.fixturenames and "path" not in metafunc.fixturenames
+        kinds = ["sqlite", "postgresql"] if both else ["sqlite"]
+        metafunc.parametrize("kind", kinds, indirect=True)
+
+
 @pytest.fixture
-def database(path: Path) -> Iterator[Database]:
-    opened = open_database(file_url(path), timeout=TIMEOUT)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    if not postgres.find_binaries():
+        pytest.skip(f"no PostgreSQL server in {postgres.DEBIAN}")
+    with postgres.running() as address:
+        yield address
+
+
+@pytest.fixture
+def url(kind: str, request: pytest.FixtureRequest) -> str:
+    """The address of an empty database."""
+    if kind == "sqlite":
+        return file_url(request.getfixturevalue("tmp_path") / "imprint.db")
+    address, name = request.getfixturevalue("server"), f"test_{next(NUMBERS)}"
+    admin = create_engine(address.format(name="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()
+    return str(address.format(name=name))
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    opened = open_database(url, timeout=TIMEOUT)
     yield opened
     opened.close()
 

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import pytest
+from sqlalchemy import update
 
 from storage.database import Database, file_url, open_database
-from storage.errors import AlreadyFolded, CorruptMemory, MemoryChanged, NotFound
+from storage.errors import AlreadyFolded, CorruptMemory, DatabaseUnavailable, MemoryChanged, NotFound
 from storage.records import Conversation, Packed, Rewriting, Turn, User
+from storage.rows import lock_user
 from storage.store import Store
+from storage.tables import MemoryRow
 from tests.storage.conftest import BLOB, fold, packed
 
 THREADS = 8
@@ -160,3 +164,25 @@ def test_one_turn_offered_by_eight_threads_is_folded_exactly_once(database: Data
     in_threads(work)
     assert len(refused) == THREADS - 1
     assert Store(database).load_memory(turn.user_id) is not None
+
+
+def test_every_flipped_bit_of_a_state_is_found(store: Store, database: Database, ada: User, turn: Turn) -> None:
+    fold(store, turn)
+    rng = Random(0)
+    for _ in range(1000):
+        place, bit = rng.randrange(len(BLOB)), 1 << rng.randrange(8)
+        damaged = BLOB[:place] + bytes([BLOB[place] ^ bit]) + BLOB[place + 1 :]
+        with database.write() as session:
+            session.execute(update(MemoryRow).values(blob=damaged))
+        with pytest.raises(CorruptMemory):
+            store.load_memory(ada.id)
+
+
+def test_a_writer_waits_for_another_one_no_longer_than_it_should(
+    store: Store, database: Database, ada: User, talk: Conversation
+) -> None:
+    with database.write() as session:
+        lock_user(session, ada.id)
+        with pytest.raises(DatabaseUnavailable):
+            store.append_turn(ada.id, talk.id, "me too")
+    assert store.append_turn(ada.id, talk.id, "now").user_text == "now"
