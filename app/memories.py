@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cache import AdapterCache
@@ -50,6 +51,7 @@ class MemoryView:
     """A memory as a developer wants to see it; `norms` and `spectrum` have one entry per layer.
 
     `fullness` is the share of the state's directions in use; see benchmarks/capacity.py for what it means for recall.
+    `left` is, for each turn, how much of it has not faded.
     """
 
     turns: list[Turn]
@@ -59,6 +61,7 @@ class MemoryView:
     norms: list[float]
     spectrum: list[list[float]]
     fullness: float
+    left: list[float]
 
 
 class Memories:
@@ -136,13 +139,20 @@ class Memories:
         memory, then = self.load(engine, user_id), self.adapter_after(engine, user_id, turn_id)
         return changes(asked(engine, then, sampling), asked(engine, self.adapter(engine, user_id, memory), sampling))
 
+    def save_lora(self, engine: Engine, user_id: int, folder: Path, rank: int | None) -> float:
+        """Write the memory as a LoRA that peft loads; return what a smaller rank leaves out. See core/lora.py."""
+        from core.lora import save_lora
+
+        adapter = self.adapter(engine, user_id, self.load(engine, user_id))
+        return save_lora(folder, engine.base, adapter, engine.name, rank)
+
     def view(self, engine: Engine, user_id: int) -> MemoryView:
         """The ledger and the numbers of a memory, also of one that another model made."""
         turns, memory = self._store.held_turns(user_id), self._store.load_memory(user_id)
         if memory is None:
-            return MemoryView(turns, 0, engine.fingerprint, engine.fingerprint, [], [], 0.0)
+            return MemoryView(turns, 0, engine.fingerprint, engine.fingerprint, [], [], 0.0, [])
         state, header = unpacked(engine, memory), memory.header
-        shape = (state.norms(), state.spectrum(), engine.fullness(state))
+        shape = (state.norms(), state.spectrum(), engine.fullness(state), engine.left([turn.pinned for turn in turns]))
         return MemoryView(turns, len(memory.blob), header.fingerprint, engine.fingerprint, *shape)
 
     def wrap(self, user_id: int) -> bytes:

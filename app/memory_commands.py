@@ -232,6 +232,21 @@ def _sentence_for(file: Path) -> Iterator[None]:
 
 
 @memory.command()
+def lora(
+    context: typer.Context,
+    user: Name,
+    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    rank: Annotated[int | None, typer.Option(help="A smaller rank than the memory's own.")] = None,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Write the memory as a LoRA folder that peft, or what reads its format, loads on the same base."""
+    with opened(context, user, model, database) as (service, owner), _sentence_for(folder):
+        error = service.save_lora(owner.id, folder, rank)
+    print(f"Wrote {folder}. It holds what {owner.name} said. Relative error of the weights: {error:.2g}.")
+
+
+@memory.command()
 def readout(
     context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
 ) -> None:

@@ -12,7 +12,7 @@ from app.handlers import Handlers
 from app.wiring import QUIET, Actor, on, on_leaving, on_looking
 
 CHAT = "chat"
-LEDGER = ["turn", "folded", "message", "tokens", "fold ms"]
+LEDGER = ["turn", "folded", "message", "tokens", "fold ms", "left"]
 
 DOWNLOAD = """(text) => {
   if (text) {
@@ -58,7 +58,8 @@ class MemoryPanel:
             max_height=420,
             label="Turns held: pick one to see, correct, pin or forget it",
             buttons=[],
-            column_widths=["8%", "18%", "54%", "10%", "10%"],
+            column_widths=["8%", "17%", "48%", "9%", "10%", "8%"],
+            show_search="search",
             elem_id="ledger",
         )
         self.picked = gr.State(None)

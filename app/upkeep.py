@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,15 @@ class Upkeep:
         """The memory and its ledger as the bytes of one file."""
         with self._alone(user_id):
             return self._memories.wrap(user_id)
+
+    def save_lora(self, user_id: int, folder: Path, rank: int | None = None) -> float:
+        """Write the memory as a LoRA of the base, of its own rank or a smaller one; return the largest relative error.
+
+        Whoever has the folder has what the memory knows.
+        """
+        engine = self._engine.result()
+        with self._alone(user_id):
+            return self._memories.save_lora(engine, user_id, folder, rank)
 
     def import_memory(self, name: str, data: bytes, merge: bool = False) -> int:
         """Take in what `export_memory` gave, for a person of this name; return how many turns were new.

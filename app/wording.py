@@ -83,10 +83,17 @@ def summary(user: User | None, view: MemoryView | None) -> str:
 
 
 def rows_of(view: MemoryView) -> list[list[str | int]]:
-    """The ledger, newest first: number, when, the start of the text, tokens, milliseconds."""
+    """The ledger, newest first: number, when, the start of the text, tokens, milliseconds, what has not faded of it."""
     return [
-        [turn.id, moment(turn.folded_at), _entry(turn), turn.tokens or 0, _milliseconds(turn.fold_seconds)]
-        for turn in reversed(view.turns)
+        [
+            turn.id,
+            moment(turn.folded_at),
+            _entry(turn),
+            turn.tokens or 0,
+            _milliseconds(turn.fold_seconds),
+            f"{left:.0%}",
+        ]
+        for turn, left in reversed(list(zip(view.turns, view.left, strict=True)))
     ]
 
 

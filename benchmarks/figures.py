@@ -43,7 +43,7 @@ def render() -> str:
     """All figures as Markdown."""
     parts = [recall_table(), side_effects(load("perplexity")), forgetting_line(load("forgetting"))]
     parts += [provenance_line(load("provenance")), readout_line(load("readout")), capacity_table(load("capacity"))]
-    parts += [speed_table(load("speed")), crash_line(load("crash"))]
+    parts += [speed_table(load("speed")), crash_line(load("crash")), verbs_line(load("crash_verbs"))]
     return "\n\n".join(parts)
 
 
@@ -171,6 +171,18 @@ def crash_line(result: dict[str, Any]) -> str:
         f"Crashes (`python -m benchmarks.crash --kills {result['kills']}`): after {result['kills']} SIGKILLs at random "
         f"moments, {result['acknowledged']:,} turns acknowledged, {result['lost']} lost, {result['twice']} folded "
         f"twice; largest difference to states built without crashes {result['difference']:.0e}."
+    )
+
+
+def verbs_line(result: dict[str, Any]) -> str:
+    """What SIGKILL costs the other verbs."""
+    done, cut = sum(result["verbs"].values()), sum(result["cut"].values())
+    names = ", ".join(sorted(result["verbs"]))
+    return (
+        f"Kills amid other verbs (`python -m benchmarks.crash_verbs --kills {result['kills']}`): {done:,} done "
+        f"({names}) and {cut} cut off; {result['wrong']} times the memory held something else than what was "
+        "acknowledged, with the one cut off done or not, and "
+        f"{result['unclean']} times a replay of the ledger did not give its state."
     )
 
 

@@ -16,23 +16,29 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from core.adapter import Adapter
-from core.errors import CheckpointError
+from core.families import layers_of, projection_path, sizes_of
 
 
 class Base:
-    """A causal LM with decoder layers that have an attention output projection (`self_attn.o_proj`)."""
+    """A causal LM whose decoder layers end attention with a projection, of any family that families.py knows.
+
+    `paths` are the projections' names within the model.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.decoder: Any = model.base_model
         self.head: Any = model.get_output_embeddings()
-        try:
-            self.layers: list[Any] = list(self.decoder.layers)
-            self.projections: list[nn.Linear] = [layer.self_attn.o_proj for layer in self.layers]
-        except AttributeError as error:
-            kind = type(model).__name__
-            raise CheckpointError(f"{kind} has no `layers[i].self_attn.o_proj`; use a Llama-like base.") from error
+        self.layers: list[Any] = layers_of(self.decoder)
+        self.projections: list[Any] = [layer.get_submodule(projection_path(layer)) for layer in self.layers]
+        names = {module: name for name, module in model.named_modules()}
+        self.paths: list[str] = [names[projection] for projection in self.projections]
         self._lock = threading.Lock()
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """d_in and d_out of the projections."""
+        return sizes_of(self.projections[0])
 
     @property
     def device(self) -> torch.device:

@@ -79,9 +79,9 @@ def load_generator(folder: Path, base: Base) -> Generator:
         raise CheckpointError(
             f"The generator's weights in {folder} do not fit its config ({_first_line(error)})."
         ) from error
-    config, projection = generator.config, base.projections[0]
+    config = generator.config
     ours = (config.layers, config.hidden_size, config.input_size, config.output_size)
-    theirs = (len(base.layers), base.model.config.hidden_size, projection.in_features, projection.out_features)
+    theirs = (len(base.layers), base.model.config.hidden_size, *base.sizes)
     if ours != theirs:
         raise CheckpointError(
             f"The generator in {folder} is for (layers, d, d_in, d_out) = {ours}, but the base has {theirs}."

@@ -87,6 +87,13 @@ class Engine:
         with torch.inference_mode():
             return float(self.generator.fullness(state.whole.to(self.base.device)).mean())
 
+    def left(self, pinned: Sequence[bool]) -> list[float]:
+        """Of each turn in memory, oldest first, how much has not faded, from 0 to 1, over all layers."""
+        ages = torch.arange(len(pinned) - 1, -1, -1) * ~torch.tensor(pinned, dtype=torch.bool)
+        with torch.inference_mode():
+            whole = torch.ones(len(pinned), self.generator.state_shape[0], 1, 1, device=self.base.device)
+            return self.generator.aged(whole, ages.to(self.base.device)).mean((1, 2, 3)).tolist()
+
     def influences(
         self,
         turns: Sequence[Sequence[Message]],

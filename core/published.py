@@ -40,13 +40,12 @@ def load_published(folder: Path, base: Base) -> PublishedGenerator:
 
 
 def _config(values: dict[str, Any], base: Base) -> PublishedConfig:
-    projection = base.projections[0]
-    value_size = values["fastlora_r"]
+    (input_size, output_size), value_size = base.sizes, values["fastlora_r"]
     return PublishedConfig(
         layers=len(base.layers),
         hidden_size=base.model.config.hidden_size,
-        input_size=projection.in_features,
-        output_size=projection.out_features,
+        input_size=input_size,
+        output_size=output_size,
         key_size=values["fastlora_inter_size"] or value_size,
         value_size=value_size,
         window=values["fastlora_window"],

@@ -92,6 +92,10 @@ class FakeEngine:
         """The share of the words that were told."""
         return sum(map(bool, counts(state).values())) / len(WORDS)
 
+    def left(self, pinned: Sequence[bool]) -> list[float]:
+        """Nothing fades."""
+        return [1.0] * len(pinned)
+
     def reply_all(self, asked: Sequence[tuple[FakeAdapter | None, Sequence[Message]]], sampling: Sampling) -> list[str]:
         return ["".join(self.reply(adapter, messages, sampling)) for adapter, messages in asked]
 

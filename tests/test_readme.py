@@ -49,7 +49,10 @@ def test_every_make_target_in_the_readme_exists() -> None:
 
 MEMORY = [
     ["memory", name]
-    for name in ("list", "show", "forget", "receipts", "verify", "export", "import", "readout", "stats")
+    for name in (
+        *("list", "show", "forget", "receipts", "verify", "export", "import"),
+        *("lora", "readout", "since", "pin", "correct", "stats"),
+    )
 ]
 KEYS = [["key", "add"]]
 

@@ -316,6 +316,6 @@ def test_the_words_of_sizes_and_excerpts() -> None:
 
 @pytest.mark.parametrize(("fullness", "warned"), [(0.0, False), (0.39, False), (0.4, True), (1.0, True)])
 def test_a_memory_that_is_nearly_full_says_so(ada: User, fullness: float, warned: bool) -> None:
-    shown = wording.summary(ada, MemoryView([], 100, "a" * 64, "a" * 64, [], [], fullness))
+    shown = wording.summary(ada, MemoryView([], 100, "a" * 64, "a" * 64, [], [], fullness, []))
     assert ("crowded out" in shown) == warned
     assert f"{fullness:.0%} of it in use" in shown

@@ -156,3 +156,20 @@ def test_a_state_of_another_shape_or_not_finite_is_refused(engine: Engine, sums:
 def test_impossible_sampling_is_refused(field: str, value: float) -> None:
     with pytest.raises(PromptError, match=field):
         Sampling(**{field: value})  # type: ignore[arg-type]
+
+
+def test_a_pinned_turn_stays_as_it_is_and_the_others_fade_past_it(engine: Engine) -> None:
+    empty, more = engine.empty_state(), [Message("user", "I like sushi.")]
+    alone = engine.fold(empty, TURN)
+    pinned = engine.fold(engine.fold(empty, TURN, pinned=True), more)
+    assert pinned.pinned is not None
+    assert torch.equal(pinned.pinned, alone.sums)
+    assert torch.equal(pinned.sums, engine.fold(empty, more).sums)
+    assert not torch.equal(pinned.whole, engine.fold(alone, more).whole)
+
+
+def test_what_is_left_of_a_turn_falls_with_those_after_it_unless_it_is_pinned(engine: Engine) -> None:
+    oldest, middle, newest = engine.left([False, False, False])
+    assert 0 < oldest < middle < newest == 1.0
+    assert engine.left([True, False, False]) == pytest.approx([1.0, middle, 1.0])
+    assert engine.left([]) == []

@@ -128,3 +128,12 @@ def test_no_adapter_is_left_on_the_base(engine: Engine) -> None:
     bare = list(engine.reply(None, ASK))
     engine.influences(TURNS, [EXCHANGE])
     assert list(engine.reply(None, ASK)) == bare
+
+
+def test_the_influence_of_a_pinned_turn_is_that_of_what_has_not_faded(engine: Engine) -> None:
+    (influences,) = engine.influences(TURNS, [EXCHANGE], pinned=[True, *[False] * (len(TURNS) - 1)])
+    whole = engine.fold(engine.empty_state(), TURNS[0], pinned=True)
+    for turn in TURNS[1:]:
+        whole = engine.fold(whole, turn)
+    without = State(whole.whole - folded(engine, TURNS[:1]).sums)
+    assert influences[0] == pytest.approx(scored(engine, State(whole.whole)) - scored(engine, without), abs=1e-3)

@@ -41,3 +41,18 @@ def test_a_state_is_empty_until_something_is_folded() -> None:
 def test_the_norm_is_that_of_the_spectrum() -> None:
     for norm, spectrum in zip(state().norms(), state().spectrum(), strict=True):
         assert norm == pytest.approx(sum(value**2 for value in spectrum) ** 0.5, rel=1e-5)
+
+
+def test_what_does_not_fade_survives_bytes_and_is_read_with_the_rest() -> None:
+    both = State(state(0).sums, state(1).sums)
+    again = State.from_bytes(both.to_bytes())
+    assert again.pinned is not None
+    assert torch.equal(again.pinned, state(1).sums)
+    assert torch.equal(again.whole, state(0).sums + state(1).sums)
+    assert again.nbytes == 2 * state().nbytes
+    torch.testing.assert_close((both + state(2) - both).whole, state(2).sums, atol=1e-5, rtol=1e-5)
+
+
+def test_what_does_not_fade_has_the_shape_of_the_rest() -> None:
+    with pytest.raises(StateError, match="stored"):
+        State.from_bytes(save({"sums": torch.zeros(2, 4, 4), "pinned": torch.zeros(2, 4, 5)}))

@@ -1,6 +1,7 @@
 """A database of its own for every test, with a user, a conversation and a turn to start from.
 
-Both databases that can be chosen are asked the same. The timeout is short, so that a test of a lock does not wait as long as a person would.
+Both databases that can be chosen are asked the same. The timeout is short, so that a test of a lock does not wait as
+long as a person would.
 """
 
 import hashlib

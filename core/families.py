@@ -1,0 +1,53 @@
+"""Where a family of models keeps its decoder layers, and the projection of each that ends attention: the one place.
+
+A model is asked for what it has; its name or type is never looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from core.errors import CheckpointError
+
+LAYERS = ("layers", "h")
+PROJECTIONS = (
+    "self_attn.o_proj",  # Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3, Phi 3, SmolLM
+    "self_attn.dense",  # Phi 1 and 2
+    "attention.dense",  # GPT-NeoX, Pythia
+    "attn.c_proj",  # GPT-2, whose projections are Conv1D: weights the other way round
+    "attn.out_proj",  # GPT-J
+    "attn.attention.out_proj",  # GPT-Neo
+)
+
+
+def layers_of(decoder: Any) -> list[Any]:
+    """The layers of a decoder, in order; raise CheckpointError where they are not found."""
+    for name in LAYERS:
+        found = getattr(decoder, name, None)
+        if isinstance(found, nn.ModuleList):
+            return list(found)
+    raise CheckpointError(
+        f"{type(decoder).__name__} keeps its layers in none of {', '.join(LAYERS)}; use a base whose family is known."
+    )
+
+
+def projection_path(layer: nn.Module) -> str:
+    """The name, within a layer, of the projection that ends attention; raise CheckpointError where there is none."""
+    names = {name for name, _ in layer.named_modules()}
+    for path in PROJECTIONS:
+        if path in names:
+            return path
+    raise CheckpointError(
+        f"{type(layer).__name__} has none of {', '.join(PROJECTIONS)}; use a base whose family is known."
+    )
+
+
+def sizes_of(projection: Any) -> tuple[int, int]:
+    """d_in and d_out of a projection, a Linear or a Conv1D."""
+    if isinstance(projection, nn.Linear):
+        return projection.in_features, projection.out_features
+    shape: Sequence[int] = projection.weight.shape
+    return shape[0], shape[1]

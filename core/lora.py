@@ -1,0 +1,71 @@
+"""An adapter as a LoRA folder that peft, and whatever reads peft's format, loads on the same base.
+
+A plain LoRA of rank r is `W x + B A x`, which is what an adapter adds: nothing is approximated unless the rank is cut.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from core.adapter import Adapter
+from core.base import Base
+from core.errors import CheckpointError
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def save_lora(folder: Path, base: Base, adapter: Adapter, name: str = "", rank: int | None = None) -> float:
+    """Write the one row of an adapter for the base called `name`; return the largest error of a layer.
+
+    The error is that of the weights' change, relative in Frobenius norm; 0 unless `rank` is below the adapter's. Raise
+    CheckpointError for a rank that cannot be.
+    """
+    if adapter.rows != 1:
+        raise ValueError(f"The adapter has {adapter.rows} rows; a LoRA holds one memory.")
+    full = adapter.lora_B[0].shape[-1]
+    if rank is not None and not 1 <= rank <= full:
+        raise CheckpointError(f"The rank cannot be {rank}; this memory's is {full}, and at least 1 is needed.")
+    tensors, errors = dict[str, Tensor](), [0.0]
+    for i, path in enumerate(base.paths):
+        a, b = adapter.lora_A[i].reshape(full, -1).float().cpu(), adapter.lora_B[i][0].float().cpu()
+        if rank is not None and rank < full:
+            a, b, error = _cut(a, b, rank)
+            errors.append(error)
+        tensors |= {f"base_model.model.{path}.lora_A.weight": a, f"base_model.model.{path}.lora_B.weight": b}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({key: value.contiguous() for key, value in tensors.items()}, folder / WEIGHTS)
+    values = _config(base, name, rank or full)
+    (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    return max(errors)
+
+
+def _cut(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
+    """The nearest factors of a smaller rank (Eckart and Young, 1936), and how far their product is from the whole."""
+    q_b, r_b = torch.linalg.qr(b)
+    q_a, r_a = torch.linalg.qr(a.mT)
+    u, sigma, vt = torch.linalg.svd(r_b @ r_a.mT)
+    left, right = q_b @ u[:, :rank] * sigma[:rank], vt[:rank] @ q_a.mT
+    whole = float(sigma.square().sum())
+    lost = float(sigma[rank:].square().sum())
+    return right, left, (lost / whole) ** 0.5 if whole else 0.0
+
+
+def _config(base: Base, name: str, rank: int) -> dict[str, object]:
+    """What peft has to know; `fan_in_fan_out` is for Conv1D, which keeps its weights the other way round."""
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": name,
+        "r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": base.paths,  # in full: the last name alone may be that of other projections too
+        "fan_in_fan_out": not isinstance(base.projections[0], nn.Linear),
+        "inference_mode": True,
+    }

@@ -1,0 +1,59 @@
+"""A memory as a LoRA: the folder gives peft the logits that the memory gives us."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.service import Service
+from app.settings import Settings
+from core.engine import Engine
+from core.errors import CheckpointError
+from core.state import State
+from storage.records import User
+from storage.store import Store
+from tests.app.conftest import loaded, say
+from tests.tiny import tiny_engine
+
+IDS = torch.arange(5, 25)[None]
+
+
+@pytest.fixture
+def real() -> Engine:
+    return tiny_engine()
+
+
+@pytest.fixture
+def remembering(store: Store, real: Engine, settings: Settings) -> Iterator[Service]:
+    made = Service(store, loaded(real), settings)  # type: ignore[arg-type]
+    yield made
+    made.close()
+
+
+def test_peft_answers_as_the_memory_does(
+    remembering: Service, store: Store, real: Engine, ada: User, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+
+    say(remembering, ada, "My name is Marta.")
+    assert remembering.save_lora(ada.id, tmp_path / "lora") == 0.0
+    memory = store.load_memory(ada.id)
+    assert memory
+    with torch.no_grad(), real.base.adapted(real.materialise(State.from_bytes(memory.blob))):
+        ours = real.base.model(input_ids=IDS).logits
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        theirs = PeftModel.from_pretrained(real.base.model, tmp_path / "lora")
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(input_ids=IDS).logits, ours, atol=1e-4, rtol=1e-4)
+
+
+def test_a_rank_that_cannot_be_writes_nothing(remembering: Service, ada: User, tmp_path: Path) -> None:
+    say(remembering, ada, "My name is Marta.")
+    with pytest.raises(CheckpointError, match="rank cannot be 99"):
+        remembering.save_lora(ada.id, tmp_path / "lora", 99)
+    assert not (tmp_path / "lora").exists()

@@ -1,0 +1,58 @@
+"""Killing the verbs: what is expected after each; a run over a tiny model finds what is broken, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.crash_verbs import after
+from tests.tiny import tiny_folder
+
+HOME = Path(__file__).parent.parent.parent
+BROKEN = """
+import sys
+from storage.store import Store
+
+def unwatched(self, user_id, turn_id, version, pinned, rewriting):
+    with self._database.write() as session:
+        from storage.rows import load_turn
+        load_turn(session, user_id, turn_id).pinned = pinned
+
+Store.pin_turn = unwatched
+from benchmarks.crash_verbs import main
+sys.exit(main())
+"""
+
+AFTER = [
+    ({"verb": "send", "text": "b"}, {"a": True, "b": False}),
+    ({"verb": "retry", "text": "a"}, {"a": True}),
+    ({"verb": "forget", "texts": ["a"]}, {}),
+    ({"verb": "take back", "texts": ["a"]}, {}),
+    ({"verb": "pin", "text": "a", "pinned": False}, {"a": False}),
+    ({"verb": "correct", "text": "a", "new": "c"}, {"c": True}),
+    ({"verb": "merge", "texts": ["a", "d"]}, {"a": True, "d": False}),
+]
+
+
+@pytest.mark.parametrize(("verb", "held"), AFTER, ids=lambda value: value.get("verb", ""))
+def test_what_is_held_after_a_verb(verb: dict[str, object], held: dict[str, bool]) -> None:
+    before = {"a": True}
+    assert after(before, verb) == held
+    assert before == {"a": True}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", [False, True])
+def test_kills_leave_nothing_half_done_and_a_broken_verb_is_found(tmp_path: Path, broken: bool) -> None:
+    program = ["-c", BROKEN] if broken else ["-m", "benchmarks.crash_verbs"]
+    flags = ["--kills", "6", "--model", str(tiny_folder(tmp_path / "model")), "--json", str(tmp_path / "found.json")]
+    ended = subprocess.run([sys.executable, *program, *flags], cwd=HOME, capture_output=True, text=True, check=False)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert ended.returncode == int(broken), ended.stderr
+    assert bool(found["unclean"]) == broken
+    assert found["wrong"] == 0
+    assert sum(found["verbs"].values()) > 10
