@@ -1,8 +1,8 @@
-"""Who may chat under a name: whoever first gives it a passphrase, and from then on whoever knows that; and with which
-keys programs speak for a person.
+"""Who may chat under a name: whoever first gives it a passphrase, and from then on whoever knows that; with which keys
+programs speak for a person, and how a browser comes back.
 
 Where every name has to have a passphrase, nobody gets in without. Failures are counted by name, so that guessing is
-slow. Knows no pages; neither passphrases nor keys are kept.
+slow. Knows no pages; neither passphrases nor keys nor sessions are kept.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ SHORTEST, LONGEST = 8, 200
 FAILURES, SECONDS = 5, 60.0
 """How many wrong passphrases a name bears within how long, before even the right one has to wait."""
 KEY_PREFIX = "imprint-"
+SESSION_DAYS = 30
 
 
 class Accounts:
@@ -83,6 +84,20 @@ class Accounts:
     def owner_of_key(self, token: str) -> User | None:
         """Who speaks with this key; None for a key that opens nothing."""
         return self._store.owner_of_key(_digest(token))
+
+    def open_session(self, user_id: int) -> str:
+        """What a browser keeps to come back under a name, for `SESSION_DAYS`."""
+        token = token_urlsafe(32)
+        self._store.open_session(user_id, _digest(token), time.time() + SESSION_DAYS * 86_400)
+        return token
+
+    def owner_of_session(self, token: str) -> User | None:
+        """Who comes back with it; None where it opens nothing, or does so no longer."""
+        return self._store.owner_of_session(_digest(token)) if token else None
+
+    def close_session(self, token: str) -> None:
+        """Have it open nothing from now on."""
+        self._store.close_session(_digest(token))
 
     def _check(self, user: User, secret: str, passphrase: str) -> None:
         """Raise BadPassphrase unless it is the right one, and there were not too many wrong ones of late."""

@@ -36,11 +36,6 @@ class ChatHandlers:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def enter(self, name: str | None, passphrase: str | None = None) -> Shown:
-        """Chat as this name: (user, name, passphrase, conversation, conversations, chat, box, status)."""
-        user = self._service.accounts.enter(name or "", passphrase or "")
-        return user, user.name, "", *self.start_anew(user)
-
     def start_anew(self, user: User | None) -> Shown:
         """An empty prompt: (conversation, conversations, chat, box, status)."""
         return None, self._list(user, None), empty_chat(user), resting_box(user), self._status(user, None)

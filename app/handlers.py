@@ -12,7 +12,8 @@ from pathlib import Path
 import gradio as gr
 
 from app import wording
-from app.chat_handlers import ChatHandlers, Here, Shown, named, resting_box
+from app.chat_handlers import Here, Shown, named, resting_box
+from app.entering import Entering
 from app.guards import SAME
 from app.plots import plot_norms, plot_spectrum
 from app.reply import TemporaryChat
@@ -20,7 +21,7 @@ from app.tab import Tab
 from storage.records import Receipt, User
 
 
-class Handlers(ChatHandlers):
+class Handlers(Entering):
     """The page's handlers over one service."""
 
     def show_memory(self, user: User | None) -> Shown:

@@ -54,7 +54,7 @@ LAUNCH: dict[str, Any] = {
     "theme": THEME,
     "css_paths": [STYLE],
 }
-"""What every way of serving the page passes on: nothing is kept in browsers, shown to strangers or sent away."""
+"""What every way of serving the page passes on: nothing that was said is kept in browsers, shown or sent away."""
 
 
 DOWNLOAD = """(text) => {
@@ -66,6 +66,15 @@ DOWNLOAD = """(text) => {
   return '';
 }"""
 """The file is made in the browser, and its text is let go of: on a server it would outlive what is forgotten."""
+
+
+KEEP_SESSION = """(session) => {
+  try { session ? localStorage.setItem('imprint', session) : localStorage.removeItem('imprint'); } catch {}
+}"""
+SAVED_SESSION = """(tab) => {
+  try { return [tab, 0, localStorage.getItem('imprint') ?? '']; } catch { return [tab, 0, '']; }
+}"""
+"""The browser keeps who it was, so that a reload asks nobody's name; where it may keep nothing, it asks."""
 
 
 class Page:
@@ -85,6 +94,11 @@ class Page:
                     self._lay_out_chat()
                 with gr.Tab("Memory") as self.memory_tab:
                     self.memory = MemoryPanel()
+
+    @property
+    def entering(self) -> list[Any]:
+        """Outputs of everything that changes who is chatting."""
+        return [self.session, self.user, self.name, self.passphrase, *self.conversing]
 
     @property
     def conversing(self) -> list[Any]:
@@ -109,6 +123,7 @@ class Page:
             max_lines=1,
             elem_id="passphrase",
         )
+        self.session = gr.Textbox(visible="hidden", elem_id="session")
         self.anew = gr.Button("New conversation", size="sm", elem_id="anew")
         self.temporary = gr.Button("Temporary chat", size="sm", elem_id="temporary")
         self.conversations = gr.Radio([], label="Conversations", container=False, elem_id="conversations")
@@ -118,6 +133,7 @@ class Page:
                 self.save = gr.Button("Download", size="sm", min_width=60, elem_id="save")
                 self.forget_here = gr.Button("Forget", variant="stop", size="sm", min_width=60, elem_id="forget-here")
         self.saved = gr.Textbox(visible="hidden", elem_id="saved")
+        self.leave = gr.Button("Sign out", size="sm", elem_id="leave")
 
     def _lay_out_chat(self) -> None:
         # No Markdown: what people and models write is shown as it was written, and can fetch or run nothing.
@@ -157,6 +173,8 @@ def build_page(handlers: Handlers) -> gr.Blocks:
     with gr.Blocks(title="Imprint", analytics_enabled=False, fill_height=True, fill_width=True) as blocks:
         page = Page()
         _wire(page, handlers)
+        resumed = in_turn(handlers.resume, [SAME] * 8)
+        blocks.load(resumed, [page.tab, page.number, page.session], page.entering, js=SAVED_SESSION, **QUIET)
     return blocks
 
 
@@ -172,9 +190,12 @@ def _wire(page: Page, handlers: Handlers) -> None:
     saved.then(None, page.saved, page.saved, js=DOWNLOAD, **QUIET)
     acting = [page.tab, page.number]
     page.box.stop(handlers.stop, acting, None, js=LAST_ACTION, **QUIET)
-    shown, named = [page.user, page.name, page.passphrase, *page.conversing], [page.name, page.passphrase]
+    named = [page.name, page.passphrase]
     entering = (page.name.submit, page.passphrase.submit)
-    entered = [on_leaving(page, event, handlers.enter, named, shown) for event in entering]
+    entered = [on_leaving(page, event, handlers.enter, named, page.entering) for event in entering]
+    left = on_leaving(page, page.leave.click, handlers.leave, [page.session], page.entering)
+    for changed in (*entered, left):
+        changed.then(None, page.session, None, js=KEEP_SESSION, **QUIET)
     on_leaving(page, page.anew.click, handlers.start_anew, [page.user], page.conversing)
     on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user], page.conversing)
     picked = [page.user, page.conversations]
@@ -190,6 +211,6 @@ def _wire(page: Page, handlers: Handlers) -> None:
         moved(lambda: "", None, page.causes, **QUIET)
     for other in (*entering, page.forget_here.click, page.take_back.click):
         other(lambda: "", None, page.memory.known, **QUIET)
-    for looked in (page.memory_tab.select, *(one.then for one in entered)):
+    for looked in (page.memory_tab.select, *(one.then for one in (*entered, left))):
         on(looked, handlers.show_memory, [page.user], page.memory.remembering)
     wire_panel(page, page.memory, handlers)

@@ -1,4 +1,5 @@
-"""The verbs about what lets somebody in: keys, with which programs speak for one person, and passphrases of names.
+"""The verbs about what lets somebody in: keys, with which programs speak for one person, sessions of browsers, and
+passphrases of names.
 
 Knows no secrets, only their digests and hashes: a lost database lets nobody in.
 """
@@ -11,7 +12,7 @@ from storage.database import Database
 from storage.errors import NotFound
 from storage.records import Key, User
 from storage.rows import lock_user
-from storage.tables import KeyRow, UserRow
+from storage.tables import KeyRow, SessionRow, UserRow
 from storage.texts import clean_name
 
 
@@ -51,19 +52,45 @@ class Credentials:
             user = session.scalar(select(UserRow).join(KeyRow).where(KeyRow.digest == digest))
             return user.record() if user else None
 
+    def open_session(self, user_id: int, digest: str, expires_at: float) -> None:
+        """Keep the SHA-256 of what lets a browser come back, until a time; the ones it is over for go. Raises NotFound."""
+        with self._database.write() as session:
+            lock_user(session, user_id)
+            session.execute(delete(SessionRow).where(SessionRow.expires_at <= time.time()))
+            session.add(SessionRow(user_id=user_id, digest=digest, expires_at=expires_at))
+
+    def owner_of_session(self, digest: str) -> User | None:
+        """Whose session this is, None where its time is over."""
+        valid = (SessionRow.digest == digest, SessionRow.expires_at > time.time())
+        with self._database.read() as session:
+            user = session.scalar(select(UserRow).join(SessionRow).where(*valid))
+            return user.record() if user else None
+
+    def close_session(self, digest: str) -> None:
+        """Have it open nothing from now on; nothing happens where it did not."""
+        with self._database.write() as session:
+            session.execute(delete(SessionRow).where(SessionRow.digest == digest))
+
     def load_secret(self, user_id: int) -> str | None:
         """The hash of the passphrase that guards a user's name, None where nothing does."""
         with self._database.read() as session:
             return session.scalar(select(UserRow.secret).where(UserRow.id == user_id))
 
     def set_secret(self, user_id: int, secret: str) -> None:
-        """Guard a user's name by this hash in place of any other. Raises NotFound."""
+        """Guard a user's name by this hash in place of any other, and close all sessions. Raises NotFound."""
         with self._database.write() as session:
             lock_user(session, user_id).secret = secret
+            session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
 
     def claim(self, user_id: int, secret: str) -> bool:
-        """Guard a user's name by this hash unless something does already; whether it does now. Raises NotFound."""
+        """Guard a user's name by this hash unless something does already; whether it does now. Raises NotFound.
+
+        Whoever was in under the name while it was open is so no longer.
+        """
         with self._database.write() as session:
             lock_user(session, user_id)
             free = update(UserRow).where(UserRow.id == user_id, UserRow.secret.is_(None)).values(secret=secret)
-            return session.scalar(free.returning(UserRow.id)) is not None
+            if session.scalar(free.returning(UserRow.id)) is None:
+                return False
+            session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
+            return True

@@ -155,6 +155,16 @@ class KeyRow(Numbered, Base):
         return Key(self.id, self.user_id, self.label, self.created_at)
 
 
+class SessionRow(Numbered, Base):
+    """digest is the SHA-256 of what a browser keeps."""
+
+    __tablename__ = "sessions"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    expires_at: Mapped[float]
+
+
 class ReceiptRow(Numbered, Base):
     """What one forgetting removed, without any text; erased_at is NULL until the files are clean of it."""
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from app.accounts import FAILURES, SECONDS, Accounts
+from app.accounts import FAILURES, SECONDS, SESSION_DAYS, Accounts
 from app.errors import BadPassphrase
 from app.guards import SAME, guarded
 from app.handlers import Handlers
 from app.service import Service
 from app.settings import Settings
+from app.tab import Tab
 from storage.database import Database
 from storage.errors import InvalidName
 from storage.records import User
@@ -134,9 +136,9 @@ def test_a_name_that_nobody_can_have_is_refused_first(shut_door: Accounts) -> No
 def test_the_page_lets_nobody_see_a_guarded_memory(service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
     handlers = Handlers(service)
-    assert handlers.enter("Ada", RIGHT)[:3] == (ada, "Ada", "")
-    [shown] = guarded(handlers.enter, [SAME] * 7)("Ada", WRONG)
-    assert shown[:-1] == (SAME,) * 7
+    assert handlers.enter("Ada", RIGHT)[1:4] == (ada, "Ada", "")
+    [shown] = guarded(handlers.enter, [SAME] * 8)("Ada", WRONG)
+    assert shown[:-1] == (SAME,) * 8
     assert "guarded by a passphrase" in shown[-1]
 
 
@@ -150,3 +152,37 @@ def test_a_space_asks_for_passphrases_and_listens_to_all(
     with pytest.raises(BadPassphrase):
         service.accounts.enter("Ada", "")
     service.close()
+
+
+def test_a_browser_comes_back_until_it_leaves(service: Service, ada: User) -> None:
+    handlers = Handlers(service)
+    session, *_ = handlers.enter("Ada")
+    assert handlers.resume(Tab(), 0, session)[:4] == (session, ada, "Ada", "")
+    assert handlers.leave(session)[:4] == ("", None, "", "")
+    for gone in (session, "", None, "\ud800", "x" * 10_000):
+        assert handlers.resume(Tab(), 0, gone) == (SAME,) * 9
+
+
+def test_a_session_ends_by_itself(open_door: Accounts, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = open_door.open_session(ada.id)
+    assert open_door.owner_of_session(session) == ada
+    later = time.time() + (SESSION_DAYS + 1) * 86_400
+    monkeypatch.setattr("storage.credentials.time.time", lambda: later)
+    assert open_door.owner_of_session(session) is None
+
+
+def test_a_new_passphrase_closes_what_was_open(open_door: Accounts, ada: User, bob: User) -> None:
+    """Whoever was in under a name while it was open must not stay when somebody guards it."""
+    before, other = open_door.open_session(ada.id), open_door.open_session(bob.id)
+    open_door.enter("Ada", RIGHT)
+    assert open_door.owner_of_session(before) is None
+    after = open_door.open_session(ada.id)
+    open_door.guard(ada.id, RIGHT + WRONG)
+    assert open_door.owner_of_session(after) is None
+    assert open_door.owner_of_session(other) == bob
+
+
+def test_no_session_is_in_the_database(open_door: Accounts, ada: User, settings: Settings) -> None:
+    session = open_door.open_session(ada.id)
+    folder = Path(settings.database_url.removeprefix("sqlite:///")).parent
+    assert not [file for file in folder.iterdir() if file.is_file() and session.encode() in file.read_bytes()]

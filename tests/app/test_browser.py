@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -166,12 +167,12 @@ def pick(tab: Any, message: str, other: str) -> None:
     """Click a row of the ledger until its turn is shown whole: a click on rows that are being drawn anew is lost."""
     shown = tab.locator(f"#picked :text-is('{message}')")
     for _ in range(5):
-        tab.locator(f"#ledger :text-is('{message}'):visible").last.click()
+        tab.locator(f"#ledger :text('{message}'):visible").last.click()
         for _ in range(20):
             if shown.count():
                 return
             tab.wait_for_timeout(200)
-        tab.locator(f"#ledger :text-is('{other}'):visible").last.click()
+        tab.locator(f"#ledger :text('{other}'):visible").last.click()
     raise AssertionError("no click on the row showed the turn")
 
 
@@ -297,3 +298,64 @@ def test_a_guarded_name_opens_only_with_its_passphrase(browser: Any, page: gr.Bl
     second.fill("#passphrase input", "correct horse")
     second.press("#passphrase input", "Enter")
     second.wait_for_selector("#conversations label:has-text('I live in vienna')")
+
+
+def test_a_reload_asks_nobody_who_they_are_until_they_sign_out(browser: Any, page: gr.Blocks) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I am Ada")
+    tab.reload()
+    tab.wait_for_selector("#box textarea[placeholder='Message as Ada']")
+    send(tab, "Who am I?")
+    assert tab.inner_text(REPLY) == "I know ada."
+    tab.click("#leave")
+    tab.wait_for_selector("#box textarea[placeholder='Write a name under Chat as first']")
+    assert "Ada" not in tab.inner_text("#conversations")
+    tab.reload()
+    tab.wait_for_selector("#status :text('to begin')")
+    tab.wait_for_timeout(1000)
+    assert tab.locator("#box textarea").is_disabled()
+
+
+def test_a_turn_is_pinned_corrected_and_looked_back_from(browser: Any, page: gr.Blocks, store: Store) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I am Ada")
+    send(tab, "I drink tea")
+    tab.get_by_role("tab", name="Memory").click()
+    pick(tab, "I am Ada", "I drink tea")
+    tab.click("#pin")
+    tab.wait_for_selector("#receipt :text('does not fade')")
+    pick(tab, "I drink tea", "I am Ada")
+    tab.fill("#correction textarea", "I live in Oslo")
+    tab.click("#correction button")
+    tab.wait_for_selector("#receipt :text('as corrected')")
+    ada = store.find_user("Ada")
+    assert ada
+    assert [(turn.user_text, turn.pinned) for turn in store.held_turns(ada.id)] == [
+        ("I am Ada", True),
+        ("I live in Oslo", False),
+    ]
+    pick(tab, "I am Ada", "I live in Oslo")
+    tab.click("#back-then")
+    tab.wait_for_selector("#chat :text('as it was then')")
+    send(tab, "What do you know?", note="Not remembered")
+    assert tab.inner_text(REPLY) == "I know ada."
+
+
+def test_a_memory_is_downloaded_and_added_under_another_name(
+    browser: Any, page: gr.Blocks, store: Store, tmp_path: Path
+) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I am Ada")
+    tab.get_by_role("tab", name="Memory").click()
+    with tab.expect_download() as download:
+        tab.click("#export")
+    download.value.save_as(tmp_path / "ada.imprint")
+    other = tab_of(browser, page, "Bob")
+    send(other, "I drink tea")
+    other.get_by_role("tab", name="Memory").click()
+    with other.expect_file_chooser() as chooser:
+        other.click("#merge")
+    chooser.value.set_files(tmp_path / "ada.imprint")
+    other.wait_for_selector("#receipt :text('Took in 1 turn')")
+    bob = store.find_user("Bob")
+    assert bob and [turn.user_text for turn in store.held_turns(bob.id)] == ["I am Ada", "I drink tea"]

@@ -131,7 +131,7 @@ def test_entering_a_name_shows_that_persons_conversations_only(
 ) -> None:
     say(service, ada, "I am Ada")
     say(service, bob, "I am Bob")
-    user, name, _, conversation, listed, *_ = handlers.enter(" Ada ")
+    _, user, name, _, conversation, listed, *_ = handlers.enter(" Ada ")
     assert (user, name, conversation) == (ada, "Ada", None)
     assert [title for title, _ in listed["choices"]] == ["I am Ada"]
 
