@@ -72,6 +72,11 @@ class Memories:
         self._history = History(store)
         self._adapters = AdapterCache(cache_bytes)
 
+    @property
+    def adapter_bytes(self) -> int:
+        """Bytes of the adapters that are at hand."""
+        return self._adapters.nbytes
+
     def settle(self, engine: Engine, user_id: int) -> Memory | None:
         """Answer and fold every outstanding turn of a person in order, each once; return the memory after it.
 

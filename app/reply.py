@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event, Lock
+from time import perf_counter
 
 from storage.records import Turn
 
@@ -56,6 +57,7 @@ class Stream:
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
+        self.began = perf_counter()
         self.stopped = Event()
         self._pieces: SimpleQueue[str | None] = SimpleQueue()
         self._written: list[str] = []

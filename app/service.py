@@ -148,7 +148,7 @@ class Service(Upkeep):
         stream = Stream(Reading(tokens, *_size(memory)))
         asking = Asking(adapter, messages, sampling)
         chat.writing = self._workers.submit(self._whisper, engine, user_id, asking, stream, chat)
-        chat.writing.add_done_callback(_log_failure)
+        chat.writing.add_done_callback(self._note_failure)
         return stream
 
     def strength(self, user_id: int, conversation_id: int | None) -> float:
@@ -201,7 +201,7 @@ class Service(Upkeep):
         """Have a worker write the reply; it holds what is `held` until the turn is folded."""
         held.enter_context(self._noted(reply.turn.user_id, reply))
         reply.remembered = self._workers.submit(self._finish, engine, asking, reply, held.pop_all())
-        reply.remembered.add_done_callback(_log_failure)
+        reply.remembered.add_done_callback(self._note_failure)
         return reply
 
     def _finish(self, engine: Engine, asking: Asking, reply: Reply, held: ExitStack) -> Remembered:
@@ -209,21 +209,28 @@ class Service(Upkeep):
         turn = reply.turn
         with held:
             try:
-                reply.write(engine.reply(*asking, reply.stopped))
+                reply.write(self.metrics.timed(reply, engine.reply(*asking, reply.stopped)))
             finally:
                 self._store.answer_turn(turn.user_id, turn.id, reply.end())
             started = perf_counter()
             memory = self._memories.settle(engine, turn.user_id)
             self._memories.adapter(engine, turn.user_id, memory)
-            return Remembered(perf_counter() - started, *_size(memory))
+            seconds = perf_counter() - started
+            self.metrics.fold.observe(seconds)
+            return Remembered(seconds, *_size(memory))
 
     def _whisper(self, engine: Engine, user_id: int, asking: Asking, stream: Stream, chat: TemporaryChat) -> None:
         """A worker's part of a temporary reply: write it, and note it in the chat alone."""
         with self._noted(user_id, stream):
             try:
-                stream.write(engine.reply(*asking, stream.stopped))
+                stream.write(self.metrics.timed(stream, engine.reply(*asking, stream.stopped)))
             finally:
                 chat.said.append((asking.messages[-1].text, stream.end()))
+
+    def _note_failure(self, job: Future[Any]) -> None:
+        if error := job.exception():
+            self.metrics.failed(error)
+            log.warning("a reply is not finished; its turn, if it has one, is stored: %s", type(error).__name__)
 
     def _last_turn(self, user_id: int, conversation_id: int) -> Turn:
         turns = self._store.load_turns(user_id, conversation_id)
@@ -272,8 +279,3 @@ class Service(Upkeep):
 def _size(memory: Memory | None) -> tuple[int, int]:
     """Turns held in a memory, and its bytes."""
     return (memory.header.turns_folded, len(memory.blob)) if memory else (0, 0)
-
-
-def _log_failure(job: Future[Any]) -> None:
-    if error := job.exception():
-        log.warning("a reply is not finished; its turn, if it has one, is stored: %s", type(error).__name__)

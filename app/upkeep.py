@@ -17,6 +17,7 @@ from app.errors import ModelLoading, ShuttingDown, UserBusy
 from app.intake import checked_text
 from app.ledger import Verification, opened
 from app.memories import Memories, MemoryView
+from app.metrics import Metrics
 from app.readout import Answer, Change
 from app.reply import Stream
 from app.settings import Settings
@@ -41,6 +42,7 @@ class Upkeep:
         self._gates: dict[int, Lock] = {}
         self._running: set[tuple[int, Stream]] = set()
         self._closing = Event()
+        self.metrics = Metrics(lambda: len(self._running), lambda: self._memories.adapter_bytes)
 
     @property
     def is_ready(self) -> bool:

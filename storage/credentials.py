@@ -53,7 +53,7 @@ class Credentials:
             return user.record() if user else None
 
     def open_session(self, user_id: int, digest: str, expires_at: float) -> None:
-        """Keep the SHA-256 of what lets a browser come back, until a time; the ones it is over for go. Raises NotFound."""
+        """Keep the SHA-256 of what lets a browser come back, until a time; those that are over go. Raises NotFound."""
         with self._database.write() as session:
             lock_user(session, user_id)
             session.execute(delete(SessionRow).where(SessionRow.expires_at <= time.time()))

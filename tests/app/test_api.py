@@ -330,11 +330,15 @@ def test_whoever_stops_reading_stops_the_reply(
 
 
 def test_who_watches_is_told_whether_it_lives_and_can_answer(
-    page: gr.Blocks, service: Service, monkeypatch: pytest.MonkeyPatch
+    page: gr.Blocks, service: Service, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page.app.include_router(health(service))
     where = page.local_url.rstrip("/")
     assert httpx.get(where + "/healthz").json() == {"status": "ok"}
+    say(service, ada, "I am Ada")
+    numbers = httpx.get(where + "/metrics").text
+    assert "imprint_fold_seconds_count 1.0" in numbers and "imprint_first_piece_seconds_count 1.0" in numbers
+    assert "imprint_replies_running 0.0" in numbers and "Ada" not in numbers
     assert httpx.get(where + "/readyz").status_code == 200
     monkeypatch.setattr(Service, "is_ready", property(lambda _: False))
     waiting = httpx.get(where + "/readyz")
