@@ -182,8 +182,8 @@ class ChatHandlers:
         turns = self._service.load_turns(user.id, conversation_id)
         return [message for turn in turns if turn.id < before for message in wording.both_sides(turn)]
 
-    def _list(self, user: User | None, conversation_id: int | None) -> Any:
-        kept = [one for one in self._service.list_conversations(user.id) if one.turns] if user else []
+    def _list(self, user: User | None, conversation_id: int | None, containing: str = "") -> Any:
+        kept = [one for one in self._service.list_conversations(user.id, containing) if one.turns] if user else []
         return gr.update(choices=[(wording.excerpt(one.title), one.id) for one in kept], value=conversation_id)
 
     def _status(self, user: User | None, conversation_id: int | None) -> str:

@@ -117,6 +117,18 @@ class Handlers(Entering):
         yield wording.status("Asking the memory, as it was and as it is")
         yield wording.changes_shown(self._service.changes_since(owner.id, turn_id))
 
+    def rename(self, user: User | None, here: Here, title: str) -> Shown:
+        """Call the conversation that is shown so: (conversations, status)."""
+        owner = named(user)
+        if isinstance(here, int):
+            self._service.rename_conversation(owner.id, here, title)
+        return self._list(owner, here if isinstance(here, int) else None), self._status(owner, None)
+
+    def search(self, user: User | None, here: Here, text: str) -> Shown:
+        """The conversations in which a text is: (conversations, status)."""
+        shown = here if isinstance(here, int) else None
+        return self._list(user, shown, text), SAME
+
     def refresh(self, user: User | None, here: Here) -> Shown:
         """The conversation that is shown, as it is now: (conversations, chat, status)."""
         if user is None or not isinstance(here, int):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from app.errors import BadMessage, BadStrength
 
 KEPT_CONTROLS = "\t\n\r"
+LONGEST_TITLE = 60
 
 
 def text_of(content: object) -> str:
@@ -39,6 +40,12 @@ def checked_strength(strength: object) -> float:
     if not isinstance(strength, int | float) or not 0 <= strength <= 1:
         raise BadStrength(f"The strength of a memory cannot be {strength!r}; give a number from 0 (off) to 1.")
     return float(strength)
+
+
+def checked_title(title: str) -> str:
+    """Return a title on one line, "" for none; raise BadMessage where it cannot be one."""
+    line = " ".join(title.split())
+    return checked_text(line, LONGEST_TITLE) if line else ""
 
 
 def checked_text(text: str, longest: int) -> str:

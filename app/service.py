@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.asking import Asking, Given, fitted
 from app.errors import EXPECTED, NameMissing
-from app.intake import checked_strength, checked_text
+from app.intake import checked_strength, checked_text, checked_title
 from app.ledger import Cause, messages_of, pair_of
 from app.reply import Reading, Remembered, Reply, Stream, TemporaryChat
 from app.upkeep import Upkeep
@@ -51,9 +51,13 @@ class Service(Upkeep):
             raise NameMissing(f"Nobody in this database is named {name!r}; check the spelling and the database.")
         return user
 
-    def list_conversations(self, user_id: int) -> list[Conversation]:
-        """Newest first."""
-        return self._store.list_conversations(user_id)
+    def list_conversations(self, user_id: int, containing: str = "") -> list[Conversation]:
+        """Newest first; only those in which this text is, if one is given."""
+        return self._store.list_conversations(user_id, containing)
+
+    def rename_conversation(self, user_id: int, conversation_id: int, title: str) -> None:
+        """Call it so in lists; raise NotFound unless it is this person's."""
+        self._store.rename_conversation(user_id, conversation_id, checked_title(title))
 
     def load_turns(self, user_id: int, conversation_id: int) -> list[Turn]:
         """Oldest first; raise NotFound unless the conversation is this person's."""

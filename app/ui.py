@@ -126,8 +126,12 @@ class Page:
         self.session = gr.Textbox(visible="hidden", elem_id="session")
         self.anew = gr.Button("New conversation", size="sm", elem_id="anew")
         self.temporary = gr.Button("Temporary chat", size="sm", elem_id="temporary")
+        self.search = gr.Textbox(
+            show_label=False, container=False, placeholder="Search conversations", max_lines=1, elem_id="search"
+        )
         self.conversations = gr.Radio([], label="Conversations", container=False, elem_id="conversations")
         with gr.Accordion("This conversation", open=False, elem_id="this"):
+            self.title = gr.Textbox(label="Name", max_lines=1, submit_btn="Rename", elem_id="title")
             self.strength = gr.Slider(0, 1, 1, step=0.05, label="Memory strength", buttons=[], elem_id="strength")
             with gr.Row():
                 self.save = gr.Button("Download", size="sm", min_width=60, elem_id="save")
@@ -186,6 +190,9 @@ def _wire(page: Page, handlers: Handlers) -> None:
     on_leaving(page, page.take_back.click, handlers.take_back, here, page.conversing)
     forgotten = on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
     on(forgotten.then, handlers.show_memory, [page.user], page.memory.remembering)
+    listed = [page.conversations, page.status]
+    on(page.title.submit, handlers.rename, [*here, page.title], listed)
+    on(page.search.change, handlers.search, [*here, page.search], listed)
     saved = page.save.click(handlers.save, here, page.saved, **QUIET)
     saved.then(None, page.saved, page.saved, js=DOWNLOAD, **QUIET)
     acting = [page.tab, page.number]
@@ -209,6 +216,8 @@ def _wire(page: Page, handlers: Handlers) -> None:
     leaving = (page.anew.click, page.temporary.click, page.conversations.input)
     for moved in (*moving_on, *leaving, *entering):
         moved(lambda: "", None, page.causes, **QUIET)
+    for moved in (*leaving, *entering):
+        moved(lambda: "", None, page.title, **QUIET)
     for other in (*entering, page.forget_here.click, page.take_back.click):
         other(lambda: "", None, page.memory.known, **QUIET)
     for looked in (page.memory_tab.select, *(one.then for one in (*entered, left))):

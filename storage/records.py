@@ -28,7 +28,8 @@ class Key:
 
 @dataclass(frozen=True)
 class Conversation:
-    """turns is their number; title is the start of the first one, "" while there is none.
+    """turns is their number; title is what a person called it, or the start of the
+    first one, "" while there is none.
 
     strength is how much of the memory its replies read, from 0 (nothing) to 1.
     """

@@ -6,7 +6,7 @@ something locks the user's row first, so the changes of one user come one after 
 
 import time
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
@@ -78,7 +78,7 @@ class Store(Forgetting, Credentials):
             conversation = ConversationRow(user_id=user_id, created_at=time.time())
             session.add(conversation)
             session.flush()
-            return conversation.record(turns=0, title="")
+            return conversation.record(turns=0, start="")
 
     def load_strength(self, user_id: int, conversation_id: int) -> float:
         """Raises NotFound, also for a conversation of another user."""
@@ -91,8 +91,15 @@ class Store(Forgetting, Credentials):
             lock_user(session, user_id)
             load_conversation(session, user_id, conversation_id).strength = strength
 
-    def list_conversations(self, user_id: int) -> list[Conversation]:
-        """Newest first."""
+    def rename_conversation(self, user_id: int, conversation_id: int, title: str) -> None:
+        """Call it so from now on; "" for the start of its first turn. Raises NotFound, or InvalidText."""
+        check_text(title)
+        with self._database.write() as session:
+            lock_user(session, user_id)
+            load_conversation(session, user_id, conversation_id).title = title[:TITLE_LENGTH] or None
+
+    def list_conversations(self, user_id: int, containing: str = "") -> list[Conversation]:
+        """Newest first; only those with this text in their title or a turn, whatever its case, if there is one."""
         turns = select(func.count()).where(TurnRow.conversation_id == ConversationRow.id)
         start = select(func.substr(TurnRow.user_text, 1, TITLE_LENGTH)).order_by(TurnRow.id).limit(1)
         title = start.where(TurnRow.conversation_id == ConversationRow.id)
@@ -101,8 +108,12 @@ class Store(Forgetting, Credentials):
             .where(ConversationRow.user_id == user_id)
             .order_by(ConversationRow.id.desc())
         )
+        if containing:
+            said = [text.icontains(containing, autoescape=True) for text in (TurnRow.user_text, TurnRow.reply_text)]
+            mentioning = exists().where(TurnRow.conversation_id == ConversationRow.id, or_(*said))
+            rows = rows.where(or_(ConversationRow.title.icontains(containing, autoescape=True), mentioning))
         with self._database.read() as session:
-            return [row.record(turns=count, title=text or "") for row, count, text in session.execute(rows)]
+            return [row.record(turns=count, start=text or "") for row, count, text in session.execute(rows)]
 
     def load_turns(self, user_id: int, conversation_id: int) -> list[Turn]:
         """Oldest first. Raises NotFound, also for a conversation of another user."""

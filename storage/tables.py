@@ -56,9 +56,11 @@ class ConversationRow(Numbered, Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[float]
     strength: Mapped[float] = mapped_column(default=1.0, server_default="1")
+    title: Mapped[str | None] = mapped_column(Text)
 
-    def record(self, turns: int, title: str) -> Conversation:
-        return Conversation(self.id, self.user_id, self.created_at, turns, title, self.strength)
+    def record(self, turns: int, start: str) -> Conversation:
+        """`start` is how its first turn begins: its title until somebody gives it one."""
+        return Conversation(self.id, self.user_id, self.created_at, turns, self.title or start, self.strength)
 
 
 class TurnRow(Numbered, Base):

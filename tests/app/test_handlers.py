@@ -210,6 +210,26 @@ def test_a_corrected_turn_is_shown_as_it_is_now(handlers: Handlers, service: Ser
     assert service.held_turns(ada.id)[0].user_text == "I am Bob"
 
 
+def test_a_conversation_is_named_and_found(handlers: Handlers, service: Service, ada: User, bob: User) -> None:
+    first, second = [service.send(ada.id, None, text) for text in ("I am Ada", "I drink 100% tea")]
+    for reply in (first, second):
+        reply.remembered.result(timeout=10)
+    here = first.turn.conversation_id
+    conversations, _ = handlers.rename(ada, here, "  Who\nI am  ")
+    assert ("Who I am", here) in conversations["choices"]
+    for text, found in (("who i", ["Who I am"]), ("TEA", ["I drink 100% tea"]), ("0% t", ["I drink 100% tea"])):
+        assert [title for title, _ in handlers.search(ada, None, text)[0]["choices"]] == found
+    for text in ("100_", "nowhere"):
+        assert handlers.search(ada, None, text)[0]["choices"] == []
+    assert len(handlers.search(ada, here, "")[0]["choices"]) == 2
+    assert handlers.search(bob, None, "Ada")[0]["choices"] == []
+    [shown] = guarded(handlers.rename, [SAME])(bob, here, "mine")
+    assert "There is no conversation" in shown[-1]
+    [shown] = guarded(handlers.rename, [SAME])(ada, here, "x" * 61)
+    assert "61 characters" in shown[-1]
+    assert ("I am Ada", here) in handlers.rename(ada, here, " ")[0]["choices"]
+
+
 def test_a_memory_leaves_as_a_file_and_is_added_to_another(
     handlers: Handlers, service: Service, ada: User, bob: User, tmp_path: Path
 ) -> None:
