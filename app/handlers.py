@@ -71,6 +71,10 @@ class Handlers(Entering):
         note = f"Forgotten: {turns} in {wording.counted(receipt.conversations, 'conversation')}"
         return *self.start_anew(owner)[:-1], wording.status(note, self._service.read(owner.id, None))
 
+    def search_ledger(self, user: User | None, text: str) -> Shown:
+        """The turns in which a text is: (table, what went wrong)."""
+        return wording.rows_of(self._service.view_memory(named(user).id), text), SAME
+
     def pick(self, tab: Tab, number: int, user: User | None, picked: gr.SelectData) -> Shown:
         """Show one turn of the ledger whole: (turn, its panel, correction, pin button, changes, its text)."""
         turn = self._service.load_turn(named(user).id, int(picked.row_value[0]))

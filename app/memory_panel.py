@@ -49,6 +49,9 @@ class MemoryPanel:
         with gr.Row():
             self.norms = gr.Plot(show_label=False, container=False, min_width=300)
             self.spectrum = gr.Plot(show_label=False, container=False, min_width=300)
+        self.search = gr.Textbox(
+            show_label=False, container=False, placeholder="Search what was said", max_lines=1, elem_id="search-ledger"
+        )
         self.table = gr.Dataframe(
             headers=LEDGER,
             datatype="str",
@@ -59,7 +62,6 @@ class MemoryPanel:
             label="Turns held: pick one to see, correct, pin or forget it",
             buttons=[],
             column_widths=["8%", "17%", "48%", "9%", "10%", "8%"],
-            show_search="search",
             elem_id="ledger",
         )
         self.picked = gr.State(None)
@@ -117,6 +119,7 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
     """Have the tab's events call their handlers."""
     user, picked = page.user, [page.user, panel.picked]
     on_looking(page, panel.table.select, handlers.pick, [user], panel.showing)
+    on(panel.search.change, handlers.search_ledger, [user, panel.search], [panel.table, panel.receipt])
     on_looking(page, panel.ask.click, handlers.read_out, [user], [panel.known])
     on_looking(page, panel.check.click, handlers.verify, [user], [panel.receipt])
     on_looking(page, panel.since.click, handlers.changes_since, picked, [panel.changes])

@@ -26,6 +26,7 @@ THEME = gr.themes.Base(
 ).set(
     body_background_fill="*neutral_50",
     body_background_fill_dark="*neutral_950",
+    body_text_color_subdued="*neutral_600",
     input_background_fill="white",
     input_background_fill_dark="*neutral_900",
     input_border_width="1px",

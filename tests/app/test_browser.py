@@ -359,3 +359,27 @@ def test_a_memory_is_downloaded_and_added_under_another_name(
     other.wait_for_selector("#receipt :text('Took in 1 turn')")
     bob = store.find_user("Bob")
     assert bob and [turn.user_text for turn in store.held_turns(bob.id)] == ["I am Ada", "I drink tea"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_keeps_anybody_out(browser: Any, page: gr.Blocks, scheme: str) -> None:
+    """axe-core's rules (WCAG 2 A and AA), on the chat and on the Memory tab with a turn open."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    tab = browser.new_page(viewport={"width": 1200, "height": 844}, color_scheme=scheme)
+    tab.goto(page.local_url)
+    tab.fill("#name input", "Ada")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#box textarea[placeholder='Message as Ada']")
+    send(tab, "I am Ada")
+    send(tab, "I drink tea")
+    found = serious(axe.run(tab).response)
+    tab.get_by_role("tab", name="Memory").click()
+    pick(tab, "I am Ada", "I drink tea")
+    found += serious(axe.run(tab).response)
+    assert found == [], found
+
+
+def serious(response: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Rule and places of what is serious or worse."""
+    bad = [one for one in response["violations"] if one["impact"] in ("serious", "critical")]
+    return [(one["id"], [node["html"][:150] for node in one["nodes"]]) for one in bad]

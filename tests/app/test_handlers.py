@@ -188,6 +188,14 @@ def test_nobody_picks_anothers_turn(handlers: Handlers, service: Service, ada: U
     assert "There is no turn 1" in shown[-1]
 
 
+def test_the_ledger_is_searched(handlers: Handlers, service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada")
+    say(service, ada, "I drink tea")
+    assert [row[2] for row in handlers.search_ledger(ada, "TEA")[0]] == ["I drink tea"]
+    assert len(handlers.search_ledger(ada, "")[0]) == 2
+    assert handlers.search_ledger(ada, "nowhere")[0] == []
+
+
 def test_a_turn_is_pinned_and_pinned_no_more(handlers: Handlers, service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
     _, rows, *_, status = handlers.pin(Tab(), 0, ada, 1)
