@@ -59,8 +59,7 @@ class History:
 
 def rewriting(engine: Engine, again: Replay, after: int = 0) -> Rewriting:
     """What the database keeps of a replay of all turns after the position `after`."""
-    states = {position: packed(engine, state) for position, state in again.states.items()}
-    return Rewriting(packed(engine, again.state), again.links, states, after)
+    return Rewriting(packed(engine, again.state), again.links, tuple(again.snapshots), after)
 
 
 def place_of(turn: Turn) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from app.errors import BadParcel
 from app.portable import Parcel, unwrap
 from core.chat import Message
-from storage.records import SNAPSHOT_EVERY, Entry, Memory, Packed, Turn
+from storage.records import Entry, Memory, Packed, Snapshot, Turn, is_worth_keeping
 
 if TYPE_CHECKING:
     from core.engine import Engine
@@ -28,11 +28,11 @@ ROUNDING = 1e-4  # relative to the largest entry of a state
 
 @dataclass(frozen=True)
 class Replay:
-    """A state made of turns, each turn's link by its id, and some states on the way by the position of their turn."""
+    """A state made of turns, each turn's link by its id, and the states on the way that are worth keeping."""
 
     state: State
     links: dict[int, str]
-    states: dict[int, State]
+    snapshots: list[Snapshot]
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ def replay(engine: Engine, turns: Sequence[Turn], start: Start | None = None, un
     Costs one forward pass each.
     """
     start = start or Start(engine.empty_state())
-    state, link, replayed = start.state, start.link, Replay(start.state, {}, {})
+    state, link, replayed = start.state, start.link, Replay(start.state, {}, [])
     for number, turn in enumerate(turns, start.turns):
         state = engine.fold(state, messages_of(turn), turn.pinned)
         if number >= unlinked:
             replayed.links[turn.id] = link = link_after(link, turn, state)
-        if turn.position is not None and (number + 1) % SNAPSHOT_EVERY == 0:
-            replayed.states[turn.position] = state
+        if turn.position is not None and is_worth_keeping(number + 1, start.turns + len(turns)):
+            replayed.snapshots.append(Snapshot(turn.position, number + 1, state.to_bytes()))
     engine.check_state(state)
     return replace(replayed, state=state)
 

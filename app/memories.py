@@ -214,7 +214,8 @@ class Memories:
         memory = self.settle(engine, user_id)
         turn = self._store.load_turn(user_id, turn_id)
         before = engine.materialise(self._history.state_before(engine, user_id, place_of(turn)))
-        reply = "".join(engine.reply(before, [Message("user", text)], sampling))
+        # A model over bytes can write a NUL, and no database keeps one.
+        reply = "".join(engine.reply(before, [Message("user", text)], sampling)).replace("\0", "\ufffd")
         corrected = replace(turn, user_text=text, reply_text=reply)
         corrected = replace(corrected, tokens=engine.count_tokens(messages_of(corrected)))
         again = self._history.having(engine, corrected)

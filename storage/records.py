@@ -3,10 +3,18 @@
 They know no database. Times are seconds since 1970 in UTC.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-SNAPSHOT_EVERY = 32
-"""Of how many turns one has its state kept: what a change folds again, at most, before the turn that it is about."""
+SNAPSHOT_EVERY = 32  # turns
+
+
+def is_worth_keeping(turns: int, newest: int) -> bool:
+    """Whether the state after so many turns is kept once there are `newest`: the newest, and fewer the older they are.
+
+    Some log2(turns / 32) states are kept, and a change that is n turns back folds some 2 n turns again, at most.
+    """
+    number, last = turns // SNAPSHOT_EVERY, newest // SNAPSHOT_EVERY
+    return not turns % SNAPSHOT_EVERY and last - number < number & -number
 
 
 @dataclass(frozen=True)
@@ -99,25 +107,26 @@ class Folding:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """The state of a memory as it was once the turn at `position` was folded, the one after so many `turns`."""
+
+    position: int
+    turns: int
+    blob: bytes
+
+
+@dataclass(frozen=True)
 class Rewriting:
     """A state made anew because a turn before it has changed, and what the ledger keeps of the making.
 
     All turns held after the position `after` were folded again: `links` has the new link of each of them by its id,
-    `snapshots` the state after some of them by their position.
+    `snapshots` the states after some of them.
     """
 
     packed: Packed
     links: dict[int, str]
-    snapshots: dict[int, Packed] = field(default_factory=dict)
+    snapshots: tuple[Snapshot, ...] = ()
     after: int = 0
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The state of a memory as it was once the turn at `position` was folded."""
-
-    position: int
-    blob: bytes
 
 
 @dataclass(frozen=True)

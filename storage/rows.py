@@ -5,12 +5,13 @@ Knows the tables; opens no transaction and hands out nothing but rows and record
 
 import hashlib
 import time
+from collections.abc import Sequence
 
 from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from storage.errors import MemoryChanged, NotFound
-from storage.records import Packed, Rewriting, Turn
+from storage.records import Packed, Rewriting, Snapshot, Turn, is_worth_keeping
 from storage.tables import ConversationRow, MemoryRow, SnapshotRow, TurnRow, UserRow
 
 
@@ -72,10 +73,15 @@ def next_memory(session: Session, user: UserRow, expected_version: int) -> Memor
     return row
 
 
-def keep_snapshot(session: Session, user_id: int, position: int, packed: Packed) -> None:
-    """Keep a state as it was after the turn at a position."""
-    blob, made_by = packed.blob, packed.fingerprint
-    session.add(SnapshotRow(user_id=user_id, position=position, fingerprint=made_by, digest=digest(blob), blob=blob))
+def keep_snapshots(session: Session, user_id: int, fingerprint: str, new: Sequence[Snapshot], turns: int) -> None:
+    """Keep states on the way to the one after so many turns, and let go of those that are not worth it any more."""
+    for one in new:
+        values = {**vars(one), "fingerprint": fingerprint, "digest": digest(one.blob)}
+        session.add(SnapshotRow(user_id=user_id, **values))
+    session.flush()
+    kept = session.execute(select(SnapshotRow.position, SnapshotRow.turns).where(SnapshotRow.user_id == user_id))
+    gone = [position for position, count in kept if not is_worth_keeping(count, turns)]
+    session.execute(delete(SnapshotRow).where(SnapshotRow.user_id == user_id, SnapshotRow.position.in_(gone)))
 
 
 def drop_snapshots(session: Session, user_id: int, after: int = 0) -> None:
@@ -92,8 +98,7 @@ def rewrite(session: Session, user: UserRow, expected_version: int, rewriting: R
     for turn in again:
         turn.link = rewriting.links[turn.id]
     drop_snapshots(session, user.id, rewriting.after)
-    for position, packed in rewriting.snapshots.items():
-        keep_snapshot(session, user.id, position, packed)
+    keep_snapshots(session, user.id, rewriting.packed.fingerprint, rewriting.snapshots, len(held))
     row = next_memory(session, user, expected_version)
     fill(row, rewriting.packed, len(held))
     return row

@@ -14,7 +14,6 @@ from storage.credentials import Credentials
 from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, MemoryChanged
 from storage.forgetting import Forgetting
 from storage.records import (
-    SNAPSHOT_EVERY,
     Conversation,
     Entry,
     Folding,
@@ -24,6 +23,7 @@ from storage.records import (
     Snapshot,
     Turn,
     User,
+    is_worth_keeping,
 )
 from storage.rows import (
     digest,
@@ -31,7 +31,7 @@ from storage.rows import (
     fill,
     held_records,
     held_rows,
-    keep_snapshot,
+    keep_snapshots,
     load_conversation,
     load_turn,
     lock_user,
@@ -201,9 +201,11 @@ class Store(Forgetting, Credentials):
             fill(row, packed, (row.turns_folded or 0) + 1)
             turn.folded_at, turn.position = row.updated_at, row.version
             turn.fold_seconds, turn.tokens, turn.link = folding.seconds, folding.tokens, folding.link
-            if row.turns_folded % SNAPSHOT_EVERY == 0:
-                keep_snapshot(session, user_id, row.version, packed)
-            return row.record()
+            memory = row.record()
+            if is_worth_keeping(row.turns_folded, row.turns_folded):
+                snapshot = Snapshot(row.version, row.turns_folded, packed.blob)
+                keep_snapshots(session, user_id, packed.fingerprint, [snapshot], row.turns_folded)
+            return memory
 
     def load_snapshot(self, user_id: int, before: int, fingerprint: str) -> Snapshot | None:
         """The last state kept before a position, as a model of this fingerprint made it; None where none is sound."""

@@ -135,12 +135,13 @@ class SnapshotRow(Base):
         ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    turns: Mapped[int]
     fingerprint: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(String(64))
     blob: Mapped[bytes]
 
     def record(self) -> Snapshot:
-        return Snapshot(self.position, self.blob)
+        return Snapshot(self.position, self.turns, self.blob)
 
 
 class KeyRow(Numbered, Base):

@@ -26,8 +26,7 @@ TEXTS = ["I am Ada", "I live in Vienna", "My cat is red", "I drink tea", "My dog
 
 @pytest.fixture(autouse=True)
 def _snapshots_are_close_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("storage.store", "app.ledger"):
-        monkeypatch.setattr(f"{module}.SNAPSHOT_EVERY", 2)
+    monkeypatch.setattr("storage.records.SNAPSHOT_EVERY", 2)
 
 
 @pytest.fixture

@@ -13,7 +13,15 @@ from sqlalchemy import update
 
 from storage.database import Database, file_url, open_database
 from storage.errors import AlreadyFolded, CorruptMemory, DatabaseUnavailable, MemoryChanged, NotFound
-from storage.records import Conversation, Packed, Rewriting, Turn, User
+from storage.records import (
+    SNAPSHOT_EVERY,
+    Conversation,
+    Packed,
+    Rewriting,
+    Turn,
+    User,
+    is_worth_keeping,
+)
 from storage.rows import lock_user
 from storage.store import Store
 from storage.tables import MemoryRow
@@ -186,3 +194,24 @@ def test_a_writer_waits_for_another_one_no_longer_than_it_should(
         with pytest.raises(DatabaseUnavailable):
             store.append_turn(ada.id, talk.id, "me too")
     assert store.append_turn(ada.id, talk.id, "now").user_text == "now"
+
+
+def test_states_on_the_way_are_few_and_fewer_the_older_they_are(store: Store, ada: User, talk: Conversation) -> None:
+    version, count = 0, 9 * SNAPSHOT_EVERY
+    for number in range(count):
+        version = fold(store, store.append_turn(ada.id, talk.id, f"{number}"), version).version
+    kept, before = [], version + 1
+    while snapshot := store.load_snapshot(ada.id, before, "f00d"):
+        kept.append(snapshot.turns)
+        before = snapshot.position
+    assert [turns // SNAPSHOT_EVERY for turns in kept] == [9, 8]
+    assert store.load_snapshot(ada.id, version + 1, "0ther") is None
+
+
+@pytest.mark.parametrize("newest", [1, 31, 32, 33, 64, 1000, 12345])
+def test_what_is_worth_keeping_is_never_far_before_a_change(newest: int) -> None:
+    kept = [turns for turns in range(1, newest + 1) if is_worth_keeping(turns, newest)]
+    assert len(kept) <= 2 + newest.bit_length()
+    for changed in range(1, newest + 1):
+        back, start = newest - changed, max((turns for turns in kept if turns < changed), default=0)
+        assert newest - start <= 2 * back + 3 * SNAPSHOT_EVERY

@@ -15,6 +15,7 @@ def upgrade() -> None:
         "snapshots",
         sa.Column("user_id", sa.Integer(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("turns", sa.Integer(), nullable=False),
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("blob", sa.LargeBinary(), nullable=False),
