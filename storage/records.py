@@ -11,10 +11,10 @@ SNAPSHOT_EVERY = 32  # turns
 def is_worth_keeping(turns: int, newest: int) -> bool:
     """Whether the state after so many turns is kept once there are `newest`: the newest, and fewer the older they are.
 
-    Some log2(turns / 32) states are kept, and a change that is n turns back folds some 2 n turns again, at most.
+    Some 2 log2(turns / 32) states are kept, and a change that is n turns back folds some 3 n turns again, at most.
     """
     number, last = turns // SNAPSHOT_EVERY, newest // SNAPSHOT_EVERY
-    return not turns % SNAPSHOT_EVERY and last - number < number & -number
+    return not turns % SNAPSHOT_EVERY and last - number < 2 * (number & -number)
 
 
 @dataclass(frozen=True)

@@ -204,14 +204,14 @@ def test_states_on_the_way_are_few_and_fewer_the_older_they_are(store: Store, ad
     while snapshot := store.load_snapshot(ada.id, before, "f00d"):
         kept.append(snapshot.turns)
         before = snapshot.position
-    assert [turns // SNAPSHOT_EVERY for turns in kept] == [9, 8]
+    assert [turns // SNAPSHOT_EVERY for turns in kept] == [9, 8, 6, 4]
     assert store.load_snapshot(ada.id, version + 1, "0ther") is None
 
 
 @pytest.mark.parametrize("newest", [1, 31, 32, 33, 64, 1000, 12345])
 def test_what_is_worth_keeping_is_never_far_before_a_change(newest: int) -> None:
     kept = [turns for turns in range(1, newest + 1) if is_worth_keeping(turns, newest)]
-    assert len(kept) <= 2 + newest.bit_length()
+    assert len(kept) <= 2 * newest.bit_length()
     for changed in range(1, newest + 1):
         back, start = newest - changed, max((turns for turns in kept if turns < changed), default=0)
-        assert newest - start <= 2 * back + 3 * SNAPSHOT_EVERY
+        assert newest - start <= 3 * back + 3 * SNAPSHOT_EVERY
