@@ -72,7 +72,9 @@ class MemoryPanel:
             self.check = gr.Button("Check against the ledger", size="sm", scale=0, elem_id="check")
             self.export = gr.Button("Download memory", size="sm", scale=0, elem_id="export")
             self.merge = gr.UploadButton("Add a memory file", size="sm", scale=0, type="filepath", elem_id="merge")
-            self.forget = gr.Button("Forget everything", variant="stop", size="sm", scale=0, elem_id="forget")
+            self.forget = gr.Button(
+                "Forget everything", variant="stop", size="sm", scale=0, interactive=False, elem_id="forget"
+            )
         self.exported = gr.Textbox(visible="hidden", elem_id="exported")
         with gr.Group(visible=False, elem_id="confirm") as self.confirmation:
             gr.HTML("<p>All turns, conversations and the memory under this name are deleted for good.</p>")
