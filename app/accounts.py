@@ -40,28 +40,41 @@ class Accounts:
         self._lock = Lock()
         self._hashing = Lock()  # a hash takes 64 MiB: one at a time, however many ask
 
+    def sign_in(self, name: str, passphrase: str) -> tuple[User, str]:
+        """As `enter`, with what a browser keeps to come back under the name, for `SESSION_DAYS`."""
+        user, secret = self._let_in(name, passphrase)
+        token = token_urlsafe(32)
+        if not self._store.open_session(user.id, _digest(token), time.time() + SESSION_DAYS * 86_400, secret):
+            raise BadPassphrase("Somebody has guarded this name just now; it needs their passphrase.")
+        return user, token
+
     def enter(self, name: str, passphrase: str) -> User:
         """The person of this name; a new one keeps the passphrase, if one is given. Raise BadPassphrase or InvalidName.
 
         A name that nobody guards yet is guarded from now on by the passphrase that comes with it.
         """
+        return self._let_in(name, passphrase)[0]
+
+    def _let_in(self, name: str, passphrase: str) -> tuple[User, str | None]:
+        """The person, and the hash that guards the name: None where nothing does."""
         known = self._store.find_user(name)
         secret = self._store.load_secret(known.id) if known else None
         if known and secret:
             self._check(known, secret, passphrase)
-            return known
+            return known, secret
         if self._required and known:
             raise BadPassphrase(
                 "This name was in use before names needed a passphrase; choose another, or have the operator set one."
             )
         if not passphrase and not self._required:
-            return known or self._store.ensure_user(name)
+            return known or self._store.ensure_user(name), None
         secret = self._hashed(passphrase)
         user = known or self._store.ensure_user(name)
         if not self._store.claim(user.id, secret):
             # Somebody else was faster: the name is theirs.
-            self._check(user, self._store.load_secret(user.id) or "", passphrase)
-        return user
+            secret = self._store.load_secret(user.id) or ""
+            self._check(user, secret, passphrase)
+        return user, secret
 
     def guard(self, user_id: int, passphrase: str) -> None:
         """Give a name this passphrase in place of any other: for the operator."""
@@ -85,15 +98,9 @@ class Accounts:
         """Who speaks with this key; None for a key that opens nothing."""
         return self._store.owner_of_key(_digest(token))
 
-    def open_session(self, user_id: int) -> str:
-        """What a browser keeps to come back under a name, for `SESSION_DAYS`."""
-        token = token_urlsafe(32)
-        self._store.open_session(user_id, _digest(token), time.time() + SESSION_DAYS * 86_400)
-        return token
-
     def owner_of_session(self, token: str) -> User | None:
         """Who comes back with it; None where it opens nothing, or does so no longer."""
-        return self._store.owner_of_session(_digest(token)) if token else None
+        return self._store.owner_of_session(_digest(token), guarded_only=self._required) if token else None
 
     def close_session(self, token: str) -> None:
         """Have it open nothing from now on."""

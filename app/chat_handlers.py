@@ -96,15 +96,12 @@ class ChatHandlers:
             return None, self._list(owner, None), empty_chat(owner), resting_box(owner, text), note
         return here, self._list(owner, here), self._chat(owner, here), resting_box(owner, text), note
 
-    def save(self, user: User | None, here: Here) -> str:
-        """The conversation as Markdown; nothing where there is none."""
+    def save(self, tab: Tab, number: int, user: User | None, here: Here) -> Shown:
+        """The conversation as Markdown, nothing where there is none: (text, status)."""
         if isinstance(here, TemporaryChat):
-            return wording.markdown(here.settled())
-        if user is None or here is None:
-            return ""
-        return wording.markdown(
-            (turn.user_text, turn.reply_text or "") for turn in self._service.load_turns(user.id, here)
-        )
+            return wording.markdown(here.settled()), SAME
+        turns = [] if user is None or here is None else self._service.load_turns(user.id, here)
+        return wording.markdown((turn.user_text, turn.reply_text or "") for turn in turns), SAME
 
     @staticmethod
     def stop(tab: Tab, number: int) -> None:
@@ -165,11 +162,11 @@ class ChatHandlers:
         causes = self._service.why(owner.id, answered[-1].id)
         return wording.causes_shown(causes, self._service.reply_without(owner.id, answered[-1].id))
 
-    def show_strength(self, user: User | None, here: Here) -> float:
-        """How much of the memory the conversation that was opened reads."""
+    def show_strength(self, user: User | None, here: Here) -> Shown:
+        """How much of the memory the conversation that was opened reads: (strength, status)."""
         if user is None or here is None or isinstance(here, TemporaryChat):
-            return 1.0
-        return self._service.strength(user.id, here)
+            return 1.0, SAME
+        return self._service.strength(user.id, here), SAME
 
     def await_model(self, tab: Tab, _: int, user: User | None, here: Here) -> Shown:
         """While the model loads, and once it is there; a message says by itself what it waits for: (timer, status)."""

@@ -5,26 +5,30 @@ from __future__ import annotations
 from app.chat_handlers import ChatHandlers, Shown
 from app.guards import SAME
 from app.tab import Tab
+from app.visitor import Visitor
 from storage.records import User
 
 
 class Entering(ChatHandlers):
-    """The handlers of the name and its passphrase; all show (session, user, name, passphrase, *the chat)."""
+    """The handlers of the name and its passphrase; all show (session, visitor, name, passphrase, *the chat)."""
 
-    def enter(self, name: str | None, passphrase: str | None = None) -> Shown:
-        """Chat as this name; the page is given a session with which it can come back."""
-        user = self._service.accounts.enter(name or "", passphrase or "")
-        return self._shown(user, self._service.accounts.open_session(user.id))
+    def enter(self, name: str | None, passphrase: str | None = None, session: str | None = None) -> Shown:
+        """Chat as this name; the page is given a session to come back with, and the one it had is over."""
+        accounts = self._service.accounts
+        user, new = accounts.sign_in(name or "", passphrase or "")
+        accounts.close_session(session or "")
+        return self._shown(user, new)
 
     def resume(self, tab: Tab, number: int, session: str | None) -> Shown:
         """Chat as whoever this browser was last; nothing changes where that is over."""
         user = self._service.accounts.owner_of_session(session or "")
         return self._shown(user, session or "") if user else (SAME,) * 9
 
-    def leave(self, session: str) -> Shown:
+    def leave(self, session: str | None) -> Shown:
         """Nobody chats here any more, and the browser's session opens nothing from now on."""
-        self._service.accounts.close_session(session)
+        self._service.accounts.close_session(session or "")
         return "", None, "", "", *self.start_anew(None)
 
     def _shown(self, user: User, session: str) -> Shown:
-        return session, user, user.name, "", *self.start_anew(user)
+        visitor = Visitor(user, session, self._service.accounts.owner_of_session)
+        return session, visitor, user.name, "", *self.start_anew(user)

@@ -14,6 +14,7 @@ import gradio as gr
 from app import wording
 from app.chat_handlers import Here, Shown, named, resting_box
 from app.entering import Entering
+from app.errors import BadMessage
 from app.guards import SAME
 from app.plots import plot_norms, plot_spectrum
 from app.reply import TemporaryChat
@@ -34,7 +35,15 @@ class Handlers(Entering):
         forget = gr.update(interactive=bool(view.turns or view.nbytes))
         newest = "".join(map(wording.receipt_shown, self._service.list_receipts(user.id)[:1]))
         hiding = [gr.update(visible=False)] * 2
-        return wording.rows_of(view), norms, spectrum, forget, *hiding, newest, wording.summary(user, view)
+        return (
+            wording.rows_of(view.turns, view.left),
+            norms,
+            spectrum,
+            forget,
+            *hiding,
+            newest,
+            wording.summary(user, view),
+        )
 
     @staticmethod
     def hidden_memory() -> Shown:
@@ -71,9 +80,9 @@ class Handlers(Entering):
         note = f"Forgotten: {turns} in {wording.counted(receipt.conversations, 'conversation')}"
         return *self.start_anew(owner)[:-1], wording.status(note, self._service.read(owner.id, None))
 
-    def search_ledger(self, user: User | None, text: str) -> Shown:
+    def search_ledger(self, tab: Tab, number: int, user: User | None, text: str) -> Shown:
         """The turns in which a text is: (table, what went wrong)."""
-        return wording.rows_of(self._service.view_memory(named(user).id), text), SAME
+        return wording.rows_of(*self._service.ledger(user.id), text) if user else [], SAME
 
     def pick(self, tab: Tab, number: int, user: User | None, picked: gr.SelectData) -> Shown:
         """Show one turn of the ledger whole: (turn, its panel, correction, pin button, changes, its text)."""
@@ -92,18 +101,21 @@ class Handlers(Entering):
         """Have a turn say something else: as `_changed`."""
         owner = named(user)
         self._service.correct(owner.id, turn_id, text)
-        return self._changed(owner, f"Turn {turn_id} is remembered as corrected; nothing of the old words is left")
+        return self._changed(
+            owner, f"Turn {turn_id} is remembered as corrected; later turns that repeat its old words stay"
+        )
 
     def take_in(self, tab: Tab, number: int, user: User | None, path: str) -> Shown:
         """Make one memory of a file's and this one: as `_changed`. The file that was sent is not kept."""
-        owner, file = named(user), Path(path)
+        file = Path(path)
         try:
+            owner = named(user)
             turns = self._service.import_memory(owner.name, file.read_bytes(), merge=True)
         finally:
             file.unlink(missing_ok=True)
         return self._changed(owner, f"Took in {wording.counted(turns, 'turn')} that were not here")
 
-    def export(self, user: User | None) -> Shown:
+    def export(self, tab: Tab, number: int, user: User | None) -> Shown:
         """The memory as a file, for the browser to write: (its bytes as base64, what happened)."""
         data = self._service.export_memory(named(user).id)
         note = f"Downloaded {wording.sized(len(data))}. It holds what you said: keep it as you would the chat."
@@ -121,19 +133,20 @@ class Handlers(Entering):
         yield wording.status("Asking the memory, as it was and as it is")
         yield wording.changes_shown(self._service.changes_since(owner.id, turn_id))
 
-    def rename(self, user: User | None, here: Here, title: str) -> Shown:
+    def rename(self, tab: Tab, number: int, user: User | None, here: Here, title: str) -> Shown:
         """Call the conversation that is shown so: (conversations, status)."""
         owner = named(user)
-        if isinstance(here, int):
-            self._service.rename_conversation(owner.id, here, title)
-        return self._list(owner, here if isinstance(here, int) else None), self._status(owner, None)
+        if not isinstance(here, int):
+            raise BadMessage("There is no conversation to name yet; write something in it first.")
+        self._service.rename_conversation(owner.id, here, title)
+        return self._list(owner, here), SAME
 
-    def search(self, user: User | None, here: Here, text: str) -> Shown:
+    def search(self, tab: Tab, number: int, user: User | None, here: Here, text: str) -> Shown:
         """The conversations in which a text is: (conversations, status)."""
         shown = here if isinstance(here, int) else None
         return self._list(user, shown, text), SAME
 
-    def refresh(self, user: User | None, here: Here) -> Shown:
+    def refresh(self, tab: Tab, number: int, user: User | None, here: Here) -> Shown:
         """The conversation that is shown, as it is now: (conversations, chat, status)."""
         if user is None or not isinstance(here, int):
             return self._list(user, None), SAME, SAME

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from core.engine import Engine
     from core.state import State
 
-LAST = 1 << 62
+LAST = (1 << 31) - 2
 """Comes after every position."""
 
 

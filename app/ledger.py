@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from core.state import State
 
 SHORT = 12
+LONGEST_REPLY = 100_000  # characters
 ROUNDING = 1e-4  # relative to the largest entry of a state
 
 # core brings torch along, which takes seconds: its modules are imported where an engine is there already.
@@ -104,12 +105,14 @@ def verified(engine: Engine, memory: Memory | None, turns: Sequence[Turn]) -> Ve
     return Verification(len(turns), unlinked, broken, same, float((stored.whole - again.state.whole).abs().max()))
 
 
-def opened(engine: Engine, data: bytes) -> Parcel:
+def opened(engine: Engine, data: bytes, longest: int) -> Parcel:
     """What the file of an exported memory holds. Raise BadParcel unless this model made it of the turns that are in it.
 
-    Costs one forward pass per turn.
+    Costs one forward pass per turn, each of at most `longest` characters of a person's.
     """
     parcel = unwrap(data)
+    if any(len(entry.user_text) > longest or len(entry.reply_text or "") > LONGEST_REPLY for entry in parcel.entries):
+        raise BadParcel(f"The file has a message of more than {longest:,} characters; it cannot be taken in here.")
     if parcel.packed.fingerprint != engine.fingerprint:
         raise BadParcel(
             f"The file's memory was made by model {parcel.packed.fingerprint[:SHORT]}, but model "

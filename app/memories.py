@@ -32,7 +32,7 @@ from app.merging import interleaved
 from app.portable import Parcel, wrap
 from app.readout import Answer, Change, asked, changes, read_out
 from core.chat import Message
-from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged, NotEmpty
+from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged, NotEmpty, NotFound
 from storage.records import Folding, Memory, Receipt, Rewriting, Turn
 from storage.store import Store
 
@@ -77,13 +77,16 @@ class Memories:
         """Bytes of the adapters that are at hand."""
         return self._adapters.nbytes
 
-    def settle(self, engine: Engine, user_id: int) -> Memory | None:
+    def settle(self, engine: Engine, user_id: int, answering: bool = True) -> Memory | None:
         """Answer and fold every outstanding turn of a person in order, each once; return the memory after it.
 
-        Raise WrongModel before anything is changed. Costs one forward pass per outstanding turn.
+        Without `answering`, turns that have no reply stay as they are: another process may be writing it. Raise
+        WrongModel before anything is changed. Costs one forward pass per outstanding turn.
         """
         memory = self.load(engine, user_id)
         for turn in self._store.unfolded_turns(user_id):
+            if turn.reply_text is None and not answering:
+                continue
             answered = self._answer_with_nothing(turn) if turn.reply_text is None else turn
             memory = self._fold(engine, memory, answered)
         return memory
@@ -173,16 +176,17 @@ class Memories:
         The memory is then that of all turns in the order of their times. Raise NotEmpty where some are held already and
         are not to be merged. Costs one forward pass per turn.
         """
-        memory = self.settle(engine, user_id)
-        held = self._store.held_turns(user_id)
-        if held and not merge:
+        if not merge and (self._store.held_turns(user_id) or self._store.unfolded_turns(user_id)):
             raise NotEmpty("This name has turns already: take the memory in under another name, or merge the two.")
+        memory = self.settle(engine, user_id, answering=False)
+        held = self._store.held_turns(user_id)
         arriving = [turn_of(entry, number) for number, entry in enumerate(parcel.entries)]
         turns = interleaved(held, arriving)
         new = {turn.id: parcel.entries[place_of(turn)] for turn in turns if turn.id < 0}
-        again = replay(engine, turns)
+        again, pinned = replay(engine, turns), {turn.id for turn in turns if turn.pinned}
         self._adapters.forget(user_id)
-        self._store.merge_memory(user_id, _version(memory), new, Rewriting(packed(engine, again.state), again.links))
+        rewritten = Rewriting(packed(engine, again.state), again.links)
+        self._store.merge_memory(user_id, _version(memory), new, pinned, rewritten)
         return len(new)
 
     def reopen(self, engine: Engine, turn: Turn) -> tuple[Memory, Turn]:
@@ -194,15 +198,15 @@ class Memories:
 
     def forget_turns(self, engine: Engine, user_id: int, turn_ids: set[int]) -> Receipt:
         """Delete turns; the memory becomes, bit for bit, the one that never saw them, by replaying the others."""
-        memory = self.settle(engine, user_id)
+        memory = self.settle(engine, user_id, answering=False)
         again = self._history.without(engine, user_id, turn_ids)
         self._adapters.forget(user_id)
         return self._store.forget_turns(user_id, turn_ids, _version(memory), again)
 
     def pin(self, engine: Engine, user_id: int, turn_id: int, pinned: bool) -> None:
         """Have a held turn fade no more, or fade again; the memory becomes the one in which it always was so."""
-        memory = self.settle(engine, user_id)
-        turn = self._store.load_turn(user_id, turn_id)
+        memory = self.settle(engine, user_id, answering=False)
+        turn = self._held(user_id, turn_id)
         again = self._history.having(engine, replace(turn, pinned=pinned))
         self._store.pin_turn(user_id, turn_id, _version(memory), pinned, again)
 
@@ -211,8 +215,8 @@ class Memories:
 
         The memory becomes the one that was told so from the start.
         """
-        memory = self.settle(engine, user_id)
-        turn = self._store.load_turn(user_id, turn_id)
+        memory = self.settle(engine, user_id, answering=False)
+        turn = self._held(user_id, turn_id)
         before = engine.materialise(self._history.state_before(engine, user_id, place_of(turn)))
         # A model over bytes can write a NUL, and no database keeps one.
         reply = "".join(engine.reply(before, [Message("user", text)], sampling)).replace("\0", "\ufffd")
@@ -221,6 +225,12 @@ class Memories:
         again = self._history.having(engine, corrected)
         self._adapters.forget(user_id)
         return self._store.correct_turn(user_id, corrected, _version(memory), again)
+
+    def _held(self, user_id: int, turn_id: int) -> Turn:
+        turn = self._store.load_turn(user_id, turn_id)
+        if turn.position is None:
+            raise NotFound(f"Turn {turn_id} is not in the memory yet; wait until its reply has ended.")
+        return turn
 
     def forget(self, user_id: int) -> Receipt:
         """Delete all of a person's turns and the memory, here and in the database."""

@@ -121,7 +121,8 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
     """Have the tab's events call their handlers."""
     user, picked = page.user, [page.user, panel.picked]
     on_looking(page, panel.table.select, handlers.pick, [user], panel.showing)
-    on(panel.search.change, handlers.search_ledger, [user, panel.search], [panel.table, panel.receipt])
+    searched = [panel.table, panel.receipt]
+    on_looking(page, panel.search.change, handlers.search_ledger, [user, panel.search], searched, outlasting=True)
     on_looking(page, panel.ask.click, handlers.read_out, [user], [panel.known])
     on_looking(page, panel.check.click, handlers.verify, [user], [panel.receipt])
     on_looking(page, panel.since.click, handlers.changes_since, picked, [panel.changes])
@@ -130,10 +131,11 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
         (panel.correction.submit, handlers.correct, [*picked, panel.correction]),
         (panel.merge.upload, handlers.take_in, [user, panel.merge]),
     ):
-        changed = on_looking(page, event, handler, inputs, panel.changing)
+        changed = on_looking(page, event, handler, inputs, panel.changing, outlasting=True)
         refreshed = [page.conversations, page.chat, page.status]
-        on(changed.then, handlers.refresh, [user, page.conversation], refreshed)
-    exported = on(panel.export.click, handlers.export, [user], [panel.exported, panel.receipt])
+        on_looking(page, changed.then, handlers.refresh, [user, page.conversation], refreshed)
+    exporting = [panel.exported, panel.receipt]
+    exported = on_looking(page, panel.export.click, handlers.export, [user], exporting, outlasting=True)
     exported.then(None, panel.exported, panel.exported, js=DOWNLOAD, **QUIET)
     begun = on_leaving(page, panel.back_then.click, handlers.start_as_of, picked, page.conversing)
     begun.then(lambda: gr.Tabs(selected=CHAT), None, page.tabs, **QUIET)
@@ -147,4 +149,3 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
     for button, forget, about in forgetting:
         forgotten = on_leaving(page, button.click, forget, about, page.conversing)
         on(forgotten.then, handlers.show_memory, [user], panel.remembering)
-        button.click(lambda: "", None, panel.known, **QUIET)

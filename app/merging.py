@@ -1,13 +1,14 @@
 """Two ledgers made one: two devices of one person, or the memories of a household.
 
-Everything is in the order in which it was said, whichever ledger is taken into which, so the memory is the same too.
-Plain records in, plain records out.
+Everything is in the order in which it was said, whichever ledger is taken into which, so the memory is the same too;
+but a turn of both that one of them has changed since is as it is here. Plain records in, plain records out.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from heapq import merge
 
 from storage.records import Turn
@@ -16,13 +17,16 @@ Key = tuple[float, str]
 
 
 def interleaved(held: Sequence[Turn], arriving: Sequence[Turn]) -> list[Turn]:
-    """The turns of both ledgers in the order of their times; what is in both is taken once, as `held` has it.
+    """The turns of both ledgers in the order of their times.
 
-    Each ledger keeps its own order, also where its clock went backwards: what came later counts as no earlier.
+    A turn is known by the moment it was written: what is in both is taken once, as `held` has it, pinned if either has
+    it pinned. Each ledger keeps its own order, also where its clock went back: what came later counts as no earlier.
     """
-    known = {_digest(turn) for turn in held}
-    new = [turn for turn in arriving if _digest(turn) not in known]
-    return [turn for _, turn in merge(_keyed(held), _keyed(new), key=lambda pair: pair[0])]
+    known = {turn.created_at for turn in held}
+    pinned = {turn.created_at for turn in arriving if turn.pinned}
+    mine = [replace(turn, pinned=turn.pinned or turn.created_at in pinned) for turn in held]
+    new = [pair for pair in _keyed(arriving) if pair[1].created_at not in known]
+    return [turn for _, turn in merge(_keyed(mine), new, key=lambda pair: pair[0])]
 
 
 def _keyed(turns: Sequence[Turn]) -> Iterator[tuple[Key, Turn]]:
@@ -33,5 +37,6 @@ def _keyed(turns: Sequence[Turn]) -> Iterator[tuple[Key, Turn]]:
 
 
 def _digest(turn: Turn) -> str:
-    said = "\0".join((repr(turn.created_at), turn.user_text, turn.reply_text or ""))
+    """What decides between two turns of one moment."""
+    said = "\0".join((turn.user_text, turn.reply_text or ""))
     return hashlib.sha256(said.encode()).hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +21,8 @@ from storage.records import Entry, Memory, Packed, Turn
 
 FORMAT = 1
 MANIFEST, STATE, LEDGER = "manifest.json", "state.safetensors", "ledger.jsonl"
-LARGEST = 1 << 30  # of what a file unpacks to: more is no memory
+LARGEST, MOST_TURNS = 1 << 26, 20_000  # bytes that a file unpacks to, and turns: more is no memory
+LATEST, LONGEST = 86_400.0, 1e7  # seconds that a time may lie ahead; of a fold, and its tokens
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,10 @@ def unwrap(data: bytes) -> Parcel:
         for name, part in parts.items():
             if _digest(part) != manifest["digests"][name]:
                 raise BadParcel(f"The file was changed: its {name} is not what its manifest says; export it again.")
-        entries = [_sound(Entry(**json.loads(line))) for line in parts[LEDGER].decode().splitlines()]
+        lines = parts[LEDGER].decode().splitlines()
+        if len(lines) > MOST_TURNS:
+            raise BadParcel(f"The file holds {len(lines):,} turns, and at most {MOST_TURNS:,} are taken in.")
+        entries = [_sound(Entry(**json.loads(line))) for line in lines]
         return Parcel(Packed(parts[STATE], manifest["fingerprint"], manifest["state_format"]), entries)
     except (zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError, NotImplementedError) as error:
         raise BadParcel("The file is not a memory that Imprint exported, or not all of it; export it again.") from error
@@ -78,8 +83,14 @@ def _sound(entry: Entry) -> Entry:
     kinds = isinstance(entry.conversation, int) and isinstance(entry.pinned, bool)
     if not kinds or not all(isinstance(text, str) for text in texts):
         raise TypeError("a text, a conversation or a pin is none")
-    if not all(isinstance(number, int | float) and isfinite(number) for number in (*numbers, *optional)):
+    if not all(
+        isinstance(number, int | float) and isfinite(number) and number >= 0 for number in (*numbers, *optional)
+    ):
         raise TypeError("a time or a count is no number")
+    latest = time.time() + LATEST
+    times = (entry.created_at, entry.folded_at or 0.0, entry.answered_at or 0.0)
+    if max(times) > latest or max(entry.fold_seconds or 0.0, entry.tokens or 0) > LONGEST:
+        raise ValueError("a time lies ahead, or a count is beyond reason")
     "".join(texts).encode()
     return entry
 

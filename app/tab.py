@@ -23,6 +23,7 @@ class Tab:
 
     def __init__(self) -> None:
         self._newest = 0
+        self._departed = 0
         self._open: dict[int, Stream | None] = {}
         self._sent = False
         self._showing = False
@@ -64,17 +65,21 @@ class Tab:
                 if begun <= number and reply:
                     reply.stop()
 
-    def leave(self, number: int) -> None:
-        """Stop, and show nothing more of what came before."""
+    def leave(self, number: int, departing: bool = False) -> None:
+        """Stop, and show nothing more of what came before; where a person is `departing`, really nothing."""
         with self._changed:
             self._newest = max(self._newest, number)
+            self._departed = max(self._departed, number if departing else 0)
         self.stop(number)
 
-    def show(self, number: int, stream: Generator[Any]) -> Iterator[Any]:
-        """Pass on what an action shows, one output of the page at a time, until a newer action begins."""
+    def show(self, number: int, stream: Generator[Any], outlasting: bool = False) -> Iterator[Any]:
+        """Pass on what an action shows, one output of the page at a time, until a newer action begins.
+
+        What is `outlasting` is passed on until a person departs.
+        """
         with closing(stream):
             for shown in stream:
-                if not self._claim(number):
+                if not self._claim(number, outlasting):
                     return
                 try:
                     yield shown
@@ -82,10 +87,10 @@ class Tab:
                     # Whoever takes the next output has sent this one off.
                     self._release()
 
-    def _claim(self, number: int) -> bool:
+    def _claim(self, number: int, outlasting: bool) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: not self._showing, timeout=PATIENCE_SECONDS)
-            self._showing = number >= self._newest
+            self._showing = number >= (self._departed if outlasting else self._newest)
             return self._showing
 
     def _release(self) -> None:

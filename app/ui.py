@@ -69,8 +69,9 @@ DOWNLOAD = """(text) => {
 """The file is made in the browser, and its text is let go of: on a server it would outlive what is forgotten."""
 
 
-KEEP_SESSION = """(session) => {
-  try { session ? localStorage.setItem('imprint', session) : localStorage.removeItem('imprint'); } catch {}
+KEEP_SESSION = "(session) => { try { localStorage.setItem('imprint', session); } catch {} }"
+DROP_SESSION = """(session) => {
+  try { if (localStorage.getItem('imprint') === session) localStorage.removeItem('imprint'); } catch {}
 }"""
 SAVED_SESSION = """(tab) => {
   try { return [tab, 0, localStorage.getItem('imprint') ?? '']; } catch { return [tab, 0, '']; }
@@ -175,7 +176,9 @@ class Page:
 
 def build_page(handlers: Handlers) -> gr.Blocks:
     """Lay the page out and wire it."""
-    with gr.Blocks(title="Imprint", analytics_enabled=False, fill_height=True, fill_width=True) as blocks:
+    upload_seconds = (600, 600)  # how often to look for files that were sent and not taken, and how old those are
+    shape: dict[str, Any] = {"fill_height": True, "fill_width": True}
+    with gr.Blocks(title="Imprint", analytics_enabled=False, delete_cache=upload_seconds, **shape) as blocks:
         page = Page()
         _wire(page, handlers)
         resumed = in_turn(handlers.resume, [SAME] * 8)
@@ -192,35 +195,47 @@ def _wire(page: Page, handlers: Handlers) -> None:
     forgotten = on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
     on(forgotten.then, handlers.show_memory, [page.user], page.memory.remembering)
     listed = [page.conversations, page.status]
-    on(page.title.submit, handlers.rename, [*here, page.title], listed)
-    on(page.search.change, handlers.search, [*here, page.search], listed)
-    saved = page.save.click(handlers.save, here, page.saved, **QUIET)
+    on_looking(page, page.title.submit, handlers.rename, [*here, page.title], listed, outlasting=True)
+    on_looking(page, page.search.change, handlers.search, [*here, page.search], listed, outlasting=True)
+    saved = on_looking(page, page.save.click, handlers.save, here, [page.saved, page.status])
     saved.then(None, page.saved, page.saved, js=DOWNLOAD, **QUIET)
     acting = [page.tab, page.number]
     page.box.stop(handlers.stop, acting, None, js=LAST_ACTION, **QUIET)
-    named = [page.name, page.passphrase]
+    named = [page.name, page.passphrase, page.session]
     entering = (page.name.submit, page.passphrase.submit)
-    entered = [on_leaving(page, event, handlers.enter, named, page.entering) for event in entering]
-    left = on_leaving(page, page.leave.click, handlers.leave, [page.session], page.entering)
-    for changed in (*entered, left):
-        changed.then(None, page.session, None, js=KEEP_SESSION, **QUIET)
+    entered = [on_leaving(page, event, handlers.enter, named, page.entering, departing=True) for event in entering]
+    page.leave.click(None, page.session, None, js=DROP_SESSION, **QUIET)
+    left = on_leaving(page, page.leave.click, handlers.leave, [page.session], page.entering, departing=True)
+    for one in entered:
+        one.then(None, page.session, None, js=KEEP_SESSION, **QUIET)
     on_leaving(page, page.anew.click, handlers.start_anew, [page.user], page.conversing)
     on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user], page.conversing)
     picked = [page.user, page.conversations]
     opened = on_leaving(page, page.conversations.input, handlers.open_conversation, picked, page.conversing)
-    opened.then(handlers.show_strength, here, page.strength, **QUIET)
+    on(opened.then, handlers.show_strength, here, [page.strength, page.status])
     waited = in_turn(handlers.await_model, [SAME])
     page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
 
     on_looking(page, page.why.click, handlers.explain, here, [page.causes])
-    moving_on = (page.box.submit, page.chat.example_select, page.retry.click, page.take_back.click)
-    leaving = (page.anew.click, page.temporary.click, page.conversations.input)
-    for moved in (*moving_on, *leaving, *entering):
-        moved(lambda: "", None, page.causes, **QUIET)
-    for moved in (*leaving, *entering):
-        moved(lambda: "", None, page.title, **QUIET)
-    for other in (*entering, page.forget_here.click, page.take_back.click):
-        other(lambda: "", None, page.memory.known, **QUIET)
+    _wire_clearing(page)
     for looked in (page.memory_tab.select, *(one.then for one in (*entered, left))):
         on(looked, handlers.show_memory, [page.user], page.memory.remembering)
     wire_panel(page, page.memory, handlers)
+
+
+def _wire_clearing(page: Page) -> None:
+    """What was found out about somebody goes with them, and with what was forgotten or corrected."""
+    memory = page.memory
+    changing_person = (page.name.submit, page.passphrase.submit, page.leave.click)
+    moving_on = (page.box.submit, page.chat.example_select, page.retry.click)
+    elsewhere = (page.anew.click, page.temporary.click, page.conversations.input, memory.back_then.click)
+    forgetting = [page.take_back.click, page.forget_here.click, memory.correction.submit]
+    forgetting += [memory.forget_turn.click, memory.forget_talk.click, memory.really.click]
+    for event in (*changing_person, *moving_on, *elsewhere, *forgetting):
+        event(lambda: "", None, page.causes, **QUIET)
+    for event in (*changing_person, *elsewhere):
+        event(lambda: "", None, page.title, **QUIET)
+    for event in (*changing_person, *forgetting):
+        event(lambda: "", None, memory.known, **QUIET)
+    for event in changing_person:
+        event(lambda: ("", ""), None, [page.search, memory.search], **QUIET)

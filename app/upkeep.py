@@ -42,6 +42,7 @@ class Upkeep:
         self._gates: dict[int, Lock] = {}
         self._running: set[tuple[int, Stream]] = set()
         self._closing = Event()
+        self._opening = Lock()
         self.metrics = Metrics(lambda: len(self._running), lambda: self._memories.adapter_bytes)
 
     @property
@@ -70,6 +71,11 @@ class Upkeep:
     def held_turns(self, user_id: int) -> list[Turn]:
         """The ledger: the turns in a memory, in the order of their folding."""
         return self._store.held_turns(user_id)
+
+    def ledger(self, user_id: int) -> tuple[list[Turn], list[float]]:
+        """The turns in a memory, in the order of their folding, and how much of each has not faded."""
+        turns = self._store.held_turns(user_id)
+        return turns, self._engine.result().left([turn.pinned for turn in turns])
 
     def load_turn(self, user_id: int, turn_id: int) -> Turn:
         """Raise NotFound unless the turn is this person's."""
@@ -155,7 +161,8 @@ class Upkeep:
         unchanged, and of the running model is refused in one sentence and changes nothing.
         """
         engine = self._engine.result()
-        parcel = opened(engine, data)
+        with self._opening:  # one at a time, whoever asks: it takes long, and nothing is held yet
+            parcel = opened(engine, data, self._settings.message_characters)
         user = self._store.ensure_user(name)
         with self._alone(user.id):
             return self._memories.take_in(engine, user.id, parcel, merge)

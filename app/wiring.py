@@ -46,19 +46,35 @@ def on_message(page: Actor, event: Callable[..., Any], handler: Callable[..., An
 
 
 def on_leaving(
-    page: Actor, event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
+    page: Actor,
+    event: Callable[..., Any],
+    handler: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    departing: bool = False,
 ) -> Any:
-    """Leave what the page shows on an event; `outputs` end with the chat's box and the status."""
+    """Leave what the page shows on an event; `outputs` end with the chat's box and the status.
+
+    It is `departing` where another person may be in front of the page afterwards.
+    """
     event(None, None, page.box, js=HOLD_BOX, **QUIET)
-    left = in_turn(leaving(handler), [*[SAME] * (len(outputs) - 2), gr.update(interactive=True)])
+    left = in_turn(leaving(handler, departing), [*[SAME] * (len(outputs) - 2), gr.update(interactive=True)])
     return event(left, [page.tab, page.number, *inputs], outputs, **NUMBERED)
 
 
 def on_looking(
-    page: Actor, event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
+    page: Actor,
+    event: Callable[..., Any],
+    handler: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    outlasting: bool = False,
 ) -> Any:
-    """Show an answer on an event, unless the page has gone on meanwhile: it may be somebody else's by then."""
-    looked = in_turn(handler, [SAME] * (len(outputs) - 1))
+    """Show an answer on an event, unless the page has gone on meanwhile: it may be somebody else's by then.
+
+    What is `outlasting` is shown as long as the person is the same: what came of a change, say.
+    """
+    looked = in_turn(handler, [SAME] * (len(outputs) - 1), outlasting)
     return event(looked, [page.tab, page.number, *inputs], outputs, js=LAST_ACTION, **QUIET)
 
 

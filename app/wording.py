@@ -82,13 +82,13 @@ def summary(user: User | None, view: MemoryView | None) -> str:
     return '<div class="status">' + "".join(f"<span>{fact}</span>" for fact in facts) + "</div>"
 
 
-def rows_of(view: MemoryView, text: str = "") -> list[list[str | int]]:
+def rows_of(turns: Sequence[Turn], left: Sequence[float], text: str = "") -> list[list[str | int]]:
     """The ledger, newest first: number, when, the start of the text, tokens, milliseconds, what has not faded of it.
 
     Only the turns with a text in them, where one is given.
     """
-    held = [(turn, left) for turn, left in zip(view.turns, view.left, strict=True) if holds(turn, text)]
-    return [[*_row(turn), f"{left:.0%}"] for turn, left in reversed(held)]
+    held = [(turn, share) for turn, share in zip(turns, left, strict=True) if holds(turn, text)]
+    return [[*_row(turn), f"{share:.0%}"] for turn, share in reversed(held)]
 
 
 def _row(turn: Turn) -> list[str | int]:

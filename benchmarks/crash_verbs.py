@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -122,6 +123,8 @@ def _killed(
         os.close(reading)
         try:
             _act(settings, engine, rng, parcel, writing)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     os.close(writing)
@@ -150,7 +153,7 @@ def _drawn(
     service: Service, user: User, rng: Random, parcel: tuple[bytes, list[str]]
 ) -> tuple[Verb, Callable[[], object]]:
     """A verb that makes sense now, and how it is done."""
-    turns, talks = service.held_turns(user.id), [talk.id for talk in service.list_conversations(user.id)]
+    turns, talks = service.held_turns(user.id), [talk.id for talk in service.list_conversations(user.id) if talk.turns]
     text = f"Note {rng.getrandbits(60)}: I like {rng.choice(['tea', 'Oslo', 'my red cat', 'old boats'])}."
     if len(turns) < 3 or rng.random() < 0.3:
         talk = rng.choice([None, *talks])

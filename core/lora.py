@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from core.adapter import Adapter
@@ -37,8 +37,9 @@ def save_lora(folder: Path, base: Base, adapter: Adapter, name: str = "", rank: 
             a, b, error = _cut(a, b, rank)
             errors.append(error)
         tensors |= {f"base_model.model.{path}.lora_A.weight": a, f"base_model.model.{path}.lora_B.weight": b}
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.contiguous() for key, value in tensors.items()}, folder / WEIGHTS)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / WEIGHTS).touch(mode=0o600)  # what a memory knows is its owner's alone
+    (folder / WEIGHTS).write_bytes(save({key: value.contiguous() for key, value in tensors.items()}))
     values = _config(base, name, rank or full)
     (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return max(errors)

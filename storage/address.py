@@ -71,11 +71,17 @@ def build_engine(address: URL, timeout: float, pool: type[Pool] | None = None, *
     """Make an engine; timeout is how many seconds a transaction waits for another one's lock."""
     # Parameters are what people wrote: they stay out of error messages and logs.
     if not _is_sqlite(address):
-        waits = {"options": f"-c lock_timeout={round(timeout * 1000)}"} if _is_postgresql(address) else {}
-        return create_engine(address, poolclass=pool, hide_parameters=True, pool_pre_ping=True, connect_args=waits)
+        engine = create_engine(address, poolclass=pool, hide_parameters=True, pool_pre_ping=True)
+        if _is_postgresql(address):
+            # For each transaction: what a connection is given at its start, a pooler in between may refuse.
+            waits = f"SET LOCAL lock_timeout = {round(timeout * 1000)}"
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(waits))
+        return engine
     engine = create_engine(address, poolclass=pool, hide_parameters=True, connect_args={"timeout": timeout})
 
     def set_up(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        # SQLite's own knows ASCII only.
+        connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
         # The driver would begin only before the first write, and two writers would read the same old value.
         connection.isolation_level = None
         cursor = connection.cursor()

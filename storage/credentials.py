@@ -52,16 +52,23 @@ class Credentials:
             user = session.scalar(select(UserRow).join(KeyRow).where(KeyRow.digest == digest))
             return user.record() if user else None
 
-    def open_session(self, user_id: int, digest: str, expires_at: float) -> None:
-        """Keep the SHA-256 of what lets a browser come back, until a time; those that are over go. Raises NotFound."""
+    def open_session(self, user_id: int, digest: str, expires_at: float, secret: str | None) -> bool:
+        """Keep the SHA-256 of what lets a browser come back, until a time; those that are over go.
+
+        False, and nothing is kept, unless `secret` is what guards the name. Raises NotFound.
+        """
         with self._database.write() as session:
-            lock_user(session, user_id)
+            if lock_user(session, user_id).secret != secret:
+                return False
             session.execute(delete(SessionRow).where(SessionRow.expires_at <= time.time()))
             session.add(SessionRow(user_id=user_id, digest=digest, expires_at=expires_at))
+            return True
 
-    def owner_of_session(self, digest: str) -> User | None:
-        """Whose session this is, None where its time is over."""
-        valid = (SessionRow.digest == digest, SessionRow.expires_at > time.time())
+    def owner_of_session(self, digest: str, guarded_only: bool = False) -> User | None:
+        """Whose session this is, None where its time is over, or the name has to be guarded and is not."""
+        valid = [SessionRow.digest == digest, SessionRow.expires_at > time.time()]
+        if guarded_only:
+            valid.append(UserRow.secret.is_not(None))
         with self._database.read() as session:
             user = session.scalar(select(UserRow).join(SessionRow).where(*valid))
             return user.record() if user else None

@@ -243,12 +243,12 @@ class Store(Forgetting, Credentials):
             return row.record(), turn.record()
 
     def merge_memory(
-        self, user_id: int, expected_version: int, arriving: dict[int, Entry], rewriting: Rewriting
+        self, user_id: int, expected_version: int, arriving: dict[int, Entry], pinned: set[int], rewriting: Rewriting
     ) -> Memory:
         """Take turns of another memory in among those held, with the state of both together; all of it or nothing.
 
         The order of `rewriting.links` is the new order of all turns; those that arrive have their keys of `arriving`
-        there, which are no ids of turns. Raises NotFound, InvalidText or MemoryChanged.
+        there and in `pinned`, which are no ids of turns. Raises NotFound, InvalidText or MemoryChanged.
         """
         for entry in arriving.values():
             check_text(entry.user_text)
@@ -261,7 +261,7 @@ class Store(Forgetting, Credentials):
             row = next_memory(session, user, expected_version)
             fill(row, rewriting.packed, len(turns))
             for position, (key, link) in enumerate(rewriting.links.items(), row.version):
-                turns[key].position, turns[key].link = position, link
+                turns[key].position, turns[key].link, turns[key].pinned = position, link, key in pinned
             user.memory_version = row.version = row.version + max(0, len(turns) - 1)
             drop_snapshots(session, user_id)
             session.add_all(turns.values())

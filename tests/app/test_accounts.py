@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.accounts import FAILURES, SECONDS, SESSION_DAYS, Accounts
-from app.errors import BadPassphrase
+from app.errors import BadPassphrase, NameMissing
 from app.guards import SAME, guarded
 from app.handlers import Handlers
 from app.service import Service
@@ -136,7 +136,8 @@ def test_a_name_that_nobody_can_have_is_refused_first(shut_door: Accounts) -> No
 def test_the_page_lets_nobody_see_a_guarded_memory(service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
     handlers = Handlers(service)
-    assert handlers.enter("Ada", RIGHT)[1:4] == (ada, "Ada", "")
+    _, visitor, *rest = handlers.enter("Ada", RIGHT)
+    assert (visitor.owner(), *rest[:2]) == (ada, "Ada", "")
     [shown] = guarded(handlers.enter, [SAME] * 8)("Ada", WRONG)
     assert shown[:-1] == (SAME,) * 8
     assert "guarded by a passphrase" in shown[-1]
@@ -157,14 +158,15 @@ def test_a_space_asks_for_passphrases_and_listens_to_all(
 def test_a_browser_comes_back_until_it_leaves(service: Service, ada: User) -> None:
     handlers = Handlers(service)
     session, *_ = handlers.enter("Ada")
-    assert handlers.resume(Tab(), 0, session)[:4] == (session, ada, "Ada", "")
+    again, visitor, *rest = handlers.resume(Tab(), 0, session)
+    assert (again, visitor.owner(), *rest[:2]) == (session, ada, "Ada", "")
     assert handlers.leave(session)[:4] == ("", None, "", "")
     for gone in (session, "", None, "\ud800", "x" * 10_000):
         assert handlers.resume(Tab(), 0, gone) == (SAME,) * 9
 
 
 def test_a_session_ends_by_itself(open_door: Accounts, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = open_door.open_session(ada.id)
+    session = open_door.sign_in("Ada", "")[1]
     assert open_door.owner_of_session(session) == ada
     later = time.time() + (SESSION_DAYS + 1) * 86_400
     monkeypatch.setattr("storage.credentials.time.time", lambda: later)
@@ -173,16 +175,49 @@ def test_a_session_ends_by_itself(open_door: Accounts, ada: User, monkeypatch: p
 
 def test_a_new_passphrase_closes_what_was_open(open_door: Accounts, ada: User, bob: User) -> None:
     """Whoever was in under a name while it was open must not stay when somebody guards it."""
-    before, other = open_door.open_session(ada.id), open_door.open_session(bob.id)
+    before, other = open_door.sign_in("Ada", "")[1], open_door.sign_in("Bob", "")[1]
     open_door.enter("Ada", RIGHT)
     assert open_door.owner_of_session(before) is None
-    after = open_door.open_session(ada.id)
+    after = open_door.sign_in("Ada", RIGHT)[1]
     open_door.guard(ada.id, RIGHT + WRONG)
     assert open_door.owner_of_session(after) is None
     assert open_door.owner_of_session(other) == bob
 
 
 def test_no_session_is_in_the_database(open_door: Accounts, ada: User, settings: Settings) -> None:
-    session = open_door.open_session(ada.id)
+    session = open_door.sign_in("Ada", "")[1]
     folder = Path(settings.database_url.removeprefix("sqlite:///")).parent
     assert not [file for file in folder.iterdir() if file.is_file() and session.encode() in file.read_bytes()]
+
+
+def test_whoever_sits_before_an_open_page_is_out_once_the_name_is_guarded(service: Service, ada: User) -> None:
+    say(service, ada, "I am Ada")
+    handlers = Handlers(service)
+    _, stranger, *_ = handlers.enter("Ada")
+    _, owner, *_ = handlers.enter("Ada", RIGHT)
+    [shown] = guarded(handlers.pick, [SAME] * 5)(Tab(), 0, stranger, None)
+    assert shown[:-1] == (SAME,) * 5 and "You are signed out of Ada" in shown[-1]
+    [shown] = guarded(handlers.search_ledger, [SAME])(Tab(), 0, owner, "")
+    assert shown[0][0][2] == "I am Ada"
+
+
+def test_entering_another_name_ends_the_session_before(service: Service) -> None:
+    handlers = Handlers(service)
+    session, visitor, *_ = handlers.enter("Ada")
+    handlers.enter("Bob", "", session)
+    with pytest.raises(NameMissing, match="signed out"):
+        visitor.owner()
+
+
+def test_where_names_need_passphrases_an_older_session_of_an_open_name_is_over(
+    open_door: Accounts, shut_door: Accounts, ada: User
+) -> None:
+    session = open_door.sign_in("Ada", "")[1]
+    assert shut_door.owner_of_session(session) is None
+    guarded_one = shut_door.sign_in("Cid", RIGHT)[1]
+    assert shut_door.owner_of_session(guarded_one) == shut_door.enter("Cid", RIGHT)
+
+
+def test_nobody_slips_in_while_a_name_is_being_guarded(open_door: Accounts, store: Store, ada: User) -> None:
+    assert not store.open_session(ada.id, "d" * 64, time.time() + 9, "another hash")
+    assert store.owner_of_session("d" * 64) is None

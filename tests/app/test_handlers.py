@@ -131,7 +131,8 @@ def test_entering_a_name_shows_that_persons_conversations_only(
 ) -> None:
     say(service, ada, "I am Ada")
     say(service, bob, "I am Bob")
-    _, user, name, _, conversation, listed, *_ = handlers.enter(" Ada ")
+    _, visitor, name, _, conversation, listed, *_ = handlers.enter(" Ada ")
+    user = visitor.owner()
     assert (user, name, conversation) == (ada, "Ada", None)
     assert [title for title, _ in listed["choices"]] == ["I am Ada"]
 
@@ -191,9 +192,9 @@ def test_nobody_picks_anothers_turn(handlers: Handlers, service: Service, ada: U
 def test_the_ledger_is_searched(handlers: Handlers, service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
     say(service, ada, "I drink tea")
-    assert [row[2] for row in handlers.search_ledger(ada, "TEA")[0]] == ["I drink tea"]
-    assert len(handlers.search_ledger(ada, "")[0]) == 2
-    assert handlers.search_ledger(ada, "nowhere")[0] == []
+    assert [row[2] for row in handlers.search_ledger(Tab(), 0, ada, "TEA")[0]] == ["I drink tea"]
+    assert len(handlers.search_ledger(Tab(), 0, ada, "")[0]) == 2
+    assert handlers.search_ledger(Tab(), 0, ada, "nowhere")[0] == []
 
 
 def test_a_turn_is_pinned_and_pinned_no_more(handlers: Handlers, service: Service, ada: User) -> None:
@@ -210,7 +211,7 @@ def test_a_corrected_turn_is_shown_as_it_is_now(handlers: Handlers, service: Ser
     talk.remembered.result(timeout=10)
     _, rows, *_, status = handlers.correct(Tab(), 0, ada, 1, "I am Bob")
     assert (rows[0][2], "as corrected" in status) == ("I am Bob", True)
-    conversations, chat, status = handlers.refresh(ada, talk.turn.conversation_id)
+    conversations, chat, status = handlers.refresh(Tab(), 0, ada, talk.turn.conversation_id)
     assert [said["content"] for said in chat] == ["I am Bob", "I know nothing."]
     assert conversations["choices"] == [("I am Bob", talk.turn.conversation_id)]
     [shown] = guarded(handlers.correct, [SAME] * 8)(Tab(), 0, ada, 1, "  ")
@@ -223,19 +224,19 @@ def test_a_conversation_is_named_and_found(handlers: Handlers, service: Service,
     for reply in (first, second):
         reply.remembered.result(timeout=10)
     here = first.turn.conversation_id
-    conversations, _ = handlers.rename(ada, here, "  Who\nI am  ")
+    conversations, _ = handlers.rename(Tab(), 0, ada, here, "  Who\nI am  ")
     assert ("Who I am", here) in conversations["choices"]
     for text, found in (("who i", ["Who I am"]), ("TEA", ["I drink 100% tea"]), ("0% t", ["I drink 100% tea"])):
-        assert [title for title, _ in handlers.search(ada, None, text)[0]["choices"]] == found
+        assert [title for title, _ in handlers.search(Tab(), 0, ada, None, text)[0]["choices"]] == found
     for text in ("100_", "nowhere"):
-        assert handlers.search(ada, None, text)[0]["choices"] == []
-    assert len(handlers.search(ada, here, "")[0]["choices"]) == 2
-    assert handlers.search(bob, None, "Ada")[0]["choices"] == []
-    [shown] = guarded(handlers.rename, [SAME])(bob, here, "mine")
+        assert handlers.search(Tab(), 0, ada, None, text)[0]["choices"] == []
+    assert len(handlers.search(Tab(), 0, ada, here, "")[0]["choices"]) == 2
+    assert handlers.search(Tab(), 0, bob, None, "Ada")[0]["choices"] == []
+    [shown] = guarded(handlers.rename, [SAME])(Tab(), 0, bob, here, "mine")
     assert "There is no conversation" in shown[-1]
-    [shown] = guarded(handlers.rename, [SAME])(ada, here, "x" * 61)
+    [shown] = guarded(handlers.rename, [SAME])(Tab(), 0, ada, here, "x" * 61)
     assert "61 characters" in shown[-1]
-    assert ("I am Ada", here) in handlers.rename(ada, here, " ")[0]["choices"]
+    assert ("I am Ada", here) in handlers.rename(Tab(), 0, ada, here, " ")[0]["choices"]
 
 
 def test_a_memory_leaves_as_a_file_and_is_added_to_another(
@@ -243,7 +244,7 @@ def test_a_memory_leaves_as_a_file_and_is_added_to_another(
 ) -> None:
     say(service, ada, "I am Ada")
     say(service, bob, "I drink tea")
-    exported, status = handlers.export(ada)
+    exported, status = handlers.export(Tab(), 0, ada)
     assert "Downloaded" in status
     file = tmp_path / "sent"
     file.write_bytes(b64decode(exported))

@@ -11,7 +11,7 @@ import pytest
 from app.errors import BadParcel
 from app.merging import interleaved
 from app.service import Service
-from storage.errors import NotEmpty
+from storage.errors import NotEmpty, NotFound
 from storage.records import Turn, User
 from storage.store import Store
 from tests.app.conftest import say
@@ -42,9 +42,19 @@ def test_a_ledger_whose_clock_went_back_keeps_its_order() -> None:
     assert texts(interleaved(mine, [turn(-1, 5.0, "other")])) == ["other", "first", "second"]
 
 
-def test_equal_times_have_one_order_whichever_way() -> None:
-    one, other = [turn(1, 1.0, "a"), turn(2, 1.0, "b")], [turn(3, 1.0, "c"), turn(4, 1.0, "d")]
-    assert texts(interleaved(one, other)) == texts(interleaved(other, one))
+def test_a_clock_that_went_back_gives_one_order_whichever_way() -> None:
+    one, other = [turn(1, 5.0, "a"), turn(2, 1.0, "b")], [turn(3, 5.5, "c"), turn(4, 2.0, "d"), turn(5, 6.0, "e")]
+    assert texts(interleaved(one, other)) == texts(interleaved(other, one)) == ["a", "b", "c", "d", "e"]
+
+
+def test_what_was_corrected_here_does_not_come_back_with_an_older_file() -> None:
+    here, there = [turn(1, 1.0, "I live in Oslo")], [turn(-1, 1.0, "I live in Rome"), turn(-2, 2.0, "I drink tea")]
+    assert texts(interleaved(here, there)) == ["I live in Oslo", "I drink tea"]
+
+
+def test_a_turn_that_either_has_pinned_is_pinned() -> None:
+    plain, pinned = turn(1, 1.0), replace(turn(2, 1.0), pinned=True)
+    assert [one.pinned for one in (*interleaved([plain], [pinned]), *interleaved([pinned], [plain]))] == [True, True]
 
 
 def blob(store: Store, user: User) -> bytes:
@@ -80,6 +90,38 @@ def test_merging_what_is_there_already_changes_nothing(service: Service, store: 
     assert service.import_memory("one", files[0], merge=True) == 0
     assert blob(store, user) == before
     assert len(store.held_turns(user.id)) == 2
+
+
+def test_a_pin_of_the_other_memory_is_kept(service: Service, store: Store, files: list[bytes]) -> None:
+    user = store.ensure_user("two")
+    service.pin(user.id, store.held_turns(user.id)[0].id, False)
+    assert service.import_memory("two", files[1], merge=True) == 0
+    assert [turn.pinned for turn in store.held_turns(user.id)] == [True, False]
+    assert service.verify(user.id).is_clean
+
+
+def test_a_refused_file_answers_nothing(service: Service, store: Store, files: list[bytes]) -> None:
+    user = store.ensure_user("waits")
+    waiting = store.append_turn(user.id, store.start_conversation(user.id).id, "hello")
+    with pytest.raises(NotEmpty):
+        service.import_memory("waits", files[0])
+    assert store.unfolded_turns(user.id) == [waiting]
+
+
+def test_what_another_process_is_answering_is_left_to_it(service: Service, store: Store, files: list[bytes]) -> None:
+    user = store.ensure_user("one")
+    waiting = store.append_turn(user.id, store.start_conversation(user.id).id, "I drink coffee")
+    turns = store.held_turns(user.id)
+    for act in (lambda: service.pin(user.id, waiting.id, True), lambda: service.correct(user.id, waiting.id, "x")):
+        with pytest.raises(NotFound, match="not in the memory yet"):
+            act()
+    service.pin(user.id, turns[0].id, True)
+    service.correct(user.id, turns[1].id, "I live in Vienna")
+    service.import_memory("one", files[1], merge=True)
+    service.forget_turns(user.id, [turns[0].id])
+    assert store.unfolded_turns(user.id) == [waiting]
+    assert store.answer_turn(user.id, waiting.id, "so do I").reply_text == "so do I"
+    assert service.verify(user.id).is_clean
 
 
 def test_a_merged_memory_goes_on_and_forgets(service: Service, store: Store, files: list[bytes]) -> None:

@@ -115,6 +115,11 @@ CHANGES: dict[str, Callable[[dict[str, bytes]], None]] = {
     "another text, and a manifest to match": ledger_with(lambda entry: entry.update(user_text="I am Bob"), honest=True),
     "a turn that was never folded": ledger_with(lambda entry: entry.update(folded_at=None), honest=True),
     "a time that is none": ledger_with(lambda entry: entry.update(created_at=float("nan")), honest=True),
+    "a time that lies ahead": ledger_with(lambda entry: entry.update(folded_at=1e18), honest=True),
+    "a time before all others": ledger_with(lambda entry: entry.update(created_at=-1.0), honest=True),
+    "more tokens than there can be": ledger_with(lambda entry: entry.update(tokens=10**12), honest=True),
+    "a pin that is none": ledger_with(lambda entry: entry.update(pinned="yes"), honest=True),
+    "a text beyond its length": ledger_with(lambda entry: entry.update(user_text="a" * 4001), honest=True),
     "a text that is none": ledger_with(lambda entry: entry.update(user_text=7), honest=True),
     "a field too many": ledger_with(lambda entry: entry.update(admin=True), honest=True),
     "a flipped bit of the state": lambda parts: parts.update(
