@@ -44,6 +44,7 @@ def render() -> str:
     parts = [recall_table(), side_effects(load("perplexity")), forgetting_line(load("forgetting"))]
     parts += [provenance_line(load("provenance")), readout_line(load("readout")), capacity_table(load("capacity"))]
     parts += [speed_table(load("speed")), crash_line(load("crash")), verbs_line(load("crash_verbs"))]
+    parts += [load_line(load("load"))]
     return "\n\n".join(parts)
 
 
@@ -183,6 +184,19 @@ def verbs_line(result: dict[str, Any]) -> str:
         f"({names}) and {cut} cut off; {result['wrong']} times the memory held something else than what was "
         "acknowledged, with the one cut off done or not, and "
         f"{result['unclean']} times a replay of the ledger did not give its state."
+    )
+
+
+def load_line(result: dict[str, Any]) -> str:
+    """Many people at once."""
+    return (
+        f"Load (`python -m benchmarks.load --clients {result['clients']} --minutes {result['minutes']:g}`): "
+        f"{result['clients']} people who chat without a pause on one server get {result['replies']:,} replies, "
+        f"{result['errors']} errors; first piece after {result['first_piece_p50']:.2f} s (median) and "
+        f"{result['first_piece_p95']:.2f} s (95th percentile), whole reply after {result['whole_p50']:.2f} and "
+        f"{result['whole_p95']:.2f} s. The process holds {result['resident_mb']} MB and grows by "
+        f"{result['resident_mb_a_minute']:.1f} MB a minute in the second half. {result['recalled']} are told their own "
+        f"invented name in the end, {result['told_anothers_name']} times somebody is told another's."
     )
 
 

@@ -27,8 +27,6 @@ TALK_WEIGHT = 0.3  # of a token of people's talk that is read through a memory: 
 ROWS = (48, 64, 96, 128)  # lengths that rows owned by memories may have: the one that wastes least is taken
 PLAIN_ROW = 320  # conversations need long rows
 ASKED = 14  # facts of one memory, at most, that are asked for
-NEVER_TOLD = 0.5  # questions about what was never told, for each fact that is asked for
-CROWDED = 0.1  # of the steps have memories of 40 to 100 facts
 NEWS = 3  # messages told through a memory, besides the questions
 GARBLED = 0.25  # of what is told and asked
 LOWERED = 0.15  # of those, that are all in lower case instead, names as well
@@ -139,8 +137,6 @@ def load_at(progress: float, rng: Random, tokens: int) -> Load:
     Other turns are fewer than facts: a gate is learnt from a few of them, and each costs what a fact costs.
     """
     hardest = 1 + round(39 * min(1.0, progress / 0.5))
-    if hardest == 40 and rng.random() < CROWDED:
-        return Load(rng.randint(40, 100), rng.randint(0, 10), tokens)
     facts = min(rng.randint(1, hardest), rng.randint(1, hardest), rng.randint(1, hardest) + 2)
     fillers = 0 if progress < 0.05 else rng.randint(0, 2 + facts)
     return Load(facts, fillers, tokens)
@@ -163,7 +159,7 @@ class Batcher:
     ) -> None:
         self.codec, self.author, self.plain, self.talk = codec, author, plain, talk
 
-    def draw(self, rng: Random, load: Load, plain_share: float = 0.2) -> Batch:
+    def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
         """One batch of about `load.tokens` tokens, `plain_share` of them plain rows."""
         contexts: list[tuple[int, list[Window]]] = []
         asked: list[tuple[int, list[Window]]] = []
@@ -228,7 +224,7 @@ class Batcher:
         """Facts asked in two ways each, some never told; and news, small talk and talk, gone on with as such."""
         facts = rng.sample(memory.facts, min(ASKED, len(memory.facts)))
         questions = [self.author.ask(rng, fact) for fact in facts for _ in range(2)]
-        never_told = sum(rng.random() < NEVER_TOLD for _ in facts) or int(rng.random() < 0.5)
+        never_told = sum(rng.random() < 0.7 for _ in facts) or int(rng.random() < 0.5)
         questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
         if len(memory.facts) <= 3 and rng.random() < 0.25:
             questions.append(self.author.summary(rng, memory.facts))
@@ -240,7 +236,7 @@ class Batcher:
             told = [*memory.facts, *news]
             windows.append(self.codec.replied([*earlier, self._hasty(rng, turn, told)], values_of(told)))
         windows += [self.codec.window([turn], REPLY) for _ in range(2) for turn in self.author.chat(rng)]
-        for _ in range((rng.random() < 0.7) + len(memory.facts) // 10):
+        if rng.random() < 0.5:
             windows.append(self.codec.window(self.talk(rng, 3), BOTH, weight=TALK_WEIGHT))
         return windows
 

@@ -1,7 +1,8 @@
 """The catalogue of facts: kinds, their phrasings and values, and the split between training and held-out.
 
-Reads `catalogue/*.toml`, which holds both sides, and `catalogue/trained/`, which came after the split and is all of the
-training side: phrasings of kinds that are there, values of their pools, and kinds of its own. Knows no single fact.
+Reads `catalogue/*.toml`, which holds both sides, and what came after the split and is all of the training side:
+phrasings in `catalogue/trained/`, and in `catalogue/untried/` more values and kinds, which no shipped weights have
+seen. Knows no single fact.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 UNSEEN = "unseen.toml"
-TRAINED = "trained"  # a folder of what came after the split: all of the training side
+TRAINED, UNTRIED = "trained", "untried"  # folders of what came after the split: all of the training side
 PHRASINGS = ("clauses", "tells", "change", "ask", "check")
 # Questions of these kinds can mean each other, so at most one kind of a group is told in a memory, and a question
 # about another of the group never stands for "never told".
@@ -59,16 +60,17 @@ class Kind:
     others: tuple[str, ...]
 
 
-def load_kinds(*, held_out: bool, folder: Path = CATALOGUE) -> list[Kind]:
-    """The kinds of one side of the split; the training side has some more, after those of both."""
+def load_kinds(*, held_out: bool, untried: bool = False, folder: Path = CATALOGUE) -> list[Kind]:
+    """The kinds of one side of the split; to training's `untried` adds values, and more kinds after those of both."""
     paths = sorted(path for path in folder.glob("*.toml") if path.name != UNSEEN)
     if held_out:
         return [kind for path in paths for kind in _read(path, True)]
-    trained = folder / TRAINED
-    values, phrasings = _tables(trained.glob("values.toml")), _tables((trained / "phrasings").glob("*.toml"))
+    phrasings = _tables((folder / TRAINED).glob("*.toml"))
+    values = _tables((folder / UNTRIED).glob("values.toml")) if untried else {}
     kinds = [kind for path in paths for kind in _read(path, False, values)]
-    more = [_kind(entry, {}, False) for path in sorted((trained / "kinds").glob("*.toml")) for entry in _entries(path)]
-    return [_with_phrasings(kind, phrasings.get(kind.name, {})) for kind in kinds] + more
+    more = sorted((folder / UNTRIED / "kinds").glob("*.toml")) if untried else []
+    own = [_kind(entry, {}, False) for path in more for entry in _entries(path)]
+    return [_with_phrasings(kind, phrasings.get(kind.name, {})) for kind in kinds] + own
 
 
 def load_unseen_kinds(folder: Path = CATALOGUE) -> list[Kind]:

@@ -33,7 +33,7 @@ from training.tokenizer import train_tokenizer
 
 LOG = "log.jsonl"
 AMID, NEAR = 0.12, 0.5  # of what is told, and of what is asked and was never told: see Author
-NOVEL = 0.3  # of the values are words of any sort: see Values
+NOVEL = 0.2  # of the values are words of any sort: see Values
 
 
 def main() -> None:
@@ -44,7 +44,8 @@ def main() -> None:
     sources = Sources(config.corpora)
     held_out = {value.lower() for kind in load_kinds(held_out=True) for value in kind.values}
     words = [word for word in sources.words if word not in held_out]
-    author = Author(load_kinds(held_out=False), sources.chat, Values(novel=NOVEL, words=words), AMID, NEAR)
+    kinds = load_kinds(held_out=False, untried=config.untried)
+    author = Author(kinds, sources.chat, Values(novel=NOVEL, words=words), AMID, NEAR)
     if config.start and not (config.out / TOKENIZER).exists():
         load_tokenizer(config.start / "base").save_pretrained(config.out / TOKENIZER)
     if not (config.out / TOKENIZER).exists():

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Every figure of the README and the model card: what is timed alone first, then the rest in three streams on two cores.
-# About 20 minutes; wants nothing else to run beside it.
+# About 35 minutes; wants nothing else to run beside it.
 # Usage: [SEED=2027] benchmarks/runs/all.sh EVALUATION CORPORA, the folders with msc.valid and the test splits
 set -euo pipefail
 python=${PYTHON:-python} results=benchmarks/results
 "$python" -m benchmarks.speed --json $results/speed.json
+"$python" -m benchmarks.load --minutes "${LOAD_MINUTES:-10}" --json $results/load.json
 "$python" -m benchmarks.provenance --json $results/provenance.json
 export OMP_NUM_THREADS=1
 others() {
@@ -15,7 +16,7 @@ others() {
   "$python" -m benchmarks.perplexity --msc "$1/msc.valid.jsonl.gz" --dialogues 30 --json $results/perplexity.json \
     --plain "$2/synthetic_persona_chat.test.jsonl.gz" "$2/topical_chat.test.jsonl.gz"
   "$python" -m benchmarks.crash --kills 50 --json $results/crash.json
-  "$python" -m benchmarks.crash_verbs --kills 500 --json $results/crash_verbs.json
+  "$python" -m benchmarks.crash_verbs --kills 200 --json $results/crash_verbs.json
 }
 benchmarks/runs/recall.sh $results & one=$!
 others "$1" "$2"
