@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -41,6 +42,14 @@ LONGEST = 1.2  # seconds from a start to its kill
 
 Held = dict[str, bool]  # by text, whether the turn is pinned
 Verb = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """The file of another memory, and what was said in it by the moment it was said."""
+
+    file: bytes
+    said: dict[float, str]
 
 
 @dataclass
@@ -114,7 +123,7 @@ def after(held: Held, verb: Verb) -> Held:
 
 
 def _killed(
-    settings: Settings, engine: Engine, rng: Random, parcel: tuple[bytes, list[str]], delay: float
+    settings: Settings, engine: Engine, rng: Random, parcel: Parcel, delay: float
 ) -> tuple[list[Verb], list[Verb]]:
     """Fork a process that does one verb after the other, and kill it; the verbs begun, and those of them done."""
     reading, writing = os.pipe()
@@ -138,7 +147,7 @@ def _killed(
     return [line for line in lines if not line["done"]], [line for line in lines if line["done"]]
 
 
-def _act(settings: Settings, engine: Engine, rng: Random, parcel: tuple[bytes, list[str]], pipe: int) -> None:
+def _act(settings: Settings, engine: Engine, rng: Random, parcel: Parcel, pipe: int) -> None:
     """The process that is killed."""
     with serving(settings, engine) as (service, user):
         service.recover()
@@ -149,9 +158,7 @@ def _act(settings: Settings, engine: Engine, rng: Random, parcel: tuple[bytes, l
             _tell(pipe, verb | {"done": True})
 
 
-def _drawn(
-    service: Service, user: User, rng: Random, parcel: tuple[bytes, list[str]]
-) -> tuple[Verb, Callable[[], object]]:
+def _drawn(service: Service, user: User, rng: Random, parcel: Parcel) -> tuple[Verb, Callable[[], object]]:
     """A verb that makes sense now, and how it is done."""
     turns, talks = service.held_turns(user.id), [talk.id for talk in service.list_conversations(user.id) if talk.turns]
     text = f"Note {rng.getrandbits(60)}: I like {rng.choice(['tea', 'Oslo', 'my red cat', 'old boats'])}."
@@ -177,20 +184,21 @@ def _drawn(
             lambda: service.correct(user.id, one.id, text),
         ),
     ]
-    if not {turn.user_text for turn in turns} & set(parcel[1]):
-        verbs.append(
-            ({"verb": "merge", "texts": parcel[1]}, lambda: service.import_memory(NAME, parcel[0], merge=True))
-        )
+    here, texts = {turn.created_at for turn in turns}, {turn.user_text for turn in turns}
+    new = [text for moment, text in parcel.said.items() if moment not in here]  # one that was corrected stays so
+    if new and not texts & set(new):
+        merge = partial(service.import_memory, NAME, parcel.file, merge=True)
+        verbs.append(({"verb": "merge", "texts": new}, merge))
     return rng.choice(verbs)
 
 
-def _parcel(settings: Settings, engine: Engine) -> tuple[bytes, list[str]]:
-    """The file of another memory, and what was said in it."""
+def _parcel(settings: Settings, engine: Engine) -> Parcel:
     with serving(settings, engine) as (service, _):
         other = service.ensure_user("Bob")
         for text in ("I live in Rome.", "My dog is called Rex.", "I play the oboe."):
             service.send(other.id, None, text).remembered.result()
-        return service.export_memory(other.id), [turn.user_text for turn in service.held_turns(other.id)]
+        said = {turn.created_at: turn.user_text for turn in service.held_turns(other.id)}
+        return Parcel(service.export_memory(other.id), said)
 
 
 @contextmanager

@@ -375,6 +375,7 @@ def test_nothing_serious_keeps_anybody_out(browser: Any, page: gr.Blocks, scheme
     found = serious(axe.run(tab).response)
     tab.get_by_role("tab", name="Memory").click()
     pick(tab, "I am Ada", "I drink tea")
+    tab.wait_for_selector("#main [aria-label='Empty value']", state="detached")  # plots that are not drawn yet
     found += serious(axe.run(tab).response)
     assert found == [], found
 
