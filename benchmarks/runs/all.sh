@@ -16,7 +16,7 @@ others() {
   "$python" -m benchmarks.perplexity --msc "$1/msc.valid.jsonl.gz" --dialogues 30 --json $results/perplexity.json \
     --plain "$2/synthetic_persona_chat.test.jsonl.gz" "$2/topical_chat.test.jsonl.gz"
   "$python" -m benchmarks.crash --kills 50 --json $results/crash.json
-  "$python" -m benchmarks.crash_verbs --kills 200 --json $results/crash_verbs.json
+  "$python" -m benchmarks.crash_verbs --kills 250 --json $results/crash_verbs.json
 }
 benchmarks/runs/recall.sh $results & one=$!
 others "$1" "$2"
