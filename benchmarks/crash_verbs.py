@@ -184,9 +184,9 @@ def _drawn(service: Service, user: User, rng: Random, parcel: Parcel) -> tuple[V
             lambda: service.correct(user.id, one.id, text),
         ),
     ]
-    here, texts = {turn.created_at for turn in turns}, {turn.user_text for turn in turns}
+    here, known = {turn.created_at for turn in turns}, {turn.user_text for turn in turns}
     new = [text for moment, text in parcel.said.items() if moment not in here]  # one that was corrected stays so
-    if new and not texts & set(new):
+    if new and not known & set(new):
         merge = partial(service.import_memory, NAME, parcel.file, merge=True)
         verbs.append(({"verb": "merge", "texts": new}, merge))
     return rng.choice(verbs)
