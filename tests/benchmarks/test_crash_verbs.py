@@ -17,12 +17,8 @@ BROKEN = """
 import sys
 from storage.store import Store
 
-def unwatched(self, user_id, turn_id, version, pinned, rewriting):
-    with self._database.write() as session:
-        from storage.rows import load_turn
-        load_turn(session, user_id, turn_id).pinned = pinned
-
-Store.pin_turn = unwatched
+append = Store.append_turn
+Store.append_turn = lambda self, user_id, talk, text: append(self, user_id, talk, text + "!")
 from benchmarks.crash_verbs import main
 sys.exit(main())
 """
@@ -53,6 +49,5 @@ def test_kills_leave_nothing_half_done_and_a_broken_verb_is_found(tmp_path: Path
     ended = subprocess.run([sys.executable, *program, *flags], cwd=HOME, capture_output=True, text=True, check=False)
     found = json.loads((tmp_path / "found.json").read_text())
     assert ended.returncode == int(broken), ended.stderr
-    assert bool(found["unclean"]) == broken
-    assert found["wrong"] == 0
-    assert sum(found["verbs"].values()) > 10
+    assert (bool(found["wrong"]), found["unclean"]) == (broken, 0)
+    assert found["verbs"]
