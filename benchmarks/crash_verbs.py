@@ -116,7 +116,7 @@ def after(held: Held, verb: Verb) -> Held:
         case "pin":
             now[verb["text"]] = verb["pinned"]
         case "correct":
-            now[verb["new"]] = now.pop(verb["text"])
+            now[verb["new"]] = now.pop(verb["text"], False)
         case "merge":
             now |= {text: now.get(text, False) for text in verb["texts"]}
     return now
