@@ -41,19 +41,16 @@ class Accounts:
         self._hashing = Lock()  # a hash takes 64 MiB: one at a time, however many ask
 
     def sign_in(self, name: str, passphrase: str) -> tuple[User, str]:
-        """As `enter`, with what a browser keeps to come back under the name, for `SESSION_DAYS`."""
+        """The person of this name, and what a browser keeps to come back under it, for `SESSION_DAYS`.
+
+        A new one keeps the passphrase, if one is given, and a name that nobody guards yet is guarded from now on by the
+        one that comes with it. Raise BadPassphrase or InvalidName.
+        """
         user, secret = self._let_in(name, passphrase)
         token = token_urlsafe(32)
         if not self._store.open_session(user.id, _digest(token), time.time() + SESSION_DAYS * 86_400, secret):
             raise BadPassphrase("Somebody has guarded this name just now; it needs their passphrase.")
         return user, token
-
-    def enter(self, name: str, passphrase: str) -> User:
-        """The person of this name; a new one keeps the passphrase, if one is given. Raise BadPassphrase or InvalidName.
-
-        A name that nobody guards yet is guarded from now on by the passphrase that comes with it.
-        """
-        return self._let_in(name, passphrase)[0]
 
     def _let_in(self, name: str, passphrase: str) -> tuple[User, str | None]:
         """The person, and the hash that guards the name: None where nothing does."""

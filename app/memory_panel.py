@@ -121,8 +121,13 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
     """Have the tab's events call their handlers."""
     user, picked = page.user, [page.user, panel.picked]
     on_looking(page, panel.table.select, handlers.pick, [user], panel.showing)
-    searched = [panel.table, panel.receipt]
-    on_looking(page, panel.search.change, handlers.search_ledger, [user, panel.search], searched, outlasting=True)
+
+    def search(event: Callable[..., Any]) -> None:
+        """Show what is searched for: the box keeps its words when the ledger is shown anew."""
+        found = [panel.table, panel.receipt]
+        on_looking(page, event, handlers.search_ledger, [user, panel.search], found, outlasting=True)
+
+    search(panel.search.change)
     on_looking(page, panel.ask.click, handlers.read_out, [user], [panel.known])
     on_looking(page, panel.check.click, handlers.verify, [user], [panel.receipt])
     on_looking(page, panel.since.click, handlers.changes_since, picked, [panel.changes])
@@ -132,6 +137,7 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
         (panel.merge.upload, handlers.take_in, [user, panel.merge]),
     ):
         changed = on_looking(page, event, handler, inputs, panel.changing, outlasting=True)
+        search(changed.then)
         refreshed = [page.conversations, page.chat, page.status]
         on_looking(page, changed.then, handlers.refresh, [user, page.conversation], refreshed)
     exporting = [panel.exported, panel.receipt]
@@ -148,4 +154,4 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
     ]
     for button, forget, about in forgetting:
         forgotten = on_leaving(page, button.click, forget, about, page.conversing)
-        on(forgotten.then, handlers.show_memory, [user], panel.remembering)
+        search(on(forgotten.then, handlers.show_memory, [user], panel.remembering).then)

@@ -237,5 +237,6 @@ def _wire_clearing(page: Page) -> None:
         event(lambda: "", None, page.title, **QUIET)
     for event in (*changing_person, *forgetting):
         event(lambda: "", None, memory.known, **QUIET)
+        event(lambda: ("", ""), None, [memory.said, memory.changes], **QUIET)
     for event in changing_person:
-        event(lambda: ("", ""), None, [page.search, memory.search], **QUIET)
+        event(lambda: ("", "", ""), None, [page.search, memory.search, memory.correction], **QUIET)

@@ -29,7 +29,8 @@ import httpx
 
 from app.accounts import Accounts
 from app.settings import HOME, Settings, load_settings
-from benchmarks.report import finish
+from benchmarks.report import commit, finish
+from core.checkpoint import fingerprint
 from storage.database import file_url, open_database
 from storage.store import Store
 from training.dialogues import load_small_talk
@@ -66,7 +67,8 @@ def main() -> int:
         clients = signed_up(url, arguments.clients, Random(arguments.seed))
         with served(settings, url) as (address, process):
             resident = chatted(clients, address, process, arguments.minutes, arguments.seed)
-    result = summed(clients, resident, arguments.minutes)
+    model = f"{settings.model.name} {fingerprint(settings.model)[:12]}"
+    result = summed(clients, resident, arguments.minutes) | {"model": model, "commit": commit()}
     for name, value in result.items():
         print(f"{name:28}{value}")
     finish(result, arguments.json)

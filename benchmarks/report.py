@@ -10,14 +10,19 @@ from typing import Any
 from core.engine import Engine
 
 
+def commit() -> str:
+    """The commit that is checked out."""
+    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return told.stdout.strip() or "unknown"
+
+
 def origin(engine: Engine) -> dict[str, str]:
     """The commit, the model and the device behind a figure."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     device = f"{engine.base.device.type} {str(engine.base.dtype).removeprefix('torch.')}"
     return {
         "model": f"{engine.name} {engine.fingerprint[:12]}",
         "device": device,
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit(),
     }
 
 

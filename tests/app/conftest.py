@@ -14,10 +14,12 @@ from app.reply import Remembered
 from app.service import Service
 from app.settings import Settings
 from app.ui import LAUNCH, build_page
+from core.engine import Engine
 from storage.database import Database, file_url, open_database
 from storage.records import User
 from storage.store import Store
 from tests.fakes import FakeEngine
+from tests.tiny import tiny_engine
 
 
 @pytest.fixture
@@ -45,6 +47,20 @@ def engine() -> FakeEngine:
 @pytest.fixture
 def service(store: Store, engine: FakeEngine, settings: Settings) -> Iterator[Service]:
     made = Service(store, loaded(engine), settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def real() -> Engine:
+    """A network, if a tiny one."""
+    return tiny_engine()
+
+
+@pytest.fixture
+def remembering(store: Store, real: Engine, settings: Settings) -> Iterator[Service]:
+    """A service whose folds are those of a network."""
+    made = Service(store, loaded(real), settings)  # type: ignore[arg-type]
     yield made
     made.close()
 

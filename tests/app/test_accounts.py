@@ -50,58 +50,62 @@ def shut_door(store: Store, clock: Clock) -> Accounts:
     return Accounts(store, required=True, clock=clock)
 
 
+def entered(door: Accounts, name: str, passphrase: str) -> User:
+    return door.sign_in(name, passphrase)[0]
+
+
 def test_a_name_that_nobody_guards_is_open(open_door: Accounts, ada: User) -> None:
-    assert open_door.enter("Ada", "") == ada
-    assert open_door.enter("New", "").name == "New"
+    assert entered(open_door, "Ada", "") == ada
+    assert entered(open_door, "New", "").name == "New"
 
 
 def test_the_first_passphrase_guards_a_name_from_then_on(open_door: Accounts, ada: User) -> None:
-    assert open_door.enter("Ada", RIGHT) == ada
-    assert open_door.enter("Ada", RIGHT) == ada
+    assert entered(open_door, "Ada", RIGHT) == ada
+    assert entered(open_door, "Ada", RIGHT) == ada
     for passphrase in ("", WRONG, RIGHT.upper(), RIGHT + " ", "\ud800" * 9):
         with pytest.raises(BadPassphrase, match="guarded"):
-            open_door.enter("Ada", passphrase)
+            entered(open_door, "Ada", passphrase)
 
 
 def test_where_names_need_a_passphrase_nobody_gets_in_without(shut_door: Accounts, store: Store, ada: User) -> None:
     for passphrase in ("", "short", "x" * 201):
         with pytest.raises(BadPassphrase, match="8 to 200"):
-            shut_door.enter("New", passphrase)
+            entered(shut_door, "New", passphrase)
     assert store.find_user("New") is None
-    user = shut_door.enter("New", RIGHT)
-    assert shut_door.enter("New", RIGHT) == user
+    user = entered(shut_door, "New", RIGHT)
+    assert entered(shut_door, "New", RIGHT) == user
     with pytest.raises(BadPassphrase, match="before"):
-        shut_door.enter("Ada", RIGHT)
+        entered(shut_door, "Ada", RIGHT)
 
 
 def test_the_operator_may_give_a_name_another_passphrase(shut_door: Accounts, ada: User) -> None:
     shut_door.guard(ada.id, RIGHT)
-    assert shut_door.enter("Ada", RIGHT) == ada
+    assert entered(shut_door, "Ada", RIGHT) == ada
     shut_door.guard(ada.id, WRONG)
     with pytest.raises(BadPassphrase):
-        shut_door.enter("Ada", RIGHT)
+        entered(shut_door, "Ada", RIGHT)
     with pytest.raises(BadPassphrase, match="8 to 200"):
         shut_door.guard(ada.id, "short")
 
 
 def test_guessing_is_slow_and_waiting_helps(open_door: Accounts, clock: Clock, ada: User, bob: User) -> None:
-    open_door.enter("Ada", RIGHT)
+    entered(open_door, "Ada", RIGHT)
     for _ in range(FAILURES):
         with pytest.raises(BadPassphrase, match="guarded"):
-            open_door.enter("Ada", WRONG)
+            entered(open_door, "Ada", WRONG)
     with pytest.raises(BadPassphrase, match="too many"):
-        open_door.enter("Ada", RIGHT)
-    assert open_door.enter("Bob", "") == bob
+        entered(open_door, "Ada", RIGHT)
+    assert entered(open_door, "Bob", "") == bob
     clock.now = SECONDS
-    assert open_door.enter("Ada", RIGHT) == ada
+    assert entered(open_door, "Ada", RIGHT) == ada
 
 
 def test_many_guesses_at_once_do_not_slip_through(open_door: Accounts, ada: User) -> None:
-    open_door.enter("Ada", RIGHT)
+    entered(open_door, "Ada", RIGHT)
 
     def guess(number: int) -> str:
         with pytest.raises(BadPassphrase) as refused:
-            open_door.enter("Ada", f"{WRONG} {number}")
+            entered(open_door, "Ada", f"{WRONG} {number}")
         return str(refused.value)
 
     with ThreadPoolExecutor(12) as pool:
@@ -112,7 +116,7 @@ def test_many_guesses_at_once_do_not_slip_through(open_door: Accounts, ada: User
 def test_of_two_who_want_a_new_name_at_once_one_gets_it(shut_door: Accounts) -> None:
     def enter(passphrase: str) -> str:
         try:
-            return shut_door.enter("New", passphrase).name
+            return entered(shut_door, "New", passphrase).name
         except BadPassphrase:
             return "refused"
 
@@ -123,14 +127,14 @@ def test_of_two_who_want_a_new_name_at_once_one_gets_it(shut_door: Accounts) -> 
 def test_a_passphrase_is_nowhere_in_the_database(
     open_door: Accounts, database: Database, settings: Settings, ada: User
 ) -> None:
-    open_door.enter("Ada", RIGHT)
+    entered(open_door, "Ada", RIGHT)
     folder = Path(settings.database_url.removeprefix("sqlite:///")).parent
     assert [path.name for path in folder.iterdir() if RIGHT.encode() in path.read_bytes()] == []
 
 
 def test_a_name_that_nobody_can_have_is_refused_first(shut_door: Accounts) -> None:
     with pytest.raises(InvalidName):
-        shut_door.enter(" ", RIGHT)
+        entered(shut_door, " ", RIGHT)
 
 
 def test_the_page_lets_nobody_see_a_guarded_memory(service: Service, ada: User) -> None:
@@ -151,7 +155,7 @@ def test_a_space_asks_for_passphrases_and_listens_to_all(
     assert (settings.host, settings.port, settings.passphrases) == ("0.0.0.0", 7860, True)
     service = Service(store, loaded(FakeEngine()), settings)
     with pytest.raises(BadPassphrase):
-        service.accounts.enter("Ada", "")
+        service.accounts.sign_in("Ada", "")
     service.close()
 
 
@@ -176,7 +180,7 @@ def test_a_session_ends_by_itself(open_door: Accounts, ada: User, monkeypatch: p
 def test_a_new_passphrase_closes_what_was_open(open_door: Accounts, ada: User, bob: User) -> None:
     """Whoever was in under a name while it was open must not stay when somebody guards it."""
     before, other = open_door.sign_in("Ada", "")[1], open_door.sign_in("Bob", "")[1]
-    open_door.enter("Ada", RIGHT)
+    entered(open_door, "Ada", RIGHT)
     assert open_door.owner_of_session(before) is None
     after = open_door.sign_in("Ada", RIGHT)[1]
     open_door.guard(ada.id, RIGHT + WRONG)
@@ -215,7 +219,7 @@ def test_where_names_need_passphrases_an_older_session_of_an_open_name_is_over(
     session = open_door.sign_in("Ada", "")[1]
     assert shut_door.owner_of_session(session) is None
     guarded_one = shut_door.sign_in("Cid", RIGHT)[1]
-    assert shut_door.owner_of_session(guarded_one) == shut_door.enter("Cid", RIGHT)
+    assert shut_door.owner_of_session(guarded_one) == entered(shut_door, "Cid", RIGHT)
 
 
 def test_nobody_slips_in_while_a_name_is_being_guarded(open_door: Accounts, store: Store, ada: User) -> None:

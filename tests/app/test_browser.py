@@ -325,16 +325,21 @@ def test_a_turn_is_pinned_corrected_and_looked_back_from(browser: Any, page: gr.
     tab.click("#pin")
     tab.wait_for_selector("#receipt :text('does not fade')")
     pick(tab, "I drink tea", "I am Ada")
-    tab.fill("#correction textarea", "I live in Oslo")
+    tab.fill("#search-ledger input", "tea")
+    tab.wait_for_selector("#ledger :text('I am Ada'):visible", state="detached")
+    tab.fill("#correction textarea", "I live in Oslo and like tea")
     tab.click("#correction button")
     tab.wait_for_selector("#receipt :text('as corrected')")
     ada = store.find_user("Ada")
     assert ada
     assert [(turn.user_text, turn.pinned) for turn in store.held_turns(ada.id)] == [
         ("I am Ada", True),
-        ("I live in Oslo", False),
+        ("I live in Oslo and like tea", False),
     ]
-    pick(tab, "I am Ada", "I live in Oslo")
+    tab.wait_for_timeout(1000)
+    assert tab.locator("#ledger :text('I am Ada'):visible").count() == 0
+    tab.fill("#search-ledger input", "")
+    pick(tab, "I am Ada", "I live in Oslo and like tea")
     tab.click("#back-then")
     tab.wait_for_selector("#chat :text('as it was then')")
     send(tab, "What do you know?", note="Not remembered")

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from app.service import Service
-from app.settings import Settings
 from core.engine import Engine
 from core.errors import CheckpointError
 from core.state import State
 from storage.records import User
 from storage.store import Store
-from tests.app.conftest import loaded, say
-from tests.tiny import tiny_engine
+from tests.app.conftest import say
 
 IDS = torch.arange(5, 25)[None]
-
-
-@pytest.fixture
-def real() -> Engine:
-    return tiny_engine()
-
-
-@pytest.fixture
-def remembering(store: Store, real: Engine, settings: Settings) -> Iterator[Service]:
-    made = Service(store, loaded(real), settings)  # type: ignore[arg-type]
-    yield made
-    made.close()
 
 
 def test_peft_answers_as_the_memory_does(

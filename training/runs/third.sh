@@ -2,7 +2,7 @@
 # The third stage of the shipped weights: goes on from those of second.sh with Muon, memories of up to 40 facts, replies that say what was
 # understood, garbled phrasings, replies beside the point folded without harm, and people's talk gone on with through a memory.
 # About 80 minutes on two cores with bfloat16 units (9,000 tokens/s), resumable by running it again.
-# Usage: [TOKENS=N] training/runs/third.sh CORPORA OUT START, where START is the model folder that second.sh's run exported
+# Usage: [TOKENS=N] training/runs/third.sh CORPORA OUT START [FLAG...], where START is the model folder that second.sh's run exported
 set -euo pipefail
 python=${PYTHON:-python}
 # Freed memory stays with the process: giving it back and asking for it again costs a twentieth of a step.
