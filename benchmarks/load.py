@@ -71,12 +71,16 @@ def main() -> int:
     result = summed(clients, resident, arguments.minutes) | {"model": model, "commit": commit()}
     for name, value in result.items():
         print(f"{name:28}{value}")
+    print(*mixed_up(clients), sep="\n")
     finish(result, arguments.json)
     return 1 if result["errors"] or result["told_anothers_name"] else 0
 
 
 def signed_up(url: str, count: int, rng: Random) -> list[Client]:
-    """So many people in a new database, each with an invented name and a key."""
+    """So many people in a new database, each with an invented name and a key.
+
+    Short names are passed over: "Then" is one, and any reply may begin with it.
+    """
     database = open_database(url)
     try:
         store, names = Store(database), dict.fromkeys(invented_name(rng, held_out=False) for _ in range(3 * count))
@@ -177,9 +181,6 @@ def summed(clients: list[Client], resident: list[tuple[float, float]], minutes: 
     """What happened to all of them together; seconds and megabytes."""
     first, whole = ([value for client in clients for value in getattr(client, name)] for name in ("first", "whole"))
     settled = resident[len(resident) // 2 :]  # the first half fills caches
-    names = {client.name for client in clients}
-    others = [names - {client.name} for client in clients for _ in client.replies]
-    replies = [reply for client in clients for reply in client.replies]
     return {
         "clients": len(clients),
         "minutes": minutes,
@@ -192,8 +193,14 @@ def summed(clients: list[Client], resident: list[tuple[float, float]], minutes: 
         "resident_mb": round(resident[-1][1]),
         "resident_mb_a_minute": round(60 * linear_regression(*zip(*settled, strict=True)).slope, 2),
         "recalled": sum(client.name in client.replies[-1] for client in clients),
-        "told_anothers_name": sum(map(mentions, replies, others)),
+        "told_anothers_name": len(mixed_up(clients)),
     }
+
+
+def mixed_up(clients: list[Client]) -> list[str]:
+    """The replies in which somebody was told another's name."""
+    names = {client.name for client in clients}
+    return [reply for client in clients for reply in client.replies if mentions(reply, names - {client.name})]
 
 
 def percentile(values: list[float], share: int) -> float:
