@@ -83,8 +83,8 @@ def signed_up(url: str, count: int, rng: Random) -> list[Client]:
     """
     database = open_database(url)
     try:
-        store, names = Store(database), dict.fromkeys(invented_name(rng, held_out=False) for _ in range(3 * count))
-        accounts, chosen = Accounts(store, required=False), [name for name in names if len(name) > 3][:count]
+        store, names = Store(database), dict.fromkeys(invented_name(rng, held_out=False) for _ in range(5 * count))
+        accounts, chosen = Accounts(store, required=False), [name for name in names if len(name) > 5][:count]
         return [Client(name, accounts.issue_key(store.ensure_user(name).id, "load")) for name in chosen]
     finally:
         database.close()

@@ -15,6 +15,7 @@ from storage.database import file_url
 def test_everybody_has_a_name_and_a_key_of_their_own(tmp_path: Path) -> None:
     clients = signed_up(file_url(tmp_path / "load.db"), 20, Random(0))
     assert len({client.name for client in clients}) == len({client.key for client in clients}) == 20
+    assert all(len(client.name) > 5 for client in clients)
 
 
 @pytest.mark.slow
