@@ -18,6 +18,7 @@ from app.tab import Tab
 from app.wiring import LAST_ACTION, QUIET, on, on_leaving, on_looking, on_message
 
 STYLE = Path(__file__).with_name("style.css")
+STREAM = Path(__file__).with_name("stream.js")
 TICK_SECONDS = 1.0
 FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
@@ -54,6 +55,7 @@ LAUNCH: dict[str, Any] = {
     "footer_links": [],
     "theme": THEME,
     "css_paths": [STYLE],
+    "head": f"<script>{STREAM.read_text(encoding='utf-8')}</script>",
 }
 """What every way of serving the page passes on: nothing that was said is kept in browsers, shown or sent away."""
 
@@ -182,6 +184,8 @@ def build_page(handlers: Handlers) -> gr.Blocks:
         page = Page()
         _wire(page, handlers)
         resumed = in_turn(handlers.resume, [SAME] * 8)
+        nudge = gr.Button(visible="hidden", elem_id="nudge")  # stream.js clicks it
+        nudge.click(lambda: None, **QUIET)
         blocks.load(resumed, [page.tab, page.number, page.session], page.entering, js=SAVED_SESSION, **QUIET)
     return blocks
 
@@ -232,11 +236,11 @@ def _wire_clearing(page: Page) -> None:
     forgetting = [page.take_back.click, page.forget_here.click, memory.correction.submit]
     forgetting += [memory.forget_turn.click, memory.forget_talk.click, memory.really.click]
     for event in (*changing_person, *moving_on, *elsewhere, *forgetting):
-        event(lambda: "", None, page.causes, **QUIET)
+        event(None, None, page.causes, js="() => ''", **QUIET)
     for event in (*changing_person, *elsewhere):
-        event(lambda: "", None, page.title, **QUIET)
+        event(None, None, page.title, js="() => ''", **QUIET)
     for event in (*changing_person, *forgetting):
-        event(lambda: "", None, memory.known, **QUIET)
+        event(None, None, memory.known, js="() => ''", **QUIET)
         event(lambda: ("", ""), None, [memory.said, memory.changes], **QUIET)
     for event in changing_person:
         event(lambda: ("", "", ""), None, [page.search, memory.search, memory.correction], **QUIET)

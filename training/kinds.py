@@ -1,8 +1,8 @@
 """The catalogue of facts: kinds, their phrasings and values, and the split between training and held-out.
 
 Reads `catalogue/*.toml`, which holds both sides, and what came after the split and is all of the training side:
-phrasings in `catalogue/trained/`, and in `catalogue/untried/` more values and kinds, which no shipped weights have
-seen. Knows no single fact.
+phrasings in `catalogue/trained/`, and in `catalogue/untried/` more phrasings, values and kinds, which no shipped
+weights have seen. Knows no single fact.
 """
 
 from __future__ import annotations
@@ -61,16 +61,17 @@ class Kind:
 
 
 def load_kinds(*, held_out: bool, untried: bool = False, folder: Path = CATALOGUE) -> list[Kind]:
-    """The kinds of one side of the split; to training's `untried` adds values, and more kinds after those of both."""
+    """The kinds of one side of the split; `untried` adds to training's, and more kinds after those of both sides."""
     paths = sorted(path for path in folder.glob("*.toml") if path.name != UNSEEN)
     if held_out:
         return [kind for path in paths for kind in _read(path, True)]
-    phrasings = _tables((folder / TRAINED).glob("*.toml"))
+    later = [folder / TRAINED, *([folder / UNTRIED / "phrasings"] if untried else [])]
+    phrasings = [_tables(path.glob("*.toml")) for path in later]
     values = _tables((folder / UNTRIED).glob("values.toml")) if untried else {}
     kinds = [kind for path in paths for kind in _read(path, False, values)]
     more = sorted((folder / UNTRIED / "kinds").glob("*.toml")) if untried else []
     own = [_kind(entry, {}, False) for path in more for entry in _entries(path)]
-    return [_with_phrasings(kind, phrasings.get(kind.name, {})) for kind in kinds] + own
+    return [_with_phrasings(kind, [more.get(kind.name, {}) for more in phrasings]) for kind in kinds] + own
 
 
 def load_unseen_kinds(folder: Path = CATALOGUE) -> list[Kind]:
@@ -90,8 +91,8 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _with_phrasings(kind: Kind, more: dict[str, list[str]]) -> Kind:
-    grown: dict[str, Any] = {name: (*getattr(kind, name), *texts) for name, texts in more.items()}
+def _with_phrasings(kind: Kind, later: Iterable[dict[str, list[str]]]) -> Kind:
+    grown = {name: sum((tuple(more.get(name, ())) for more in later), getattr(kind, name)) for name in PHRASINGS}
     return replace(kind, **grown)
 
 

@@ -34,11 +34,16 @@ def browser() -> Iterator[Any]:
 def tab_of(browser: Any, page: gr.Blocks, name: str, width: int = 1200) -> Any:
     """A new tab in which somebody has entered a name."""
     tab = browser.new_page(viewport={"width": width, "height": 844})
+    enter(tab, page, name)
+    return tab
+
+
+def enter(tab: Any, page: gr.Blocks, name: str) -> None:
+    """Open the page in a tab and enter a name."""
     tab.goto(page.local_url)
     tab.fill("#name input", name)
     tab.keyboard.press("Enter")
     tab.wait_for_selector(f"#box textarea[placeholder='Message as {name}']")
-    return tab
 
 
 def send(tab: Any, text: str, note: str = "Remembered") -> None:
@@ -389,3 +394,27 @@ def serious(response: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """Rule and places of what is serious or worse."""
     bad = [one for one in response["violations"] if one["impact"] in ("serious", "critical")]
     return [(one["id"], [node["html"][:150] for node in one["nodes"]]) for one in bad]
+
+
+SLOW_ENDS = """
+const arrived = window.fetch;
+window.fetch = async (...request) => {
+  const answer = await arrived(...request);
+  if (!String(request[0].url ?? request[0]).includes('/queue/data')) return answer;
+  const text = new TextDecoder();
+  const late = new TransformStream({ async transform(chunk, out) {
+    if (text.decode(chunk).includes('close_stream')) await new Promise((over) => setTimeout(over, 1000));
+    out.enqueue(chunk);
+  }});
+  return new Response(answer.body.pipeThrough(late), answer);
+};
+"""
+
+
+def test_a_click_while_the_stream_of_answers_ends_is_answered_all_the_same(browser: Any, page: gr.Blocks) -> None:
+    tab = browser.new_page()
+    tab.add_init_script(SLOW_ENDS)
+    enter(tab, page, "Ada")
+    send(tab, "I live in vienna")
+    tab.click("#temporary")
+    tab.wait_for_selector("#chat :text('Nothing of this is kept')")

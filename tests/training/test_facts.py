@@ -73,8 +73,9 @@ def test_the_sides_share_no_phrasing_of_a_kind() -> None:
 
 
 def test_what_only_training_knows_is_of_known_kinds_and_parts() -> None:
-    files = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted((CATALOGUE / "trained").glob("*.toml"))]
-    assert files
+    paths = [*(CATALOGUE / "trained").glob("*.toml"), *(CATALOGUE / "untried" / "phrasings").glob("*.toml")]
+    files = [tomllib.loads(path.read_text(encoding="utf-8")) for path in paths]
+    assert len(files) > 4
     assert {name for data in files for name in data} <= {kind.name for kind in TRAINED}
     assert {part for data in files for parts in data.values() for part in parts} <= set(PHRASINGS)
 
@@ -83,7 +84,7 @@ def test_what_is_untried_is_drawn_only_where_it_is_asked_for() -> None:
     tried = load_kinds(held_out=False)
     assert len(tried) == len(HELD_OUT) < len(TRAINED)
     assert sum(len(kind.values) for kind in tried) + 3000 < sum(len(kind.values) for kind in TRAINED[: len(tried)])
-    assert [kind.ask for kind in tried] == [kind.ask for kind in TRAINED[: len(tried)]]
+    assert all(set(kind.ask) < set(grown.ask) for kind, grown in zip(tried, TRAINED, strict=False))
 
 
 def test_a_kind_that_only_training_knows_takes_no_phrasing_from_the_other_side() -> None:
