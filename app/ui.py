@@ -184,8 +184,8 @@ def build_page(handlers: Handlers) -> gr.Blocks:
         page = Page()
         _wire(page, handlers)
         resumed = in_turn(handlers.resume, [SAME] * 8)
-        nudge = gr.Button(visible="hidden", elem_id="nudge")  # stream.js clicks it
-        nudge.click(lambda: None, **QUIET)
+        nudge = gr.Button(visible="hidden", elem_id="nudge")  # stream.js clicks it, also while the last one waits
+        nudge.click(lambda: None, trigger_mode="multiple", **QUIET)
         blocks.load(resumed, [page.tab, page.number, page.session], page.entering, js=SAVED_SESSION, **QUIET)
     return blocks
 

@@ -217,15 +217,22 @@ def test_a_temporary_chat_knows_the_memory_and_is_not_remembered(browser: Any, p
     assert ada and [turn.user_text for turn in store.held_turns(ada.id)] == ["I live in vienna"]
 
 
+def turn_dial(tab: Any, value: str) -> None:
+    """Type a strength until it stays: what was folded away is made when it is opened, and then holds its first value."""
+    typed, shown = "#strength input[type=number]", "#strength input[type=range]"
+    while tab.input_value(shown) != value:
+        tab.fill(typed, value)
+        tab.press(typed, "Tab")
+        tab.wait_for_timeout(200)
+
+
 def test_the_dial_turns_the_memory_off_and_stays_with_its_conversation(browser: Any, page: gr.Blocks) -> None:
     tab = tab_of(browser, page, "Ada")
     send(tab, "I live in vienna")
     tab.click("#anew")
     tab.wait_for_selector("#status :text('Ready')")
     tab.click("#this button")
-    dial = "#strength input[type=number]"
-    tab.fill(dial, "0")
-    tab.press(dial, "Tab")
+    turn_dial(tab, "0")
     send(tab, "Where do I live?")
     assert tab.inner_text(REPLY) == "I know nothing."
     tab.click("#conversations label:has-text('I live in vienna')")
