@@ -149,11 +149,7 @@ def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
     @app.get("/memory/readout", tags=["memory"])
     def readout(owner: User = known) -> list[dict[str, Any]]:
         """What the weights alone answer to a list of questions, the surest first."""
-        answers = service.read_out(owner.id)
-        return [
-            {"question": one.question, "answer": one.text, "margin": one.margin, "turn": one.turn and one.turn.id}
-            for one in answers
-        ]
+        return [one.fields() for one in service.read_out(owner.id)]
 
     @app.get("/memory/export", tags=["memory"])
     def export(owner: User = known) -> Response:

@@ -155,14 +155,16 @@ class Handlers(Entering):
     def _changed(self, owner: User, note: str) -> Shown:
         """The tab after a change of what is held, and what happened."""
         *shown, _, summary = self.show_memory(owner)
-        return "", *shown, summary, wording.status(note)
+        return gr.update(visible=False), "", *shown, summary, wording.status(note)
 
     def verify(self, tab: Tab, number: int, user: User | None) -> str:
         """Whether the memory is what its ledger gives."""
         return wording.status(wording.verdict(self._service.verify(named(user).id)))
 
-    def read_out(self, tab: Tab, number: int, user: User | None) -> Iterator[str]:
-        """What the memory alone answers to a list of questions."""
+    def read_out(self, tab: Tab, number: int, user: User | None) -> Iterator[Shown]:
+        """What the memory alone answers to a list of questions: (turns that seem to disagree, answers)."""
         owner = named(user)
-        yield wording.status("Asking the memory")
-        yield wording.readout_shown(self._service.read_out(owner.id))
+        yield SAME, wording.status("Asking the memory")
+        answers = self._service.read_out(owner.id)
+        choices = wording.choices_between(answers)
+        yield gr.update(choices=choices, value=None, visible=bool(choices)), wording.readout_shown(answers)

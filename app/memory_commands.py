@@ -20,7 +20,6 @@ from app.bootstrap import running_service
 from app.errors import BadParcel, SettingsError
 from app.ledger import Cause
 from app.options import Database, Model, Name, given
-from app.readout import Answer
 from app.service import Service
 from app.settings import load_settings
 from storage.records import Receipt, Turn, User
@@ -166,7 +165,7 @@ def since(
     with opened(context, user, model, database) as (service, owner):
         changes = service.changes_since(owner.id, turn)
     if as_json:
-        return _print_json([{"before": _answer(one.before), "after": _answer(one.after)} for one in changes])
+        return _print_json([{"before": one.before.fields(), "after": one.after.fields()} for one in changes])
     print(*wording.changes_in_words(changes), sep="\n")
 
 
@@ -254,7 +253,7 @@ def readout(
     with opened(context, user, model, database) as (service, owner):
         answers = service.read_out(owner.id)
     if as_json:
-        return _print_json([_answer(answer) for answer in answers])
+        return _print_json([answer.fields() for answer in answers])
     print(*wording.readout_in_words(answers), sep="\n")
 
 
@@ -280,11 +279,6 @@ def stats(
 
 def _cause(cause: Cause) -> dict[str, Any]:
     return {"turn": cause.turn.id, "influence": round(cause.influence, 4)}
-
-
-def _answer(answer: Answer) -> dict[str, Any]:
-    turn = answer.turn.id if answer.turn else None
-    return {"question": answer.question, "answer": answer.text, "margin": round(answer.margin, 4), "turn": turn}
 
 
 def _print_receipts(receipts: list[Receipt], as_json: bool) -> None:

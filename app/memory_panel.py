@@ -46,6 +46,9 @@ class MemoryPanel:
         self.summary = gr.HTML(wording.summary(None, None))
         self.ask = gr.Button("What do you know about me?", size="sm", elem_id="ask")
         self.known = gr.HTML("", elem_id="known")
+        self.disputes = gr.Radio(
+            [], label="These turns seem to disagree: which one holds?", visible=False, elem_id="disputes"
+        )
         with gr.Row():
             self.norms = gr.Plot(show_label=False, container=False, min_width=300)
             self.spectrum = gr.Plot(show_label=False, container=False, min_width=300)
@@ -109,7 +112,8 @@ class MemoryPanel:
     def changing(self) -> list[Any]:
         """Outputs of what changes what is held: those of `remembering`, and what was found out before."""
         hiding = [self.confirmation, self.one]
-        return [self.known, self.table, self.norms, self.spectrum, self.forget, *hiding, self.summary, self.receipt]
+        found = [self.disputes, self.known]
+        return [*found, self.table, self.norms, self.spectrum, self.forget, *hiding, self.summary, self.receipt]
 
     @property
     def showing(self) -> list[Any]:
@@ -128,7 +132,7 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
         on_looking(page, event, handlers.search_ledger, [user, panel.search], found, outlasting=True)
 
     search(panel.search.change)
-    on_looking(page, panel.ask.click, handlers.read_out, [user], [panel.known])
+    on_looking(page, panel.ask.click, handlers.read_out, [user], [panel.disputes, panel.known])
     on_looking(page, panel.check.click, handlers.verify, [user], [panel.receipt])
     on_looking(page, panel.since.click, handlers.changes_since, picked, [panel.changes])
     for event, handler, inputs in (
@@ -147,11 +151,12 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
     begun.then(lambda: gr.Tabs(selected=CHAT), None, page.tabs, **QUIET)
     panel.forget.click(lambda: gr.update(visible=True), None, panel.confirmation, **QUIET)
     panel.keep.click(lambda: gr.update(visible=False), None, panel.confirmation, **QUIET)
-    forgetting: list[tuple[gr.Button, Callable[..., Any], list[Any]]] = [
-        (panel.forget_turn, handlers.forget_turn, picked),
-        (panel.forget_talk, handlers.forget_conversation, picked),
-        (panel.really, handlers.forget, [user]),
+    forgetting: list[tuple[Callable[..., Any], Callable[..., Any], list[Any]]] = [
+        (panel.disputes.input, handlers.forget_turn, [user, panel.disputes]),
+        (panel.forget_turn.click, handlers.forget_turn, picked),
+        (panel.forget_talk.click, handlers.forget_conversation, picked),
+        (panel.really.click, handlers.forget, [user]),
     ]
-    for button, forget, about in forgetting:
-        forgotten = on_leaving(page, button.click, forget, about, page.conversing)
+    for event, forget, about in forgetting:
+        forgotten = on_leaving(page, event, forget, about, page.conversing)
         search(on(forgotten.then, handlers.show_memory, [user], panel.remembering).then)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.ledger import messages_of, pair_of
 from core.chat import Message
@@ -42,18 +42,26 @@ QUESTIONS = (
 class Answer:
     """What memory answers, and by how much it raises ln p of that answer, in nats.
 
-    `turn` is the one that spoke for it most; None for an answer that memory is not sure of.
+    `turn` is the one that spoke for it most; None for an answer that memory is not sure of. `rival` is what memory
+    would surely answer had it never heard that turn, where that is something else: most often, what it was before.
     """
 
     question: str
     text: str
     margin: float
     turn: Turn | None
+    rival: Answer | None = None
 
     @property
     def is_sure(self) -> bool:
         """Whether memory stands behind it."""
         return self.margin >= SURE
+
+    def fields(self) -> dict[str, Any]:
+        """As the API and the terminal give it."""
+        turn, rival = self.turn.id if self.turn else None, self.rival.fields() if self.rival else None
+        margin = round(self.margin, 4)
+        return {"question": self.question, "answer": self.text, "margin": margin, "turn": turn, "rival": rival}
 
 
 @dataclass(frozen=True)
@@ -67,19 +75,46 @@ class Change:
 def read_out(engine: Engine, adapter: Adapter, turns: Sequence[Turn], sampling: Sampling) -> list[Answer]:
     """Put every question to the memory that `turns` made, the surest answer first.
 
-    Costs one batch of replies, and a trace of each sure one through all turns.
+    Costs two batches of replies, and a trace of each sure one through all turns.
     """
     answers = asked(engine, adapter, sampling)
-    sure = [answer for answer in answers if answer.is_sure and turns]
-    exchanges = [pair_of(answer.question, answer.text) for answer in sure]
+    sure = with_sources(engine, turns, [answer for answer in answers if answer.is_sure])
+    traced = {answer.question: answer for answer in sure}
+    for rival in rivals(engine, turns, sure, sampling):
+        traced[rival.question] = replace(traced[rival.question], rival=rival)
+    return sorted((traced.get(one.question, one) for one in answers), key=lambda answer: -answer.margin)
+
+
+def with_sources(engine: Engine, turns: Sequence[Turn], answers: Sequence[Answer]) -> list[Answer]:
+    """The answers, each with that one of `turns` which spoke for it most."""
+    if not (answers and turns):
+        return list(answers)
     said, pinned = [messages_of(turn) for turn in turns], [turn.pinned for turn in turns]
-    traces = engine.influences(said, exchanges, pinned=pinned) if sure else []
-    sources = {
-        answer.question: turns[max(range(len(turns)), key=trace.__getitem__)]
-        for answer, trace in zip(sure, traces, strict=True)
-    }
-    traced = [replace(answer, turn=sources.get(answer.question)) for answer in answers]
-    return sorted(traced, key=lambda answer: -answer.margin)
+    traces = engine.influences(said, [pair_of(one.question, one.text) for one in answers], pinned=pinned)
+    sources = [turns[max(range(len(turns)), key=trace.__getitem__)] for trace in traces]
+    return [replace(answer, turn=turn) for answer, turn in zip(answers, sources, strict=True)]
+
+
+def rivals(engine: Engine, turns: Sequence[Turn], sure: Sequence[Answer], sampling: Sampling) -> list[Answer]:
+    """What the memory of `turns` would surely answer, and does not, without the turn that a sure answer came from.
+
+    At most one for each question; none where it would answer the same, in whatever words.
+    """
+    known = [answer for answer in sure if answer.turn and len(turns) > 1]
+    if not known:
+        return []
+    missing = [turns.index(answer.turn) for answer in known if answer.turn]
+    adapters = engine.lacking([messages_of(turn) for turn in turns], missing, [turn.pinned for turn in turns])
+    prompts = [[Message("user", answer.question)] for answer in known]
+    replies = engine.reply_all(list(zip(adapters, prompts, strict=True)), sampling)
+    found = []
+    for answer, adapter, reply in zip(known, adapters, replies, strict=True):
+        exchanges = [pair_of(answer.question, text) for text in (reply, answer.text)]
+        margin, still = engine.margins(adapter, exchanges) if reply != answer.text else (0.0, 0.0)
+        if margin >= SURE > still:
+            others = [turn for turn in turns if turn != answer.turn]
+            found += with_sources(engine, others, [Answer(answer.question, reply, margin, None)])
+    return found
 
 
 def asked(engine: Engine, adapter: Adapter, sampling: Sampling) -> list[Answer]:

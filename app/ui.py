@@ -14,6 +14,7 @@ from app import wording
 from app.guards import SAME, in_turn
 from app.handlers import Handlers
 from app.memory_panel import CHAT, MemoryPanel, wire_panel
+from app.steady import SteadyBlocks
 from app.tab import Tab
 from app.wiring import LAST_ACTION, QUIET, on, on_leaving, on_looking, on_message
 
@@ -70,6 +71,9 @@ DOWNLOAD = """(text) => {
 }"""
 """The file is made in the browser, and its text is let go of: on a server it would outlive what is forgotten."""
 
+
+UNKNOWN = "() => [{__type__: 'update', visible: false}, '']"
+"""What the memory was found to know is shown no more."""
 
 KEEP_SESSION = "(session) => { try { localStorage.setItem('imprint', session); } catch {} }"
 DROP_SESSION = """(session) => {
@@ -180,7 +184,7 @@ def build_page(handlers: Handlers) -> gr.Blocks:
     """Lay the page out and wire it."""
     upload_seconds = (600, 600)  # how often to look for files that were sent and not taken, and how old those are
     shape: dict[str, Any] = {"fill_height": True, "fill_width": True}
-    with gr.Blocks(title="Imprint", analytics_enabled=False, delete_cache=upload_seconds, **shape) as blocks:
+    with SteadyBlocks(title="Imprint", analytics_enabled=False, delete_cache=upload_seconds, **shape) as blocks:
         page = Page()
         _wire(page, handlers)
         resumed = in_turn(handlers.resume, [SAME] * 8)
@@ -234,13 +238,13 @@ def _wire_clearing(page: Page) -> None:
     moving_on = (page.box.submit, page.chat.example_select, page.retry.click)
     elsewhere = (page.anew.click, page.temporary.click, page.conversations.input, memory.back_then.click)
     forgetting = [page.take_back.click, page.forget_here.click, memory.correction.submit]
-    forgetting += [memory.forget_turn.click, memory.forget_talk.click, memory.really.click]
+    forgetting += [memory.forget_turn.click, memory.forget_talk.click, memory.really.click, memory.disputes.input]
     for event in (*changing_person, *moving_on, *elsewhere, *forgetting):
         event(None, None, page.causes, js="() => ''", **QUIET)
     for event in (*changing_person, *elsewhere):
         event(None, None, page.title, js="() => ''", **QUIET)
     for event in (*changing_person, *forgetting):
-        event(None, None, memory.known, js="() => ''", **QUIET)
+        event(None, None, [memory.disputes, memory.known], js=UNKNOWN, **QUIET)
         event(lambda: ("", ""), None, [memory.said, memory.changes], **QUIET)
     for event in changing_person:
         event(lambda: ("", "", ""), None, [page.search, memory.search, memory.correction], **QUIET)

@@ -144,7 +144,7 @@ def turn_shown(turn: Turn) -> str:
 def readout_in_words(answers: Sequence[Answer]) -> list[str]:
     """What memory is sure of, with the turn it came from; then how many questions it is not sure of."""
     sure = [answer for answer in answers if answer.is_sure]
-    lines = [f"{answer.margin:>6.2f}  {answer.text}  {_source(answer)}" for answer in sure]
+    lines = [f"{answer.margin:>6.2f}  {answer.text}  {_source(answer)}{_otherwise(answer)}" for answer in sure]
     return [*lines, f"{counted(len(answers) - len(sure), 'question')} it is not sure of"]
 
 
@@ -158,7 +158,7 @@ def readout_shown(answers: Sequence[Answer]) -> str:
 
 
 def _answer_shown(answer: Answer, share: float) -> str:
-    source = f"{escape(_source(answer))} &middot; {answer.margin:.2f}"
+    source = f"{escape(_source(answer) + _otherwise(answer))} &middot; {answer.margin:.2f}"
     return f'<li><i style="width:{share:.0%}"></i><span>{escape(answer.text)}</span><small>{source}</small></li>'
 
 
@@ -182,6 +182,21 @@ def changes_shown(changes: Sequence[Change]) -> str:
 
 def _known(answer: Answer) -> str:
     return answer.text if answer.is_sure else "(not sure)"
+
+
+def choices_between(answers: Sequence[Answer]) -> list[tuple[str, int]]:
+    """Where two turns seem to disagree, what either would leave, and the number of the turn that is then forgotten."""
+    pairs = [pair for one in answers if one.rival for pair in ((one, one.rival), (one.rival, one))]
+    choices = {gone.turn.id: _choice(kept, kept.turn, gone.turn) for kept, gone in pairs if kept.turn and gone.turn}
+    return [(choice, number) for number, choice in choices.items()]
+
+
+def _choice(answer: Answer, kept: Turn, gone: Turn) -> str:
+    return f"Keep turn {kept.id}: {answer.text} Forget turn {gone.id}: {excerpt(gone.user_text)}"
+
+
+def _otherwise(answer: Answer) -> str:
+    return f"; without it: {answer.rival.text} ({_source(answer.rival)})" if answer.rival else ""
 
 
 def _source(answer: Answer) -> str:

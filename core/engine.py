@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from core.adapter import Adapter
@@ -107,8 +108,22 @@ class Engine:
         fall of ln p(reply) when the turn is left out of the state; see provenance.py. Raise PromptError for an engine
         that reads in sequence, whose turns cannot be told apart.
         """
+        aged = self._aged(turns, pinned)
+        return influences(self.base, self.generator, aged, self._encoded(exchanges), strength)
+
+    def lacking(
+        self, turns: Sequence[Sequence[Message]], missing: Sequence[int], pinned: Sequence[bool] = ()
+    ) -> list[Adapter]:
+        """The adapters of the memory of these turns without each one of the `missing`; see `influences`."""
+        aged = self._aged(turns, pinned)
+        with torch.inference_mode():
+            alike = [self.generator.materialise((aged.sum(0) - aged[number])[None]) for number in missing]
+        return [adapter.to(self.base.device, self.base.dtype) for adapter in alike]
+
+    def _aged(self, turns: Sequence[Sequence[Message]], pinned: Sequence[bool]) -> Tensor:
+        """What each turn is in the state they make: (turns, layers, r_k, r_v)."""
         if self.generator.reads_sequentially:
-            raise PromptError(f"{self.name} reads turns in sequence, so a reply cannot be traced to one of them.")
+            raise PromptError(f"{self.name} reads turns in sequence, so nothing can be traced to one of them.")
         windows = [torch.tensor(encode(self.tokenizer, turn, reply=False)) for turn in turns]
         pieces = [window.split(self.generator.config.window) for window in windows]
         summed = contributions(self.base, self.generator, [piece for own in pieces for piece in own])
@@ -118,8 +133,7 @@ class Engine:
         if pinned:
             ages = ages * ~torch.tensor(pinned, device=summed.device)
         with torch.inference_mode():
-            aged = self.generator.aged(alone, ages)
-        return influences(self.base, self.generator, aged, self._encoded(exchanges), strength)
+            return self.generator.aged(alone, ages)
 
     def margins(self, adapter: Adapter, exchanges: Sequence[Sequence[Message]]) -> list[float]:
         """For each exchange, which ends with its reply, by how much the adapter raises ln p of the reply, in nats."""

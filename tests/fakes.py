@@ -104,6 +104,14 @@ class FakeEngine:
         asked = [words_of(exchange[0].text) & words_of(exchange[-1].text) for exchange in exchanges]
         return [10.0 * len(words & set(adapter.words)) for words in asked]
 
+    def lacking(
+        self, turns: Sequence[Sequence[Message]], missing: Sequence[int], pinned: Sequence[bool] = ()
+    ) -> list[FakeAdapter]:
+        """What the other turns told."""
+        told = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
+        left = [set().union(*told[:number], *told[number + 1 :]) for number in missing]
+        return [FakeAdapter(tuple(word for word in WORDS if word in words)) for words in left]
+
     def influences(
         self,
         turns: Sequence[Sequence[Message]],

@@ -92,7 +92,9 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _with_phrasings(kind: Kind, later: Iterable[dict[str, list[str]]]) -> Kind:
-    grown = {name: sum((tuple(more.get(name, ())) for more in later), getattr(kind, name)) for name in PHRASINGS}
+    grown: dict[str, Any] = {
+        name: sum((tuple(more.get(name, ())) for more in later), getattr(kind, name)) for name in PHRASINGS
+    }
     return replace(kind, **grown)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from app.service import Service
 from storage.store import Store
+from tests.app.test_readout import Decided
 from tests.fakes import FakeEngine
 
 pytestmark = pytest.mark.browser
@@ -218,7 +219,7 @@ def test_a_temporary_chat_knows_the_memory_and_is_not_remembered(browser: Any, p
 
 
 def turn_dial(tab: Any, value: str) -> None:
-    """Type a strength until it stays: what was folded away is made when it is opened, and then holds its first value."""
+    """Type a strength until it stays: what was folded away is made anew once it is opened."""
     typed, shown = "#strength input[type=number]", "#strength input[type=range]"
     while tab.input_value(shown) != value:
         tab.fill(typed, value)
@@ -253,6 +254,25 @@ def test_the_memory_page_says_what_the_weights_know(
     assert not tab.is_visible("#known li:has-text('Do I drink tea?')")
     tab.click("#known summary")
     assert tab.is_visible("#known li:has-text('Do I drink tea?')")
+
+
+@pytest.mark.parametrize("engine", [Decided()])
+def test_one_click_keeps_one_of_two_turns_that_disagree(browser: Any, page: gr.Blocks, store: Store) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I live in oslo")
+    send(tab, "I live in vienna")
+    tab.get_by_role("tab", name="Memory").click()
+    tab.click("#ask")
+    tab.click("#disputes label:has-text('I know oslo.')")
+    tab.wait_for_selector("#receipt :text('forgot 1 turn')")
+    assert not tab.is_visible("#disputes") and not tab.is_visible("#known li")
+    ada = store.find_user("Ada")
+    assert ada and [turn.user_text for turn in store.held_turns(ada.id)] == ["I live in oslo"]
+    tab.get_by_role("tab", name="Chat").click()
+    send(tab, "I live in vienna")
+    tab.get_by_role("tab", name="Memory").click()
+    tab.click("#ask")
+    tab.wait_for_selector("#disputes label:has-text('I know oslo.')")
 
 
 def test_a_turn_is_answered_anew_and_taken_back(

@@ -199,23 +199,23 @@ def test_the_ledger_is_searched(handlers: Handlers, service: Service, ada: User)
 
 def test_a_turn_is_pinned_and_pinned_no_more(handlers: Handlers, service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
-    _, rows, *_, status = handlers.pin(Tab(), 0, ada, 1)
+    _, _, rows, *_, status = handlers.pin(Tab(), 0, ada, 1)
     assert (rows[0][2], "does not fade" in status) == ("[pinned] I am Ada", True)
     assert handlers.pick(Tab(), 0, ada, picked(1, ""))[3]["value"] == "Unpin"
-    _, rows, *_, status = handlers.pin(Tab(), 0, ada, 1)
+    _, _, rows, *_, status = handlers.pin(Tab(), 0, ada, 1)
     assert (rows[0][2], "fades again" in status) == ("I am Ada", True)
 
 
 def test_a_corrected_turn_is_shown_as_it_is_now(handlers: Handlers, service: Service, ada: User) -> None:
     talk = service.send(ada.id, None, "I am Ada")
     talk.remembered.result(timeout=10)
-    _, rows, *_, status = handlers.correct(Tab(), 0, ada, 1, "I am Bob")
+    _, _, rows, *_, status = handlers.correct(Tab(), 0, ada, 1, "I am Bob")
     assert (rows[0][2], "as corrected" in status) == ("I am Bob", True)
     conversations, chat, status = handlers.refresh(Tab(), 0, ada, talk.turn.conversation_id)
     assert [said["content"] for said in chat] == ["I am Bob", "I know nothing."]
     assert conversations["choices"] == [("I am Bob", talk.turn.conversation_id)]
-    [shown] = guarded(handlers.correct, [SAME] * 8)(Tab(), 0, ada, 1, "  ")
-    assert shown[:-1] == (SAME,) * 8 and "The message is empty" in shown[-1]
+    [shown] = guarded(handlers.correct, [SAME] * 9)(Tab(), 0, ada, 1, "  ")
+    assert shown[:-1] == (SAME,) * 9 and "The message is empty" in shown[-1]
     assert service.held_turns(ada.id)[0].user_text == "I am Bob"
 
 
@@ -248,7 +248,7 @@ def test_a_memory_leaves_as_a_file_and_is_added_to_another(
     assert "Downloaded" in status
     file = tmp_path / "sent"
     file.write_bytes(b64decode(exported))
-    _, rows, *_, status = handlers.take_in(Tab(), 0, bob, str(file))
+    _, _, rows, *_, status = handlers.take_in(Tab(), 0, bob, str(file))
     assert [row[2] for row in rows] == ["I drink tea", "I am Ada"]
     assert ("Took in 1 turn" in status, file.exists()) == (True, False)
     file.write_bytes(b"nonsense")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import pytest
 
 from app.handlers import Handlers
 from app.readout import QUESTIONS, SURE, Answer, read_out
 from app.service import Service
 from app.tab import Tab
-from app.wording import NOT_SURE, SURE_OF_NOTHING, readout_in_words, readout_shown
+from app.wording import NOT_SURE, SURE_OF_NOTHING, choices_between, readout_in_words, readout_shown
 from core.chat import Message
 from core.decoding import Sampling
 from core.engine import Engine
 from storage.records import User
 from storage.store import Store
 from tests.app.conftest import say
-from tests.fakes import FakeEngine
+from tests.fakes import FakeAdapter, FakeEngine
 from tests.tiny import tiny_engine
 
 ASKED = ("Is red my colour?", "Where is my cat?", "Do I drink tea?")
@@ -64,10 +66,43 @@ def test_nobody_elses_memory_is_read(service: Service, ada: User, bob: User) -> 
 @pytest.mark.usefixtures("questions")
 def test_the_page_shows_what_is_known_as_text(service: Service, ada: User) -> None:
     say(service, ada, "My <i>cat</i> is old")
-    waiting, shown = Handlers(service).read_out(Tab(), 0, ada)
-    assert "Asking" in waiting
+    (_, waiting), (disputes, shown) = Handlers(service).read_out(Tab(), 0, ada)
+    assert "Asking" in waiting and not disputes["visible"]
     assert "I know cat." in shown and "turn 1: My &lt;i&gt;cat&lt;/i&gt; is old" in shown
     assert shown.index(NOT_SURE) < shown.index("Do I drink tea?")
+
+
+class Decided(FakeEngine):
+    """Sure of what it says, and of nothing else."""
+
+    def margins(self, adapter: FakeAdapter, exchanges: Sequence[Sequence[Message]]) -> list[float]:
+        return [10.0 * (bool(adapter.words) and one[-1].text == f"I know {adapter.words[0]}.") for one in exchanges]
+
+    def reply(self, adapter: FakeAdapter | None, *asked: object) -> Iterator[str]:
+        yield f"I know {adapter.words[0]}." if adapter and adapter.words else "I know nothing."
+
+
+@pytest.mark.usefixtures("questions")
+@pytest.mark.parametrize("engine", [Decided()])
+def test_the_turn_that_would_be_believed_but_for_another_is_named_and_either_can_be_kept(
+    service: Service, store: Store, ada: User
+) -> None:
+    say(service, ada, "I live in oslo")
+    say(service, ada, "I live in vienna")
+    oslo, vienna = store.held_turns(ada.id)
+    answer = service.read_out(ada.id)[0]
+    assert (answer.text, answer.turn) == ("I know vienna.", vienna)
+    assert answer.rival and (answer.rival.text, answer.rival.turn) == ("I know oslo.", oslo)
+    assert "without it: I know oslo. (from turn 1: I live in oslo)" in readout_shown([answer])
+    assert [forgotten for _, forgotten in choices_between([answer, answer])] == [oslo.id, vienna.id]
+
+
+@pytest.mark.usefixtures("questions")
+@pytest.mark.parametrize("engine", [Decided()])
+def test_turns_that_say_the_same_do_not_disagree(service: Service, ada: User) -> None:
+    say(service, ada, "I live in vienna")
+    say(service, ada, "My cat is in vienna")
+    assert [answer.rival for answer in service.read_out(ada.id)] == [None] * len(ASKED)
 
 
 def test_an_empty_memory_is_sure_of_nothing() -> None:
