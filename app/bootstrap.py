@@ -31,13 +31,17 @@ log = logging.getLogger(__name__)
 @contextmanager
 def running_service(settings: Settings) -> Iterator[tuple[Service, Future[Engine]]]:
     """A service over the settings' database and model; on leaving, all that is under way is stored and folded."""
-    database = open_database(settings.database_url)
-    engine = begin_loading(settings.model, settings.device)
-    service = Service(Store(database), engine, settings)
+    database = open_database(settings.database_url, master=settings.master)
     try:
-        yield service, engine
+        store = Store(database)
+        store.unlock()
+        engine = begin_loading(settings.model, settings.device)
+        service = Service(store, engine, settings)
+        try:
+            yield service, engine
+        finally:
+            service.close()
     finally:
-        service.close()
         database.close()
 
 

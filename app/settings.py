@@ -6,10 +6,11 @@ Read once, frozen, handed to `bootstrap`. Says nothing about what the weights we
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import SettingsError
@@ -44,6 +45,7 @@ class Settings(BaseSettings):
     model: Path = Field(default_factory=_only_model)
     database_url: str = Field(default_factory=lambda: file_url(HOME / "data" / "imprint.db"), min_length=1)
     device: str = "auto"
+    master_key: SecretStr | None = None
 
     passphrases: bool = Field(default_factory=on_a_space)
 
@@ -57,6 +59,20 @@ class Settings(BaseSettings):
     replies_at_once: int = Field(4, ge=1, le=256)
     patience_seconds: float = Field(120.0, gt=0.0)
     adapter_cache_bytes: int = Field(256 * 1024 * 1024, ge=0)
+
+    @field_validator("master_key")
+    @classmethod
+    def _master_key_is_one(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch("[0-9a-fA-F]{64}", key.get_secret_value()):
+            raise SettingsError(
+                f"{PREFIX}MASTER_KEY is not 64 hexadecimal digits; `openssl rand -hex 32` prints such a key."
+            )
+        return key
+
+    @property
+    def master(self) -> bytes | None:
+        """What seals the database, None where nothing does."""
+        return None if self.master_key is None else bytes.fromhex(self.master_key.get_secret_value())
 
     @model_validator(mode="after")
     def _model_is_a_folder(self) -> Self:

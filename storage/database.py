@@ -16,6 +16,7 @@ from storage.address import build_engine, describe, ensure_folder, file_url, for
 from storage.errors import DatabaseUnavailable
 from storage.faults import UNAVAILABLE, translated
 from storage.schema import bring_to_head
+from storage.vault import Vault
 
 __all__ = ["Database", "file_url", "open_database"]
 
@@ -25,7 +26,8 @@ PAUSE = 0.02
 class Database:
     """Hand out transactions; safe to use from any thread. A transaction is short and never spans a yield."""
 
-    def __init__(self, engine: Engine, place: str, timeout: float) -> None:
+    def __init__(self, engine: Engine, place: str, timeout: float, vault: Vault) -> None:
+        self.vault = vault
         self._engine = engine
         self._place = place
         self._timeout = timeout
@@ -33,14 +35,17 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """One transaction that sees one moment and does not wait for writers."""
-        with translated(self._place), Session(for_reading(self._engine)) as session, session.begin():
+        with translated(self._place), self._session(for_reading) as session, session.begin():
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction that commits at the end, or changes nothing when anything is raised within."""
-        with translated(self._place), Session(for_writing(self._engine)) as session, session.begin():
+        with translated(self._place), self._session(for_writing) as session, session.begin():
             yield session
+
+    def _session(self, purpose: Callable[[Engine], Engine]) -> Session:
+        return Session(purpose(self._engine), info={"vault": self.vault})
 
     def erase_traces(self) -> None:
         """Leave nothing of what was deleted in SQLite's files; other databases clean up by themselves, later.
@@ -82,10 +87,11 @@ class Database:
         self._engine.dispose()
 
 
-def open_database(url: str, timeout: float = 15.0) -> Database:
+def open_database(url: str, timeout: float = 15.0, master: bytes | None = None) -> Database:
     """Open a database, create it where there is none, and bring its schema to the newest revision.
 
-    timeout is how many seconds a transaction waits for another one's lock. Raises DatabaseUnavailable,
+    timeout is how many seconds a transaction waits for another one's lock, `master` the key that seals what is kept:
+    see vault.py. Raises DatabaseUnavailable,
     NotADatabase or NewerSchema, each before anything is changed.
     """
     address = read_address(url)
@@ -97,7 +103,8 @@ def open_database(url: str, timeout: float = 15.0) -> Database:
         bring_to_head(for_writing(migrating), place)
         if migrating.dialect.name == "sqlite" and not _until(lambda: _use_write_ahead_log(migrating), timeout):
             raise DatabaseUnavailable(f"The database {place} {UNAVAILABLE[sqlite3.SQLITE_BUSY]}.")
-    return Database(build_engine(address, timeout, None, "foreign_keys=ON", "synchronous=NORMAL"), place, timeout)
+    engine = build_engine(address, timeout, None, "foreign_keys=ON", "synchronous=NORMAL")
+    return Database(engine, place, timeout, Vault(master))
 
 
 def restore_database(backup: Path, url: str) -> None:

@@ -10,6 +10,7 @@ StorageError
 ├── MemoryChanged         the memory is no longer the version that a new one was computed from
 ├── NotEmpty              a memory can be taken in only where nothing is held yet
 ├── CorruptMemory         the stored state does not match its digest
+├── Sealed                what is stored is sealed, and the master key at hand does not open it
 ├── InvalidName           a user's name that cannot be kept
 └── InvalidText           a text that cannot be kept
 
@@ -55,6 +56,10 @@ class NotEmpty(StorageError):
 
 class CorruptMemory(StorageError):
     """The stored bytes are not those that were written."""
+
+
+class Sealed(StorageError):
+    """What is stored is sealed with another key, or was changed since."""
 
 
 class InvalidName(StorageError):

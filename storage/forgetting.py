@@ -15,6 +15,7 @@ from storage.records import Receipt, Rewriting, Turn
 from storage.rows import load_turn, lock_user, rewrite, turn_records
 from storage.tables import ConversationRow, MemoryRow, ReceiptRow, SnapshotRow, TurnRow
 from storage.texts import check_text
+from storage.vault import seal_text
 
 
 class Forgetting:
@@ -53,7 +54,9 @@ class Forgetting:
             user, turn = lock_user(session, user_id), load_turn(session, user_id, corrected.id)
             old = turn.record()
             before = session.scalar(select(MemoryRow.digest).where(MemoryRow.user_id == user_id))
-            turn.user_text, turn.reply_text, turn.tokens = corrected.user_text, corrected.reply_text, corrected.tokens
+            for name in ("user_text", "reply_text"):
+                setattr(turn, name, seal_text(session, TurnRow, user_id, name, getattr(corrected, name)))
+            turn.tokens = corrected.tokens
             row = rewrite(session, user, expected_version, rewriting)
             receipt = _write_receipt(session, user_id, [old], 0, before or "", row.digest)
         self.finish_erasing()
@@ -62,16 +65,18 @@ class Forgetting:
     def forget_everything(self, user_id: int) -> Receipt:
         """Delete all turns, conversations and the memory of a user; once this returns no SQLite file holds them.
 
-        Only the user's row and receipts stay. Raises NotFound, or DatabaseUnavailable when another process keeps the
-        files from being cleaned: the rows are gone by then, and forgetting once more finishes the work.
+        Their key is destroyed too, if they have one. Only the user's row and receipts stay. Raises NotFound, or
+        DatabaseUnavailable when another process keeps the files from being cleaned: the rows are gone by then, and
+        forgetting once more finishes the work.
         """
         with self._database.write() as session:
-            lock_user(session, user_id)
+            user = lock_user(session, user_id)
             gone = turn_records(session, select(TurnRow).where(TurnRow.user_id == user_id))
             conversations = session.scalar(select(func.count()).where(ConversationRow.user_id == user_id)) or 0
             before = session.scalar(select(MemoryRow.digest).where(MemoryRow.user_id == user_id)) or ""
             for table in (TurnRow, ConversationRow, MemoryRow, SnapshotRow):
                 session.execute(delete(table).where(table.user_id == user_id))
+            user.sealed_key = self._database.vault.new_key(user_id) if user.sealed_key else None
             receipt = _write_receipt(session, user_id, gone, conversations, before, "")
         self.finish_erasing()
         return receipt

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from storage.errors import MemoryChanged, NotFound
 from storage.records import Packed, Rewriting, Snapshot, Turn, is_worth_keeping
 from storage.tables import ConversationRow, MemoryRow, SnapshotRow, TurnRow, UserRow
+from storage.vault import seal
 
 
 def lock_user(session: Session, user_id: int) -> UserRow:
@@ -76,7 +77,8 @@ def next_memory(session: Session, user: UserRow, expected_version: int) -> Memor
 def keep_snapshots(session: Session, user_id: int, fingerprint: str, new: Sequence[Snapshot], turns: int) -> None:
     """Keep states on the way to the one after so many turns, and let go of those that are not worth it any more."""
     for one in new:
-        values = {**vars(one), "fingerprint": fingerprint, "digest": digest(one.blob)}
+        sealed = seal(session, SnapshotRow, user_id, "blob", one.blob)
+        values = {**vars(one), "fingerprint": fingerprint, "digest": digest(one.blob), "blob": sealed}
         session.add(SnapshotRow(user_id=user_id, **values))
     session.flush()
     kept = session.execute(select(SnapshotRow.position, SnapshotRow.turns).where(SnapshotRow.user_id == user_id))
@@ -100,13 +102,13 @@ def rewrite(session: Session, user: UserRow, expected_version: int, rewriting: R
     drop_snapshots(session, user.id, rewriting.after)
     keep_snapshots(session, user.id, rewriting.packed.fingerprint, rewriting.snapshots, len(held))
     row = next_memory(session, user, expected_version)
-    fill(row, rewriting.packed, len(held))
+    fill(session, row, rewriting.packed, len(held))
     return row
 
 
-def fill(row: MemoryRow, packed: Packed, turns_folded: int) -> None:
+def fill(session: Session, row: MemoryRow, packed: Packed, turns_folded: int) -> None:
     """Put a state into the row of a memory."""
-    row.blob = packed.blob
+    row.blob = seal(session, MemoryRow, row.user_id, "blob", packed.blob)
     row.digest = digest(packed.blob)
     row.fingerprint = packed.fingerprint
     row.format_version = packed.format_version

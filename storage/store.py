@@ -6,15 +6,14 @@ something locks the user's row first, so the changes of one user come one after 
 
 import time
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
 from storage.credentials import Credentials
-from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, MemoryChanged
+from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, MemoryChanged, Sealed
 from storage.forgetting import Forgetting
 from storage.records import (
-    Conversation,
     Entry,
     Folding,
     Memory,
@@ -39,13 +38,14 @@ from storage.rows import (
     rewrite,
     turn_records,
 )
+from storage.sealing import Sealing
 from storage.tables import ConversationRow, MemoryRow, SnapshotRow, TurnRow, UserRow
+from storage.talks import Talks
 from storage.texts import check_text, clean_name
+from storage.vault import seal_text
 
-TITLE_LENGTH = 60
 
-
-class Store(Forgetting, Credentials):
+class Store(Forgetting, Credentials, Sealing, Talks):
     """All verbs, those that delete included. Safe to use from any thread; holds nothing but the database."""
 
     def check(self) -> None:
@@ -67,59 +67,13 @@ class Store(Forgetting, Credentials):
         with self._database.write() as session:
             try:
                 with session.begin_nested():
-                    session.add(UserRow(name=name, created_at=time.time()))
+                    user = UserRow(name=name, created_at=time.time())
+                    session.add(user)
+                    session.flush()
+                    user.sealed_key = self._database.vault.new_key(user.id)
             except IntegrityError:
                 pass  # Another process has added the same name since we looked.
             return session.scalars(select(UserRow).where(UserRow.name == name)).one().record()
-
-    def start_conversation(self, user_id: int) -> Conversation:
-        with self._database.write() as session:
-            lock_user(session, user_id)
-            conversation = ConversationRow(user_id=user_id, created_at=time.time())
-            session.add(conversation)
-            session.flush()
-            return conversation.record(turns=0, start="")
-
-    def load_strength(self, user_id: int, conversation_id: int) -> float:
-        """Raises NotFound, also for a conversation of another user."""
-        with self._database.read() as session:
-            return load_conversation(session, user_id, conversation_id).strength
-
-    def set_strength(self, user_id: int, conversation_id: int, strength: float) -> None:
-        """Have the conversation read so much of the memory from now on. Raises NotFound."""
-        with self._database.write() as session:
-            lock_user(session, user_id)
-            load_conversation(session, user_id, conversation_id).strength = strength
-
-    def rename_conversation(self, user_id: int, conversation_id: int, title: str) -> None:
-        """Call it so from now on; "" for the start of its first turn. Raises NotFound, or InvalidText."""
-        check_text(title)
-        with self._database.write() as session:
-            lock_user(session, user_id)
-            load_conversation(session, user_id, conversation_id).title = title[:TITLE_LENGTH] or None
-
-    def list_conversations(self, user_id: int, containing: str = "") -> list[Conversation]:
-        """Newest first; only those with this text in their title or a turn, whatever its case, if there is one."""
-        turns = select(func.count()).where(TurnRow.conversation_id == ConversationRow.id)
-        start = select(func.substr(TurnRow.user_text, 1, TITLE_LENGTH)).order_by(TurnRow.id).limit(1)
-        title = start.where(TurnRow.conversation_id == ConversationRow.id)
-        rows = (
-            select(ConversationRow, turns.scalar_subquery(), title.scalar_subquery())
-            .where(ConversationRow.user_id == user_id)
-            .order_by(ConversationRow.id.desc())
-        )
-        if containing:
-            said = [text.icontains(containing, autoescape=True) for text in (TurnRow.user_text, TurnRow.reply_text)]
-            mentioning = exists().where(TurnRow.conversation_id == ConversationRow.id, or_(*said))
-            rows = rows.where(or_(ConversationRow.title.icontains(containing, autoescape=True), mentioning))
-        with self._database.read() as session:
-            return [row.record(turns=count, start=text or "") for row, count, text in session.execute(rows)]
-
-    def load_turns(self, user_id: int, conversation_id: int) -> list[Turn]:
-        """Oldest first. Raises NotFound, also for a conversation of another user."""
-        with self._database.read() as session:
-            load_conversation(session, user_id, conversation_id)
-            return turn_records(session, select(TurnRow).where(TurnRow.conversation_id == conversation_id))
 
     def load_turn(self, user_id: int, turn_id: int) -> Turn:
         """Raises NotFound, also for a turn of another user."""
@@ -132,9 +86,8 @@ class Store(Forgetting, Credentials):
         with self._database.write() as session:
             lock_user(session, user_id)
             load_conversation(session, user_id, conversation_id)
-            turn = TurnRow(
-                conversation_id=conversation_id, user_id=user_id, user_text=user_text, created_at=time.time()
-            )
+            said = seal_text(session, TurnRow, user_id, "user_text", user_text)
+            turn = TurnRow(conversation_id=conversation_id, user_id=user_id, user_text=said, created_at=time.time())
             session.add(turn)
             session.flush()
             return turn.record()
@@ -153,7 +106,7 @@ class Store(Forgetting, Credentials):
                 raise AlreadyAnswered(f"Turn {turn_id} has its reply already: start a new turn instead.")
             if turn.folded_at is not None:
                 raise AlreadyFolded(f"Turn {turn_id} was folded without a reply: start a new turn instead.")
-            turn.reply_text = reply_text
+            turn.reply_text = seal_text(session, TurnRow, user_id, "reply_text", reply_text)
             turn.answered_at = time.time()
             return turn.record()
 
@@ -198,7 +151,7 @@ class Store(Forgetting, Credentials):
             if turn.folded_at is not None:
                 raise AlreadyFolded(f"Turn {turn_id} is in the memory already: nothing is left to do.")
             row = next_memory(session, user, expected_version)
-            fill(row, packed, (row.turns_folded or 0) + 1)
+            fill(session, row, packed, (row.turns_folded or 0) + 1)
             turn.folded_at, turn.position = row.updated_at, row.version
             turn.fold_seconds, turn.tokens, turn.link = folding.seconds, folding.tokens, folding.link
             memory = row.record()
@@ -213,7 +166,11 @@ class Store(Forgetting, Credentials):
         with self._database.read() as session:
             newest = kept.where(SnapshotRow.position < before).order_by(SnapshotRow.position.desc()).limit(1)
             row = session.scalar(newest)
-            return row.record() if row and digest(row.blob) == row.digest else None
+            try:
+                snapshot = row.record() if row else None
+            except Sealed:
+                return None
+            return snapshot if row and snapshot and digest(snapshot.blob) == row.digest else None
 
     def replace_memory(self, user_id: int, expected_version: int, rewriting: Rewriting) -> Memory:
         """Store a state that was computed anew from the ledger. Raises NotFound or MemoryChanged."""
@@ -259,7 +216,7 @@ class Store(Forgetting, Credentials):
             if set(turns) != set(rewriting.links):
                 raise MemoryChanged(f"Other turns are held for user {user_id} than those given: merge once more.")
             row = next_memory(session, user, expected_version)
-            fill(row, rewriting.packed, len(turns))
+            fill(session, row, rewriting.packed, len(turns))
             for position, (key, link) in enumerate(rewriting.links.items(), row.version):
                 turns[key].position, turns[key].link, turns[key].pinned = position, link, key in pinned
             user.memory_version = row.version = row.version + max(0, len(turns) - 1)
@@ -288,5 +245,7 @@ def _arrived(session: Session, user_id: int, arriving: dict[int, Entry]) -> dict
     rows = {}
     for key, entry in arriving.items():
         values = {name: value for name, value in vars(entry).items() if name != "conversation"}
+        for name in ("user_text", "reply_text"):
+            values[name] = seal_text(session, TurnRow, user_id, name, values[name])
         rows[key] = TurnRow(**values, conversation_id=talks[entry.conversation].id, user_id=user_id)
     return rows

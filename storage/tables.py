@@ -9,6 +9,7 @@ from sqlalchemy import Double, ForeignKey, Index, LargeBinary, MetaData, String,
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from storage.records import Conversation, Header, Key, Memory, Receipt, Snapshot, Turn, User
+from storage.vault import unseal, unseal_text
 
 NAME_LENGTH = 80
 
@@ -36,7 +37,8 @@ class Numbered:
 class UserRow(Numbered, Base):
     """memory_version is the last version given out; it outlives the memory, so no number comes twice.
 
-    secret is the Argon2 hash of the passphrase that guards the name, NULL where nothing does.
+    secret is the Argon2 hash of the passphrase that guards the name, NULL where nothing does. sealed_key seals what is
+    stored of this person, NULL where it is not sealed: see vault.py.
     """
 
     __tablename__ = "users"
@@ -45,6 +47,7 @@ class UserRow(Numbered, Base):
     created_at: Mapped[float]
     memory_version: Mapped[int] = mapped_column(default=0)
     secret: Mapped[str | None] = mapped_column(Text)
+    sealed_key: Mapped[bytes | None]
 
     def record(self) -> User:
         return User(self.id, self.name, self.created_at)
@@ -60,7 +63,8 @@ class ConversationRow(Numbered, Base):
 
     def record(self, turns: int, start: str) -> Conversation:
         """`start` is how its first turn begins: its title until somebody gives it one."""
-        return Conversation(self.id, self.user_id, self.created_at, turns, self.title or start, self.strength)
+        title = unseal_text(self, "title") or start
+        return Conversation(self.id, self.user_id, self.created_at, turns, title, self.strength)
 
 
 class TurnRow(Numbered, Base):
@@ -89,8 +93,8 @@ class TurnRow(Numbered, Base):
             id=self.id,
             conversation_id=self.conversation_id,
             user_id=self.user_id,
-            user_text=self.user_text,
-            reply_text=self.reply_text,
+            user_text=unseal_text(self, "user_text") or "",
+            reply_text=unseal_text(self, "reply_text"),
             created_at=self.created_at,
             answered_at=self.answered_at,
             folded_at=self.folded_at,
@@ -123,7 +127,7 @@ class MemoryRow(Base):
 
     def record(self) -> Memory:
         header = Header(self.format_version, self.fingerprint, self.digest, self.turns_folded)
-        return Memory(self.user_id, self.version, header, self.blob, self.updated_at)
+        return Memory(self.user_id, self.version, header, unseal(self, "blob"), self.updated_at)
 
 
 class SnapshotRow(Base):
@@ -141,7 +145,7 @@ class SnapshotRow(Base):
     blob: Mapped[bytes]
 
     def record(self) -> Snapshot:
-        return Snapshot(self.position, self.turns, self.blob)
+        return Snapshot(self.position, self.turns, unseal(self, "blob"))
 
 
 class KeyRow(Numbered, Base):

@@ -65,3 +65,13 @@ def test_a_model_folder_that_is_not_there_is_named(home: Path) -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         load_settings().port = 1
+
+
+def test_a_master_key_that_is_none_is_refused_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPRINT_MASTER_KEY", "opensesame")
+    with pytest.raises(SettingsError, match="64 hexadecimal digits") as refused:
+        load_settings()
+    assert "opensesame" not in str(refused.value)
+    monkeypatch.setenv("IMPRINT_MASTER_KEY", "0f" * 32)
+    settings = load_settings()
+    assert settings.master == b"\x0f" * 32 and "0f0f" not in repr(settings)

@@ -131,7 +131,7 @@ def test_lists_never_read_the_state(database: Database, store: Store, ada: User,
     store.held_turns(ada.id)
     assert not [statement for statement in statements if "blob" in statement]
     store.load_memory(ada.id)
-    assert "blob" in statements[-1]
+    assert any("blob" in statement for statement in statements)
 
 
 def test_a_fold_does_not_read_the_state_it_replaces(database: Database, store: Store, talk: Conversation) -> None:

@@ -3,4 +3,4 @@
 # of catalogue/untried/. models/README.md says what came of it.
 # Usage: [TOKENS=N] training/runs/fifth.sh CORPORA OUT START, where START is the model folder that fourth.sh's run exported
 set -euo pipefail
-TOKENS=${TOKENS:-34000000} SEED=6 exec "$(dirname "$0")/third.sh" "$1" "$2" "$3" --untried
+TOKENS=${TOKENS:-24000000} SEED=6 exec "$(dirname "$0")/third.sh" "$1" "$2" "$3" --untried
