@@ -152,9 +152,9 @@ def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
         return [one.fields() for one in service.read_out(owner.id)]
 
     @app.get("/memory/export", tags=["memory"])
-    def export(owner: User = known) -> Response:
-        """State, ledger and texts as one file."""
-        return Response(service.export_memory(owner.id), media_type="application/octet-stream")
+    def export(texts: bool = True, owner: User = known) -> Response:
+        """State, ledger, texts and proof as one file."""
+        return Response(service.export_memory(owner.id, texts), media_type="application/octet-stream")
 
     @app.post(IMPORT, tags=["memory"])
     async def take_in(request: Request, merge: bool = False, owner: User = known) -> dict[str, int]:
@@ -169,6 +169,11 @@ def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
             {"question": one.before.question, "before": _sure(one.before), "after": _sure(one.after)}
             for one in service.changes_since(owner.id, since)
         ]
+
+    @app.get("/memory/turns/{turn_id}", tags=["memory"])
+    def turn(turn_id: int, owner: User = known) -> dict[str, Any]:
+        """One turn, and the norm of what it adds to each layer of the state."""
+        return asdict(service.load_turn(owner.id, turn_id)) | {"norms": service.weigh(owner.id, turn_id)}
 
     @app.patch("/memory/turns/{turn_id}", tags=["memory"])
     def change(turn_id: int, asked: Change, owner: User = known) -> dict[str, Any]:

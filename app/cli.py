@@ -14,6 +14,7 @@ import typer
 from app.backup_commands import backup, restore
 from app.bootstrap import running_service, serve, set_up_logging
 from app.errors import EXPECTED, SettingsError, sentence_of
+from app.file_commands import check, export_memory, import_memory, lora
 from app.intake import text_from_bytes
 from app.key_commands import key
 from app.memory_commands import memory
@@ -29,6 +30,8 @@ FAILED, MISUSED = 1, 2
 program = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 program.add_typer(memory, name="memory")
 program.add_typer(key, name="key")
+for name, command in (("export", export_memory), ("import", import_memory), ("check", check), ("lora", lora)):
+    memory.command(name)(command)
 program.command()(backup)
 program.command()(restore)
 

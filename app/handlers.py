@@ -86,9 +86,10 @@ class Handlers(Entering):
 
     def pick(self, tab: Tab, number: int, user: User | None, picked: gr.SelectData) -> Shown:
         """Show one turn of the ledger whole: (turn, its panel, correction, pin button, changes, its text)."""
-        turn = self._service.load_turn(named(user).id, int(picked.row_value[0]))
+        owner, turn_id = named(user).id, int(picked.row_value[0])
+        turn, norms = self._service.load_turn(owner, turn_id), self._service.weigh(owner, turn_id)
         pin = gr.update(value="Unpin" if turn.pinned else "Pin")
-        return turn.id, gr.update(visible=True), turn.user_text, pin, "", wording.turn_shown(turn)
+        return turn.id, gr.update(visible=True), turn.user_text, pin, "", wording.turn_shown(turn, norms)
 
     def pin(self, tab: Tab, number: int, user: User | None, turn_id: int) -> Shown:
         """Have a turn fade no more, or fade again: as `_changed`."""

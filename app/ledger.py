@@ -9,31 +9,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from app.errors import BadParcel
-from app.portable import Parcel, unwrap
 from core.chat import Message
-from storage.records import Entry, Memory, Packed, Snapshot, Turn, is_worth_keeping
+from storage.records import Entry, Memory, Packed, Probe, Snapshot, Turn, is_worth_keeping
 
 if TYPE_CHECKING:
     from core.engine import Engine
     from core.state import State
 
 SHORT = 12
-LONGEST_REPLY = 100_000  # characters
-ROUNDING = 1e-4  # relative to the largest entry of a state
+PROBED = 32  # turns, at most: each costs two forward passes
 
 # core brings torch along, which takes seconds: its modules are imported where an engine is there already.
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A state made of turns, each turn's link by its id, and the states on the way that are worth keeping."""
+    """A state made of turns, each turn's link by its id, and the states on the way that are worth keeping.
+
+    `digests` has that of the state after each turn.
+    """
 
     state: State
     links: dict[int, str]
     snapshots: list[Snapshot]
+    digests: list[str]
 
 
 @dataclass(frozen=True)
@@ -78,22 +80,36 @@ def replay(engine: Engine, turns: Sequence[Turn], start: Start | None = None, un
     Costs one forward pass each.
     """
     start = start or Start(engine.empty_state())
-    state, link, replayed = start.state, start.link, Replay(start.state, {}, [])
+    state, link, replayed = start.state, start.link, Replay(start.state, {}, [], [])
     for number, turn in enumerate(turns, start.turns):
         state = engine.fold(state, messages_of(turn), turn.pinned)
+        replayed.digests.append(digest_of(state))
         if number >= unlinked:
-            replayed.links[turn.id] = link = link_after(link, turn, state)
+            replayed.links[turn.id] = link = link_after(link, turn, replayed.digests[-1])
         if turn.position is not None and is_worth_keeping(number + 1, start.turns + len(turns)):
             replayed.snapshots.append(Snapshot(turn.position, number + 1, state.to_bytes()))
     engine.check_state(state)
     return replace(replayed, state=state)
 
 
-def link_after(link: str, turn: Turn, state: State) -> str:
-    """The link of a turn whose fold gave `state`, after that of the turn before it ("" for the first)."""
-    said = "\0".join((turn.user_text, turn.reply_text or ""))
-    parts = (link, _digest(said.encode()), _digest(state.to_bytes()))
-    return _digest("\n".join(parts).encode())
+def link_after(link: str, turn: Turn, state: str) -> str:
+    """The link of a turn whose fold gave the state of this digest, after that of the turn before it ("" for none)."""
+    return linked(link, said_in(turn), state)
+
+
+def linked(*digests: str) -> str:
+    """The digest over a link, a turn's texts and the state after it."""
+    return digest("\n".join(digests).encode())
+
+
+def said_in(turn: Turn | Entry) -> str:
+    """The digest of both sides of a turn."""
+    return digest("\0".join((turn.user_text, turn.reply_text or "")).encode())
+
+
+def digest_of(state: State) -> str:
+    """The digest by which links and receipts name a state."""
+    return digest(state.to_bytes())
 
 
 def verified(engine: Engine, memory: Memory | None, turns: Sequence[Turn]) -> Verification:
@@ -105,32 +121,12 @@ def verified(engine: Engine, memory: Memory | None, turns: Sequence[Turn]) -> Ve
     return Verification(len(turns), unlinked, broken, same, float((stored.whole - again.state.whole).abs().max()))
 
 
-def opened(engine: Engine, data: bytes, longest: int) -> Parcel:
-    """What the file of an exported memory holds. Raise BadParcel unless this model made it of the turns that are in it.
-
-    Costs one forward pass per turn, each of at most `longest` characters of a person's.
-    """
-    parcel = unwrap(data)
-    if any(len(entry.user_text) > longest or len(entry.reply_text or "") > LONGEST_REPLY for entry in parcel.entries):
-        raise BadParcel(f"The file has a message of more than {longest:,} characters; it cannot be taken in here.")
-    if parcel.packed.fingerprint != engine.fingerprint:
-        raise BadParcel(
-            f"The file's memory was made by model {parcel.packed.fingerprint[:SHORT]}, but model "
-            f"{engine.fingerprint[:SHORT]} ({engine.name}) is running: start with the first one to take it in."
-        )
-    again = replay(engine, [turn_of(entry, number) for number, entry in enumerate(parcel.entries)])
-    if not is_close(parcel.packed, again.state):
-        raise BadParcel("The file's state is not what its turns give; it was changed, so export it again.")
-    return parcel
-
-
-def is_close(stored: Packed, state: State) -> bool:
-    """Whether a stored state is this one, up to what another machine's rounding may change."""
-    there, here = unpack(stored.blob), state
-    return all(
-        one.shape == other.shape and float((one - other).abs().max()) <= ROUNDING * max(1.0, float(other.abs().max()))
-        for one, other in ((there.sums, here.sums), (there.whole, here.whole))
-    )
+def probe(engine: Engine, before: State, after: State, gone: Sequence[Turn]) -> Probe | None:
+    """What two memories make of turns that only the first was told, or of some of them; None where there are none."""
+    if not gone:
+        return None
+    said = [messages_of(turn) for turn in gone[:: -(-len(gone) // PROBED)]]
+    return Probe(*(fmean(engine.recollections(engine.materialise(state), said)) for state in (before, after)))
 
 
 def turn_of(entry: Entry, number: int) -> Turn:
@@ -168,5 +164,6 @@ def unpacked(engine: Engine, memory: Memory | None) -> State:
     return unpack(memory.blob) if memory else engine.empty_state()
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """SHA-256."""
     return hashlib.sha256(data).hexdigest()

@@ -20,16 +20,20 @@ from app.ledger import (
     SHORT,
     Cause,
     Verification,
+    digest_of,
     link_after,
     messages_of,
     packed,
+    probe,
     replay,
     turn_of,
+    unpack,
     unpacked,
     verified,
 )
 from app.merging import interleaved
 from app.portable import Parcel, wrap
+from app.proof import proven
 from app.readout import Answer, Change, asked, changes, read_out
 from core.chat import Message
 from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged, NotEmpty, NotFound
@@ -163,12 +167,17 @@ class Memories:
         shape = (state.norms(), state.spectrum(), engine.fullness(state), engine.left([turn.pinned for turn in turns]))
         return MemoryView(turns, len(memory.blob), header.fingerprint, engine.fingerprint, *shape)
 
-    def wrap(self, user_id: int) -> bytes:
-        """The memory and its ledger as the bytes of one file; raise BadParcel where nothing is held."""
-        memory = self._store.load_memory(user_id)
+    def wrap(self, engine: Engine, user_id: int, texts: bool) -> bytes:
+        """The memory, its ledger and the proof of both as the bytes of one file; raise BadParcel where nothing is held.
+
+        Of a memory that another model made there is no proof. Costs one forward pass per turn held.
+        """
+        memory, turns = self._store.load_memory(user_id), self._store.held_turns(user_id)
         if memory is None:
             raise BadParcel("There is nothing in this memory yet; nothing was exported.")
-        return wrap(memory, self._store.held_turns(user_id))
+        known = memory.header.fingerprint == engine.fingerprint
+        proof = proven(engine, memory, turns, self._store.list_receipts(user_id)) if known else None
+        return wrap(memory, turns, proof, texts)
 
     def take_in(self, engine: Engine, user_id: int, parcel: Parcel, merge: bool) -> int:
         """Take the turns of such a file in, among those held where `merge` says so; return how many were new.
@@ -200,8 +209,10 @@ class Memories:
         """Delete turns; the memory becomes, bit for bit, the one that never saw them, by replaying the others."""
         memory = self.settle(engine, user_id, answering=False)
         again = self._history.without(engine, user_id, turn_ids)
+        gone = [turn for turn in self._store.held_turns(user_id) if turn.id in turn_ids]
+        probed = probe(engine, unpacked(engine, memory), unpack(again.packed.blob), gone)
         self._adapters.forget(user_id)
-        return self._store.forget_turns(user_id, turn_ids, _version(memory), again)
+        return self._store.forget_turns(user_id, turn_ids, _version(memory), again, probed)
 
     def pin(self, engine: Engine, user_id: int, turn_id: int, pinned: bool) -> None:
         """Have a held turn fade no more, or fade again; the memory becomes the one in which it always was so."""
@@ -223,8 +234,9 @@ class Memories:
         corrected = replace(turn, user_text=text, reply_text=reply)
         corrected = replace(corrected, tokens=engine.count_tokens(messages_of(corrected)))
         again = self._history.having(engine, corrected)
+        probed = probe(engine, unpacked(engine, memory), unpack(again.packed.blob), [turn])
         self._adapters.forget(user_id)
-        return self._store.correct_turn(user_id, corrected, _version(memory), again)
+        return self._store.correct_turn(user_id, corrected, _version(memory), again, probed)
 
     def _held(self, user_id: int, turn_id: int) -> Turn:
         turn = self._store.load_turn(user_id, turn_id)
@@ -242,7 +254,7 @@ class Memories:
             started = time.perf_counter()
             state = engine.fold(unpacked(engine, memory), messages_of(turn), turn.pinned)
             seconds, tokens = time.perf_counter() - started, engine.count_tokens(messages_of(turn))
-            link = link_after(self._store.last_link(turn.user_id) or "", turn, state)
+            link = link_after(self._store.last_link(turn.user_id) or "", turn, digest_of(state))
             new, folding = packed(engine, state), Folding(seconds, tokens, link)
             try:
                 return self._store.commit_fold(turn.id, turn.user_id, _version(memory), new, folding)

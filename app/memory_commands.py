@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app import wording
 from app.bootstrap import running_service
-from app.errors import BadParcel, SettingsError
+from app.errors import SettingsError
 from app.ledger import Cause
 from app.options import Database, Model, Name, given
 from app.service import Service
@@ -28,7 +27,6 @@ memory = typer.Typer(help="See, question, check and forget what is held in a mem
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Number = Annotated[int, typer.Argument(help="Number of the turn, as `memory list` gives it.")]
-File = Annotated[Path, typer.Argument(help="The file, NAME.imprint by custom.")]
 Moment = Annotated[datetime | None, typer.Option(help="Local time.")]
 
 
@@ -52,7 +50,7 @@ def list_turns(
     with opened(context, user, model, database) as (service, owner):
         turns = [turn for turn in service.held_turns(owner.id) if wording.holds(turn, search)]
     if as_json:
-        return _print_json([asdict(turn) for turn in turns])
+        return print_json([asdict(turn) for turn in turns])
     for turn in turns:
         print(f"{turn.id:>6}  {wording.moment(turn.folded_at)}  {wording.excerpt(turn.user_text)}")
 
@@ -66,13 +64,14 @@ def show(
     model: Model = None,
     database: Database = None,
 ) -> None:
-    """One turn in full, and the turns in memory that its reply came from."""
+    """One turn in full, what it adds to each layer, and the turns in memory that its reply came from."""
     with opened(context, user, model, database) as (service, owner):
         found, causes = service.load_turn(owner.id, turn), service.why(owner.id, turn)
-        without = service.reply_without(owner.id, turn)
+        without, norms = service.reply_without(owner.id, turn), service.weigh(owner.id, turn)
     if as_json:
-        return _print_json(asdict(found) | {"causes": [_cause(cause) for cause in causes], "without": without})
-    print(f"{found.user_text}\n> {found.reply_text or ''}\n")
+        traced = {"causes": [_cause(cause) for cause in causes], "without": without}
+        return print_json(asdict(found) | {"norms": norms} | traced)
+    print(f"{found.user_text}\n> {found.reply_text or ''}\n{wording.weight_in_words(norms)}\n")
     print(*wording.causes_in_words(causes), f"\n{wording.WITHOUT} {without}", sep="\n")
 
 
@@ -165,7 +164,7 @@ def since(
     with opened(context, user, model, database) as (service, owner):
         changes = service.changes_since(owner.id, turn)
     if as_json:
-        return _print_json([{"before": one.before.fields(), "after": one.after.fields()} for one in changes])
+        return print_json([{"before": one.before.fields(), "after": one.after.fields()} for one in changes])
     print(*wording.changes_in_words(changes), sep="\n")
 
 
@@ -185,64 +184,9 @@ def verify(
     """Replay the ledger and hold it against what is stored; exit code 1 unless the two are the same."""
     with opened(context, user, model, database) as (service, owner):
         found = service.verify(owner.id)
-    _print_json(asdict(found) | {"is_clean": found.is_clean}) if as_json else print(wording.verdict(found))
+    print_json(asdict(found) | {"is_clean": found.is_clean}) if as_json else print(wording.verdict(found))
     if not found.is_clean:
         raise typer.Exit(1)
-
-
-@memory.command("export")
-def export_memory(
-    context: typer.Context, user: Name, file: File, model: Model = None, database: Database = None
-) -> None:
-    """Write the memory, its ledger and texts to one file."""
-    with opened(context, user, model, database) as (service, owner):
-        data = service.export_memory(owner.id)
-    with _sentence_for(file):
-        file.touch(mode=0o600)  # a new file is its owner's alone
-        file.write_bytes(data)
-    print(
-        f"Wrote {wording.sized(len(data))} to {file}. It holds what {owner.name} said: keep it as you would the chat."
-    )
-
-
-@memory.command("import")
-def import_memory(
-    context: typer.Context,
-    user: Name,
-    file: File,
-    merge: Annotated[bool, typer.Option("--merge", help="Make one memory of this and what the name has.")] = False,
-    model: Model = None,
-    database: Database = None,
-) -> None:
-    """Take in an exported memory, under a name that has none or with --merge."""
-    with _sentence_for(file):
-        data = file.read_bytes()
-    with running_service(load_settings(**given(context, model, database))) as (service, _):
-        turns = service.import_memory(user, data, merge)
-    print(f"Took in {wording.counted(turns, 'turn')} for {user}.")
-
-
-@contextmanager
-def _sentence_for(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BadParcel(f"The file {file} cannot be used ({(error.strerror or str(error)).lower()}).") from error
-
-
-@memory.command()
-def lora(
-    context: typer.Context,
-    user: Name,
-    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
-    rank: Annotated[int | None, typer.Option(help="A smaller rank than the memory's own.")] = None,
-    model: Model = None,
-    database: Database = None,
-) -> None:
-    """Write the memory as a LoRA folder that peft, or what reads its format, loads on the same base."""
-    with opened(context, user, model, database) as (service, owner), _sentence_for(folder):
-        error = service.save_lora(owner.id, folder, rank)
-    print(f"Wrote {folder}. It holds what {owner.name} said. Relative error of the weights: {error:.2g}.")
 
 
 @memory.command()
@@ -253,7 +197,7 @@ def readout(
     with opened(context, user, model, database) as (service, owner):
         answers = service.read_out(owner.id)
     if as_json:
-        return _print_json([answer.fields() for answer in answers])
+        return print_json([answer.fields() for answer in answers])
     print(*wording.readout_in_words(answers), sep="\n")
 
 
@@ -272,7 +216,7 @@ def stats(
         "norms": [round(norm, 4) for norm in view.norms],
     }
     if as_json:
-        return _print_json(numbers)
+        return print_json(numbers)
     for name, value in numbers.items():
         print(f"{name:12}{value}")
 
@@ -283,9 +227,9 @@ def _cause(cause: Cause) -> dict[str, Any]:
 
 def _print_receipts(receipts: list[Receipt], as_json: bool) -> None:
     if as_json:
-        return _print_json([asdict(receipt) for receipt in receipts])
+        return print_json([asdict(receipt) for receipt in receipts])
     print(*map(wording.receipt_in_words, receipts), sep="\n")
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=1))

@@ -1,4 +1,4 @@
-"""A memory as one file, `NAME.imprint`: a zip of the state, the ledger with its texts, and a manifest that names both.
+"""A memory as one file, `NAME.imprint`: a zip of state, ledger and proof, and a manifest that names them all.
 
 What is opened is checked against the manifest here, and against a replay by whoever takes it in. Bytes in, plain values
 out: knows no engine and no database.
@@ -8,41 +8,68 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from math import isfinite
 from typing import Any
 
 from app.errors import BadParcel
-from storage.records import Entry, Memory, Packed, Turn
+from storage.records import Entry, Memory, Packed, Probe, Receipt, Turn
 
 FORMAT = 1
-MANIFEST, STATE, LEDGER = "manifest.json", "state.safetensors", "ledger.jsonl"
+MANIFEST, STATE, LEDGER, PROOF = "manifest.json", "state.safetensors", "ledger.jsonl", "proof.json"
 LARGEST, MOST_TURNS = 1 << 26, 20_000  # bytes that a file unpacks to, and turns: more is no memory
+DIGEST = re.compile("[0-9a-f]{64}")
 LATEST, LONGEST = 86_400.0, 1e7  # seconds that a time may lie ahead; of a fold, and its tokens
 
 
 @dataclass(frozen=True)
+class Step:
+    """The digests of a turn's texts and of the state after it, and the link of both to the step before."""
+
+    said: str
+    state: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How the state came of its turns, step by step, and the receipts of what was forgotten, oldest first."""
+
+    steps: list[Step]
+    receipts: list[Receipt]
+
+
+@dataclass(frozen=True)
 class Parcel:
-    """What a file holds: the state, and the turns in the order of their folding."""
+    """What a file holds: the state, the turns in the order of their folding, and a proof, if it was made with one.
+
+    Where it was made without texts those of the entries are empty.
+    """
 
     packed: Packed
     entries: list[Entry]
+    proof: Proof | None
+    has_texts: bool
 
 
-def wrap(memory: Memory, turns: Sequence[Turn]) -> bytes:
-    """The file of a memory and its ledger."""
+def wrap(memory: Memory, turns: Sequence[Turn], proof: Proof | None, texts: bool = True) -> bytes:
+    """The file of a memory and its ledger, whose texts stay out where `texts` is false."""
     numbers = {talk: number for number, talk in enumerate(dict.fromkeys(turn.conversation_id for turn in turns))}
     entries = [_entry(turn, numbers[turn.conversation_id]) for turn in turns]
+    entries = entries if texts else [replace(entry, user_text="", reply_text=None) for entry in entries]
     parts = {STATE: memory.blob, LEDGER: "".join(_line(asdict(entry)) for entry in entries).encode()}
+    parts |= {PROOF: _line(asdict(proof)).encode()} if proof else {}
     manifest = {
         "format": FORMAT,
         "fingerprint": memory.header.fingerprint,
         "state_format": memory.header.format_version,
         "turns": len(turns),
+        "texts": texts,
         "digests": {name: _digest(data) for name, data in parts.items()},
     }
     file = BytesIO()
@@ -63,7 +90,8 @@ def unwrap(data: bytes) -> Parcel:
                 raise BadParcel(
                     f"The file has format {version}, and this version of Imprint reads {FORMAT}; update it."
                 )
-            parts = {name: archive.read(name) for name in (STATE, LEDGER)}
+            named = [STATE, LEDGER, *({PROOF} & set(manifest["digests"]))]
+            parts = {name: archive.read(name) for name in named}
         for name, part in parts.items():
             if _digest(part) != manifest["digests"][name]:
                 raise BadParcel(f"The file was changed: its {name} is not what its manifest says; export it again.")
@@ -71,7 +99,9 @@ def unwrap(data: bytes) -> Parcel:
         if len(lines) > MOST_TURNS:
             raise BadParcel(f"The file holds {len(lines):,} turns, and at most {MOST_TURNS:,} are taken in.")
         entries = [_sound(Entry(**json.loads(line))) for line in lines]
-        return Parcel(Packed(parts[STATE], manifest["fingerprint"], manifest["state_format"]), entries)
+        packed = Packed(parts[STATE], manifest["fingerprint"], manifest["state_format"])
+        proof = _proof(json.loads(parts[PROOF])) if PROOF in parts else None
+        return Parcel(packed, entries, proof, manifest.get("texts", True) is True)
     except (zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError, NotImplementedError) as error:
         raise BadParcel("The file is not a memory that Imprint exported, or not all of it; export it again.") from error
 
@@ -93,6 +123,27 @@ def _sound(entry: Entry) -> Entry:
         raise ValueError("a time lies ahead, or a count is beyond reason")
     "".join(texts).encode()
     return entry
+
+
+def _proof(value: dict[str, Any]) -> Proof:
+    """The proof, if every field is what its type says; TypeError or ValueError if not."""
+    steps = [Step(**step) for step in value["steps"]]
+    receipts = [
+        Receipt(**one | {"probe": Probe(**one["probe"]) if one["probe"] else None}) for one in value["receipts"]
+    ]
+    digests = [text for step in steps for text in vars(step).values()]
+    digests += [text for one in receipts for text in (one.digest_before, one.digest_after) if text != ""]
+    if not all(isinstance(text, str) and DIGEST.fullmatch(text) for text in digests):
+        raise TypeError("a digest is none")
+    counts = [number for one in receipts for number in (one.id, one.turns, one.conversations, one.text_bytes)]
+    numbers = [
+        number for one in receipts for number in (one.created_at, *(vars(one.probe).values() if one.probe else ()))
+    ]
+    if not all(type(number) is int and 0 <= number <= LONGEST for number in counts):
+        raise TypeError("a count is none")
+    if not all(type(number) in (int, float) and abs(number) <= time.time() + LATEST for number in numbers):
+        raise ValueError("a time or a probe is beyond reason")
+    return Proof(steps, receipts)
 
 
 def _entry(turn: Turn, conversation: int) -> Entry:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from app.accounts import Accounts
 from app.errors import ModelLoading, ShuttingDown, UserBusy
 from app.intake import checked_text
-from app.ledger import Verification, opened
+from app.ledger import Verification, messages_of
 from app.memories import Memories, MemoryView
 from app.metrics import Metrics
+from app.proof import opened
 from app.readout import Answer, Change
 from app.reply import Stream
 from app.settings import Settings
@@ -81,6 +82,14 @@ class Upkeep:
         """Raise NotFound unless the turn is this person's."""
         return self._store.load_turn(user_id, turn_id)
 
+    def weigh(self, user_id: int, turn_id: int) -> list[float]:
+        """The norm of what a turn adds to each layer of an empty memory; costs one forward pass.
+
+        Raise NotFound unless the turn is this person's.
+        """
+        engine, turn = self._engine.result(), self._store.load_turn(user_id, turn_id)
+        return engine.fold(engine.empty_state(), messages_of(turn)).norms()
+
     def view_memory(self, user_id: int, wait: bool = False) -> MemoryView:
         """The ledger and the numbers of a memory; before the model is there `wait` for it, or raise ModelLoading."""
         if not (wait or self.is_ready):
@@ -140,10 +149,14 @@ class Upkeep:
         """What was forgotten, newest first; texts are not in it."""
         return self._store.list_receipts(user_id)
 
-    def export_memory(self, user_id: int) -> bytes:
-        """The memory and its ledger as the bytes of one file."""
+    def export_memory(self, user_id: int, texts: bool = True) -> bytes:
+        """The memory, its ledger, and the proof of both as the bytes of one file, without `texts` where so asked.
+
+        Costs a forward pass per turn held.
+        """
+        engine = self._engine.result()
         with self._alone(user_id):
-            return self._memories.wrap(user_id)
+            return self._memories.wrap(engine, user_id, texts)
 
     def save_lora(self, user_id: int, folder: Path, rank: int | None = None) -> float:
         """Write the memory as a LoRA of the base, of its own rank or a smaller one; return the largest relative error.

@@ -11,9 +11,10 @@ from html import escape
 
 from app.ledger import Cause, Verification
 from app.memories import MemoryView
-from app.readout import Answer, Change
+from app.proof import Finding
+from app.readout import SURE, Answer, Change
 from app.reply import Reading
-from storage.records import Receipt, Turn, User
+from storage.records import Probe, Receipt, Turn, User
 
 LOADING = "The model is loading; you may write already"
 NOBODY = "Write a name under 'Chat as' to begin"
@@ -135,10 +136,16 @@ def _speaking(causes: Sequence[Cause]) -> list[Cause]:
     return [cause for cause in causes if cause.influence >= SLIGHT]
 
 
-def turn_shown(turn: Turn) -> str:
-    """A turn of the ledger in full."""
+def weight_in_words(norms: Sequence[float]) -> str:
+    """What a turn adds to a memory."""
+    return f"Adds to the layers of the state (norm): {', '.join(f'{norm:.1f}' for norm in norms)}"
+
+
+def turn_shown(turn: Turn, norms: Sequence[float]) -> str:
+    """A turn of the ledger in full, and what it adds to a memory."""
     reply = f"<p>{escape(turn.reply_text)}</p>" if turn.reply_text else ""
-    return f'<div class="turn"><p><b>{escape(turn.user_text)}</b></p>{reply}</div>'
+    weight = f"<small>{weight_in_words(norms)}</small>"
+    return f'<div class="turn"><p><b>{escape(turn.user_text)}</b></p>{reply}{weight}</div>'
 
 
 def readout_in_words(answers: Sequence[Answer]) -> list[str]:
@@ -208,7 +215,14 @@ def receipt_in_words(receipt: Receipt) -> str:
     removed = f"{counted(receipt.turns, 'turn')} and {counted(receipt.conversations, 'conversation')}"
     states = f"state {receipt.digest_before[:SHORT] or 'none'} -> {receipt.digest_after[:SHORT] or 'none'}"
     size = f"{sized(receipt.text_bytes)} of text"
-    return f"Receipt {receipt.id}, {moment(receipt.created_at)}: forgot {removed} ({size}); {states}"
+    found = _probed(receipt.probe) if receipt.probe else ""
+    return f"Receipt {receipt.id}, {moment(receipt.created_at)}: forgot {removed} ({size}); {states}{found}"
+
+
+def _probed(probe: Probe) -> str:
+    """What memory makes of the words that were forgotten; that it still does is worth saying."""
+    change = f"; memory spoke for the words by {probe.before:.1f} nats a turn, and now by {probe.after:.1f}"
+    return change + (": something else still says so" if probe.after >= SURE else "")
 
 
 def receipt_shown(receipt: Receipt) -> str:
@@ -226,6 +240,20 @@ def verdict(found: Verification) -> str:
         )
     unlinked = f", {found.unlinked} of them folded before there was a chain" if found.unlinked else ""
     return f"Clean: {held} replayed{unlinked}, and the state is the stored one bit for bit."
+
+
+def finding(found: Finding) -> list[str]:
+    """What a file was found to prove, and each of its receipts."""
+    held = counted(found.turns, "turn")
+    state = f"its state is theirs {'bit for bit' if found.exactly else 'up to the rounding of another machine'}"
+    replayed = f"{held} replayed, and {state}" if found.replayed else f"{held} without texts, linked to its state"
+    receipts = [f"{receipt_in_words(one)}: {_place(place)}" for one, place in found.receipts]
+    alone = " Nothing of any other turn is in it." if found.replayed else ""
+    return [f"Whole: {replayed}.{alone}", *receipts]
+
+
+def _place(turns: int | None) -> str:
+    return "what was before it has changed since" if turns is None else f"holds after {counted(turns, 'turn')}"
 
 
 def both_sides(turn: Turn) -> list[dict[str, str]]:

@@ -139,6 +139,14 @@ class Engine:
         """For each exchange, which ends with its reply, by how much the adapter raises ln p of the reply, in nats."""
         return margins(self.base, adapter, self._encoded(exchanges))
 
+    def recollections(self, adapter: Adapter, turns: Sequence[Sequence[Message]]) -> list[float]:
+        """For each turn, by how much the adapter raises ln p of its words, the person's too, in nats.
+
+        High for what a memory was told, near zero or below for what it was not. Words beyond the context are left out.
+        """
+        windows = [encode(self.tokenizer, turn, reply=False)[: self.base.context_length] for turn in turns]
+        return margins(self.base, adapter, [Exchange(window[:1], window[1:]) for window in windows])
+
     def _encoded(self, exchanges: Sequence[Sequence[Message]]) -> list[Exchange]:
         prompts = [encode(self.tokenizer, messages[:-1], reply=True) for messages in exchanges]
         wholes = [encode(self.tokenizer, messages, reply=False) for messages in exchanges]

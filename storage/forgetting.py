@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.errors import NotFound
-from storage.records import Receipt, Rewriting, Turn
+from storage.records import Probe, Receipt, Rewriting, Turn
 from storage.rows import load_turn, lock_user, rewrite, turn_records
 from storage.tables import ConversationRow, MemoryRow, ReceiptRow, SnapshotRow, TurnRow
 from storage.texts import check_text
@@ -24,7 +24,14 @@ class Forgetting:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def forget_turns(self, user_id: int, turn_ids: set[int], expected_version: int, rewriting: Rewriting) -> Receipt:
+    def forget_turns(
+        self,
+        user_id: int,
+        turn_ids: set[int],
+        expected_version: int,
+        rewriting: Rewriting,
+        probe: Probe | None = None,
+    ) -> Receipt:
         """Delete turns, and put the state without them in the place of the old one; all of it or nothing.
 
         Conversations left without turns go too. Raises NotFound, MemoryChanged, or DatabaseUnavailable: see
@@ -39,11 +46,13 @@ class Forgetting:
             session.execute(delete(TurnRow).where(TurnRow.id.in_(turn_ids)))
             conversations = _delete_empty(session, {turn.conversation_id for turn in gone})
             row = rewrite(session, user, expected_version, rewriting)
-            receipt = _write_receipt(session, user_id, gone, conversations, before or "", row.digest)
+            receipt = _write_receipt(session, user_id, gone, conversations, (before or "", row.digest), probe)
         self.finish_erasing()
         return receipt
 
-    def correct_turn(self, user_id: int, corrected: Turn, expected_version: int, rewriting: Rewriting) -> Receipt:
+    def correct_turn(
+        self, user_id: int, corrected: Turn, expected_version: int, rewriting: Rewriting, probe: Probe | None = None
+    ) -> Receipt:
         """Give a held turn the texts and tokens of `corrected`, and have the state be what it is with them.
 
         The receipt is for the turn as it was, of which nothing stays. Raises as `forget_turns`, or InvalidText.
@@ -58,7 +67,7 @@ class Forgetting:
                 setattr(turn, name, seal_text(session, TurnRow, user_id, name, getattr(corrected, name)))
             turn.tokens = corrected.tokens
             row = rewrite(session, user, expected_version, rewriting)
-            receipt = _write_receipt(session, user_id, [old], 0, before or "", row.digest)
+            receipt = _write_receipt(session, user_id, [old], 0, (before or "", row.digest), probe)
         self.finish_erasing()
         return receipt
 
@@ -77,7 +86,7 @@ class Forgetting:
             for table in (TurnRow, ConversationRow, MemoryRow, SnapshotRow):
                 session.execute(delete(table).where(table.user_id == user_id))
             user.sealed_key = self._database.vault.new_key(user_id) if user.sealed_key else None
-            receipt = _write_receipt(session, user_id, gone, conversations, before, "")
+            receipt = _write_receipt(session, user_id, gone, conversations, (before, ""), None)
         self.finish_erasing()
         return receipt
 
@@ -106,7 +115,12 @@ def _delete_empty(session: Session, conversation_ids: set[int]) -> int:
 
 
 def _write_receipt(
-    session: Session, user_id: int, gone: list[Turn], conversations: int, before: str, after: str
+    session: Session,
+    user_id: int,
+    gone: list[Turn],
+    conversations: int,
+    digests: tuple[str, str],
+    probe: Probe | None,
 ) -> Receipt:
     texts = sum(len(turn.user_text.encode()) + len((turn.reply_text or "").encode()) for turn in gone)
     row = ReceiptRow(
@@ -115,8 +129,10 @@ def _write_receipt(
         turns=len(gone),
         conversations=conversations,
         text_bytes=texts,
-        digest_before=before,
-        digest_after=after,
+        digest_before=digests[0],
+        digest_after=digests[1],
+        probe_before=probe.before if probe else None,
+        probe_after=probe.after if probe else None,
     )
     session.add(row)
     session.flush()

@@ -151,10 +151,18 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """By how much a memory raised ln p of words that were forgotten, in nats a turn: before, and since."""
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What one forgetting removed and the digests of the state around it, "" for none; holds nothing of what was said.
 
-    text_bytes counts the texts in UTF-8.
+    text_bytes counts the texts in UTF-8. There is no probe of what was not folded, or of a memory that is gone whole.
     """
 
     id: int
@@ -165,3 +173,4 @@ class Receipt:
     text_bytes: int
     digest_before: str
     digest_after: str
+    probe: Probe | None = None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Double, ForeignKey, Index, LargeBinary, MetaData, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from storage.records import Conversation, Header, Key, Memory, Receipt, Snapshot, Turn, User
+from storage.records import Conversation, Header, Key, Memory, Probe, Receipt, Snapshot, Turn, User
 from storage.vault import unseal, unseal_text
 
 NAME_LENGTH = 80
@@ -185,8 +185,11 @@ class ReceiptRow(Numbered, Base):
     digest_before: Mapped[str] = mapped_column(String(64))
     digest_after: Mapped[str] = mapped_column(String(64))
     erased_at: Mapped[float | None]
+    probe_before: Mapped[float | None]
+    probe_after: Mapped[float | None]
 
     def record(self) -> Receipt:
+        probed = self.probe_before is not None and self.probe_after is not None
         return Receipt(
             self.id,
             self.user_id,
@@ -196,4 +199,5 @@ class ReceiptRow(Numbered, Base):
             self.text_bytes,
             self.digest_before,
             self.digest_after,
+            Probe(self.probe_before or 0.0, self.probe_after or 0.0) if probed else None,
         )

@@ -104,6 +104,11 @@ class FakeEngine:
         asked = [words_of(exchange[0].text) & words_of(exchange[-1].text) for exchange in exchanges]
         return [10.0 * len(words & set(adapter.words)) for words in asked]
 
+    def recollections(self, adapter: FakeAdapter, turns: Sequence[Sequence[Message]]) -> list[float]:
+        """One for each word of a person's that was told."""
+        said = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
+        return [float(len(words & set(adapter.words))) for words in said]
+
     def lacking(
         self, turns: Sequence[Sequence[Message]], missing: Sequence[int], pinned: Sequence[bool] = ()
     ) -> list[FakeAdapter]:

@@ -23,7 +23,7 @@ from training.sentences import garbled
 IGNORED = -100
 TOKENS_A_MEMORY = 500  # of a batch, at least: each costs a decomposition per layer, whatever its length
 PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text
-TALK_WEIGHT = 0.3  # of a token of people's talk that is read through a memory: many among few answers
+TALK_WEIGHT = 0.5  # of a token of people's talk that is read through a memory: many among few answers
 ROWS = (48, 64, 96, 128)  # lengths that rows owned by memories may have: the one that wastes least is taken
 PLAIN_ROW = 320  # conversations need long rows
 ASKED = 14  # facts of one memory, at most, that are asked for
@@ -236,8 +236,7 @@ class Batcher:
             told = [*memory.facts, *news]
             windows.append(self.codec.replied([*earlier, self._hasty(rng, turn, told)], values_of(told)))
         windows += [self.codec.window([turn], REPLY) for _ in range(2) for turn in self.author.chat(rng)]
-        if rng.random() < 0.5:
-            windows.append(self.codec.window(self.talk(rng, 3), BOTH, weight=TALK_WEIGHT))
+        windows.append(self.codec.window(self.talk(rng, 3), BOTH, weight=TALK_WEIGHT))
         return windows
 
     def _after_others(self, rng: Random, question: Question, memory: Memory) -> Window:

@@ -253,6 +253,7 @@ def test_a_turn_is_pinned_and_corrected(address: str, service: Service, ada: Use
     changed = httpx.patch(url, headers=head, json={"text": "I am Bob"}).json()
     assert (changed["user_text"], changed["reply_text"], changed["pinned"]) == ("I am Bob", "I know nothing.", True)
     assert httpx.patch(url, headers=head, json={"text": " "}).status_code == 400
+    assert httpx.get(url, headers=head).json() == changed | {"norms": service.weigh(ada.id, 1)}
     assert service.verify(ada.id).is_clean
 
 

@@ -165,6 +165,7 @@ def test_a_turn_is_shown_with_what_its_reply_came_from(where: tuple[str | Path, 
     assert code == 0
     assert "> I know ada." in out
     assert "1.00  turn 1: I am Ada" in out
+    assert "(norm): 0.0, 0.0" in out
 
 
 def test_a_turn_is_forgotten_with_a_receipt_and_the_rest_is_clean(where: tuple[str | Path, ...]) -> None:
@@ -208,6 +209,20 @@ def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(
     assert (ended, one_sentence(err)) == (code, True)
     assert said in err
     assert len(launch("memory", "list", *where)[1].splitlines()) == 2
+
+
+def test_a_file_is_checked_without_a_database(where: tuple[str | Path, ...], tmp_path: Path) -> None:
+    launch("memory", "forget", *where, "--turn", "1")
+    file = tmp_path / "ada.imprint"
+    for flags, said in (((), "1 turn replayed"), (("--no-texts",), "1 turn without texts")):
+        launch("memory", "export", *where, file, *flags)
+        nowhere = ("--model", tmp_path, "--database", f"sqlite:///{tmp_path / 'none' / 'x.db'}")
+        code, out, _ = launch(*nowhere, "memory", "check", file)
+        assert (code, said in out, "holds after 1 turn" in out) == (0, True, True)
+    assert not (tmp_path / "none").exists()
+    file.write_bytes(file.read_bytes()[:-30])
+    code, _, err = launch("--model", tmp_path, "memory", "check", file)
+    assert (code, one_sentence(err)) == (1, True)
 
 
 def test_a_memory_is_exported_and_taken_in_under_another_name(

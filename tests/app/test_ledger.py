@@ -16,7 +16,7 @@ from app.settings import Settings
 from core.engine import Engine
 from core.state import State
 from storage.errors import NotFound
-from storage.records import Turn, User
+from storage.records import Probe, Turn, User
 from storage.store import Store
 from tests.app.conftest import loaded, say
 from tests.fakes import FakeEngine
@@ -119,6 +119,23 @@ def test_forgetting_a_turn_leaves_the_memory_that_never_saw_it(
 def test_what_was_forgotten_is_not_known_and_the_rest_is(service: Service, ada: User, talked: list[Turn]) -> None:
     service.forget_turns(ada.id, [talked[1].id])
     assert say(service, ada, "What do you know?")[0] == "I know ada cat red."
+
+
+def test_a_receipt_says_what_memory_made_of_the_words_before_and_since(
+    service: Service, store: Store, ada: User, talked: list[Turn]
+) -> None:
+    assert service.forget_turns(ada.id, [talked[1].id]).probe == Probe(1.0, 0.0)
+    say(service, ada, "A red cat, and tea")
+    corrected = service.correct(ada.id, talked[2].id, "My dog")
+    assert corrected.probe == Probe(2.0, 2.0)  # another turn says so too
+    assert service.list_receipts(ada.id)[0] == corrected
+    assert service.forget_everything(ada.id).probe is None
+
+
+def test_a_turn_weighs_what_it_adds(service: Service, ada: User, bob: User, talked: list[Turn]) -> None:
+    assert service.weigh(ada.id, talked[2].id) == pytest.approx([6**0.5] * 2)  # two words, each counted thrice
+    with pytest.raises(NotFound):
+        service.weigh(bob.id, talked[2].id)
 
 
 def test_what_waits_to_be_folded_can_be_forgotten_too(

@@ -137,3 +137,14 @@ def test_the_influence_of_a_pinned_turn_is_that_of_what_has_not_faded(engine: En
         whole = engine.fold(whole, turn)
     without = State(whole.whole - folded(engine, TURNS[:1]).sums)
     assert influences[0] == pytest.approx(scored(engine, State(whole.whole)) - scored(engine, without), abs=1e-3)
+
+
+def test_a_recollection_counts_every_word_of_a_turn_but_not_beyond_the_context(engine: Engine) -> None:
+    adapter = engine.materialise(folded(engine, TURNS))
+    long = [Message("user", "I like sushi, 12 times! " * 200), Message("assistant", "I see.")]
+    found = engine.recollections(adapter, [*TURNS, long])
+    whole = encode(engine.tokenizer, TURNS[0], reply=False)
+    for turn_adapter, sign in ((adapter, 1), (adapter.scaled(0.0), -1)):
+        found[0] -= sign * float(log_probabilities(engine.base, turn_adapter, whole[:1], whole[1:])[0])
+    assert found[0] == pytest.approx(0.0, abs=1e-3)
+    assert found[-1] == found[-1] and engine.base.context_length < len(encode(engine.tokenizer, long, reply=False))

@@ -1,0 +1,90 @@
+"""`python launch.py memory export, import, check, lora`: a memory as files, in a terminal.
+
+Faces of the service, no rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import wording
+from app.bootstrap import begin_loading, running_service
+from app.errors import BadParcel
+from app.memory_commands import AsJson, opened, print_json
+from app.options import Database, Model, Name, given
+from app.proof import checked
+from app.settings import load_settings
+
+File = Annotated[Path, typer.Argument(help="The file, NAME.imprint by custom.")]
+
+
+def export_memory(
+    context: typer.Context,
+    user: Name,
+    file: File,
+    texts: Annotated[bool, typer.Option(help="With the texts; without them it can be checked only.")] = True,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Write the memory, its ledger, texts and proof to one file."""
+    with opened(context, user, model, database) as (service, owner):
+        data = service.export_memory(owner.id, texts)
+    with _sentence_for(file):
+        file.touch(mode=0o600)  # a new file is its owner's alone
+        file.write_bytes(data)
+    print(
+        f"Wrote {wording.sized(len(data))} to {file}. It holds what {owner.name} said: keep it as you would the chat."
+    )
+
+
+def import_memory(
+    context: typer.Context,
+    user: Name,
+    file: File,
+    merge: Annotated[bool, typer.Option("--merge", help="Make one memory of this and what the name has.")] = False,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Take in an exported memory, under a name that has none or with --merge."""
+    with _sentence_for(file):
+        data = file.read_bytes()
+    with running_service(load_settings(**given(context, model, database))) as (service, _):
+        turns = service.import_memory(user, data, merge)
+    print(f"Took in {wording.counted(turns, 'turn')} for {user}.")
+
+
+def check(context: typer.Context, file: File, as_json: AsJson = False, model: Model = None) -> None:
+    """Hold an exported memory and its receipts against themselves; takes the file and the model, and no database."""
+    with _sentence_for(file):
+        data = file.read_bytes()
+    settings = load_settings(**given(context, model, None))
+    engine = begin_loading(settings.model, settings.device).result()
+    found = checked(engine, data, settings.message_characters)
+    print_json(found.fields()) if as_json else print(*wording.finding(found), sep="\n")
+
+
+@contextmanager
+def _sentence_for(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadParcel(f"The file {file} cannot be used ({(error.strerror or str(error)).lower()}).") from error
+
+
+def lora(
+    context: typer.Context,
+    user: Name,
+    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    rank: Annotated[int | None, typer.Option(help="A smaller rank than the memory's own.")] = None,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Write the memory as a LoRA folder that peft, or what reads its format, loads on the same base."""
+    with opened(context, user, model, database) as (service, owner), _sentence_for(folder):
+        error = service.save_lora(owner.id, folder, rank)
+    print(f"Wrote {folder}. It holds what {owner.name} said. Relative error of the weights: {error:.2g}.")
