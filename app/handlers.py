@@ -67,6 +67,11 @@ class Handlers(Entering):
         owner = named(user)
         return self._after(owner, self._service.forget_turns(owner.id, [] if turn_id is None else [turn_id]))
 
+    def settle(self, user: User | None, choice: str) -> Shown:
+        """Forget the turns of one side, where two disagree: as `forget`."""
+        owner = named(user)
+        return self._after(owner, self._service.forget_turns(owner.id, wording.numbers_in(choice)))
+
     def forget_conversation(self, user: User | None, turn_id: int | None) -> Shown:
         """Forget the conversation of one turn of the ledger: as `forget`."""
         owner = named(user)

@@ -152,7 +152,7 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
     panel.forget.click(lambda: gr.update(visible=True), None, panel.confirmation, **QUIET)
     panel.keep.click(lambda: gr.update(visible=False), None, panel.confirmation, **QUIET)
     forgetting: list[tuple[Callable[..., Any], Callable[..., Any], list[Any]]] = [
-        (panel.disputes.input, handlers.forget_turn, [user, panel.disputes]),
+        (panel.disputes.input, handlers.settle, [user, panel.disputes]),
         (panel.forget_turn.click, handlers.forget_turn, picked),
         (panel.forget_talk.click, handlers.forget_conversation, picked),
         (panel.really.click, handlers.forget, [user]),

@@ -43,7 +43,8 @@ class Answer:
     """What memory answers, and by how much it raises ln p of that answer, in nats.
 
     `turn` is the one that spoke for it most; None for an answer that memory is not sure of. `rival` is what memory
-    would surely answer had it never heard that turn, where that is something else: most often, what it was before.
+    would surely answer had it never heard that turn, nor its `echoes`, where that is something else: most often, what
+    it was before. Echoes are the turns that say the same, such as an earlier answer.
     """
 
     question: str
@@ -51,6 +52,7 @@ class Answer:
     margin: float
     turn: Turn | None
     rival: Answer | None = None
+    echoes: tuple[Turn, ...] = ()
 
     @property
     def is_sure(self) -> bool:
@@ -80,8 +82,7 @@ def read_out(engine: Engine, adapter: Adapter, turns: Sequence[Turn], sampling: 
     answers = asked(engine, adapter, sampling)
     sure = with_sources(engine, turns, [answer for answer in answers if answer.is_sure])
     traced = {answer.question: answer for answer in sure}
-    for rival in rivals(engine, turns, sure, sampling):
-        traced[rival.question] = replace(traced[rival.question], rival=rival)
+    traced |= {answer.question: answer for answer in rivals(engine, turns, sure, sampling)}
     return sorted((traced.get(one.question, one) for one in answers), key=lambda answer: -answer.margin)
 
 
@@ -96,24 +97,52 @@ def with_sources(engine: Engine, turns: Sequence[Turn], answers: Sequence[Answer
 
 
 def rivals(engine: Engine, turns: Sequence[Turn], sure: Sequence[Answer], sampling: Sampling) -> list[Answer]:
-    """What the memory of `turns` would surely answer, and does not, without the turn that a sure answer came from.
+    """The sure answers of the memory of `turns`, each with its rival and echoes, if it has any.
 
-    At most one for each question; none where it would answer the same, in whatever words.
+    What memory would answer without the turn that an answer came from; where that is the same once more, without all
+    the turns that give it by themselves.
     """
     known = [answer for answer in sure if answer.turn and len(turns) > 1]
-    if not known:
+    found = _without(engine, turns, known, sampling)
+    again = [answer for answer in known if answer not in found]
+    echoing = [one for one in _with_echoes(engine, turns, again) if one.echoes and len(one.echoes) < len(turns) - 1]
+    return [*found.values(), *_without(engine, turns, echoing, sampling).values()]
+
+
+def _with_echoes(engine: Engine, turns: Sequence[Turn], answers: Sequence[Answer]) -> list[Answer]:
+    """The answers with the turns that, like the one they came from, give them by themselves."""
+    if not answers:
         return []
-    missing = [turns.index(answer.turn) for answer in known if answer.turn]
+    said, pinned = [messages_of(turn) for turn in turns], [turn.pinned for turn in turns]
+    scores = engine.alone(said, [pair_of(one.question, one.text) for one in answers], pinned)
+    return [replace(one, echoes=_echoes(turns, one, given)) for one, given in zip(answers, scores, strict=True)]
+
+
+def _echoes(turns: Sequence[Turn], answer: Answer, scores: Sequence[float]) -> tuple[Turn, ...]:
+    """A turn that says something else gives the words around the value too, but not half of the whole."""
+    enough = max(SURE, max(scores) / 2)
+    return tuple(turn for turn, score in zip(turns, scores, strict=True) if score >= enough and turn != answer.turn)
+
+
+def _without(
+    engine: Engine, turns: Sequence[Turn], answers: Sequence[Answer], sampling: Sampling
+) -> dict[Answer, Answer]:
+    """Those of the answers that have a rival once the turns they came from are left out, each as it is with it."""
+    if not answers:
+        return {}
+    gone = [{one.turn, *one.echoes} for one in answers]
+    missing = [[number for number, turn in enumerate(turns) if turn in some] for some in gone]
     adapters = engine.lacking([messages_of(turn) for turn in turns], missing, [turn.pinned for turn in turns])
-    prompts = [[Message("user", answer.question)] for answer in known]
+    prompts = [[Message("user", one.question)] for one in answers]
     replies = engine.reply_all(list(zip(adapters, prompts, strict=True)), sampling)
-    found = []
-    for answer, adapter, reply in zip(known, adapters, replies, strict=True):
+    found = {}
+    for answer, some, adapter, reply in zip(answers, gone, adapters, replies, strict=True):
         exchanges = [pair_of(answer.question, text) for text in (reply, answer.text)]
         margin, still = engine.margins(adapter, exchanges) if reply != answer.text else (0.0, 0.0)
         if margin >= SURE > still:
-            others = [turn for turn in turns if turn != answer.turn]
-            found += with_sources(engine, others, [Answer(answer.question, reply, margin, None)])
+            others = [turn for turn in turns if turn not in some]
+            (rival,) = with_sources(engine, others, [Answer(answer.question, reply, margin, None)])
+            found[answer] = replace(answer, rival=rival)
     return found
 
 

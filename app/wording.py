@@ -191,15 +191,31 @@ def _known(answer: Answer) -> str:
     return answer.text if answer.is_sure else "(not sure)"
 
 
-def choices_between(answers: Sequence[Answer]) -> list[tuple[str, int]]:
-    """Where two turns seem to disagree, what either would leave, and the number of the turn that is then forgotten."""
+def choices_between(answers: Sequence[Answer]) -> list[tuple[str, str]]:
+    """Where two turns seem to disagree, what either would leave, and the numbers of the turns that are then forgotten.
+
+    Numbers as `numbers_in` reads them.
+    """
     pairs = [pair for one in answers if one.rival for pair in ((one, one.rival), (one.rival, one))]
-    choices = {gone.turn.id: _choice(kept, kept.turn, gone.turn) for kept, gone in pairs if kept.turn and gone.turn}
-    return [(choice, number) for number, choice in choices.items()]
+    choices = {}
+    for kept, gone in pairs:
+        if kept.turn and gone.turn:
+            numbers = ",".join(str(turn.id) for turn in (gone.turn, *gone.echoes))
+            choices[numbers] = _choice(kept, kept.turn, gone.turn) + _echoed(gone.echoes)
+    return [(choice, numbers) for numbers, choice in choices.items()]
+
+
+def numbers_in(choice: str) -> list[int]:
+    """The numbers of turns in a choice."""
+    return [int(number) for number in choice.split(",")]
 
 
 def _choice(answer: Answer, kept: Turn, gone: Turn) -> str:
     return f"Keep turn {kept.id}: {answer.text} Forget turn {gone.id}: {excerpt(gone.user_text)}"
+
+
+def _echoed(echoes: Sequence[Turn]) -> str:
+    return f" (and {counted(len(echoes), 'turn')} that repeat it)" if echoes else ""
 
 
 def _otherwise(answer: Answer) -> str:

@@ -21,7 +21,7 @@ from core.decoding import Decoding, Row, Sampling
 from core.device import resolve_device
 from core.errors import PromptError, StateError
 from core.generator import Generator
-from core.provenance import Exchange, contributions, influences, margins
+from core.provenance import Exchange, alone, contributions, influences, margins
 from core.reading import read_parallel, read_sequential
 from core.state import State, total
 from core.text import TextStream
@@ -111,14 +111,24 @@ class Engine:
         aged = self._aged(turns, pinned)
         return influences(self.base, self.generator, aged, self._encoded(exchanges), strength)
 
+    def alone(
+        self,
+        turns: Sequence[Sequence[Message]],
+        exchanges: Sequence[Sequence[Message]],
+        pinned: Sequence[bool] = (),
+    ) -> list[list[float]]:
+        """For each exchange, by how much each of the turns, by itself, raises ln p of its reply; see `influences`."""
+        return alone(self.base, self.generator, self._aged(turns, pinned), self._encoded(exchanges))
+
     def lacking(
-        self, turns: Sequence[Sequence[Message]], missing: Sequence[int], pinned: Sequence[bool] = ()
+        self, turns: Sequence[Sequence[Message]], missing: Sequence[Sequence[int]], pinned: Sequence[bool] = ()
     ) -> list[Adapter]:
-        """The adapters of the memory of these turns without each one of the `missing`; see `influences`."""
+        """The adapters of the memory of these turns without each of the sets of `missing` ones; see `influences`."""
         aged = self._aged(turns, pinned)
         with torch.inference_mode():
-            alike = [self.generator.materialise((aged.sum(0) - aged[number])[None]) for number in missing]
-        return [adapter.to(self.base.device, self.base.dtype) for adapter in alike]
+            states = [aged.sum(0) - aged[list(numbers)].sum(0) for numbers in missing]
+            adapters = [self.generator.materialise(state[None]) for state in states]
+        return [adapter.to(self.base.device, self.base.dtype) for adapter in adapters]
 
     def _aged(self, turns: Sequence[Sequence[Message]], pinned: Sequence[bool]) -> Tensor:
         """What each turn is in the state they make: (turns, layers, r_k, r_v)."""

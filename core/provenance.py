@@ -80,6 +80,13 @@ def influences(
     return torch.where(missed, falls, _scores(base, generator, turns, exchanges, strength) - unknown).tolist()
 
 
+def alone(base: Base, generator: Generator, turns: Tensor, exchanges: Sequence[Exchange]) -> list[list[float]]:
+    """For each exchange, by how much each of the weighted `turns` alone raises ln p(reply), in nats."""
+    states = torch.cat([torch.zeros_like(turns[:1]), turns])
+    scores = _scores(base, generator, states, exchanges, 1.0)
+    return (scores[:, 1:] - scores[:, :1]).tolist()
+
+
 def _scores(base: Base, generator: Generator, states: Tensor, exchanges: Sequence[Exchange], strength: float) -> Tensor:
     """ln p of each exchange's reply with each state: (exchanges, states). Each adapter is made once."""
     columns = []

@@ -110,12 +110,22 @@ class FakeEngine:
         return [float(len(words & set(adapter.words))) for words in said]
 
     def lacking(
-        self, turns: Sequence[Sequence[Message]], missing: Sequence[int], pinned: Sequence[bool] = ()
+        self, turns: Sequence[Sequence[Message]], missing: Sequence[Sequence[int]], pinned: Sequence[bool] = ()
     ) -> list[FakeAdapter]:
         """What the other turns told."""
         told = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
-        left = [set().union(*told[:number], *told[number + 1 :]) for number in missing]
+        left = [set().union(*(own for i, own in enumerate(told) if i not in gone)) for gone in missing]
         return [FakeAdapter(tuple(word for word in WORDS if word in words)) for words in left]
+
+    def alone(
+        self,
+        turns: Sequence[Sequence[Message]],
+        exchanges: Sequence[Sequence[Message]],
+        pinned: Sequence[bool] = (),
+    ) -> list[list[float]]:
+        """Ten for each word of the reply that the turn told."""
+        told = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
+        return [[10.0 * len(words_of(exchange[-1].text) & own) for own in told] for exchange in exchanges]
 
     def influences(
         self,
@@ -124,12 +134,13 @@ class FakeEngine:
         strength: float = 1.0,
         pinned: Sequence[bool] = (),
     ) -> list[list[float]]:
-        """How many of the reply's words only this turn told."""
+        """How many of the reply's words only this turn told; where there are none, how many it told at all."""
         told = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
         only = [own.difference(*told[:i], *told[i + 1 :]) for i, own in enumerate(told)]
         replies = [words_of(exchange[-1].text) for exchange in exchanges]
         self.prompts += [list(exchange[:-1]) for exchange in exchanges]
-        return [[strength * len(reply & own) for own in only] for reply in replies]
+        sides = [only if any(reply & own for own in only) else told for reply in replies]
+        return [[strength * len(reply & own) for own in side] for reply, side in zip(replies, sides, strict=True)]
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         return sum(len(message.text.split()) for message in messages)

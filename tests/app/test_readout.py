@@ -10,7 +10,7 @@ from app.handlers import Handlers
 from app.readout import QUESTIONS, SURE, Answer, read_out
 from app.service import Service
 from app.tab import Tab
-from app.wording import NOT_SURE, SURE_OF_NOTHING, choices_between, readout_in_words, readout_shown
+from app.wording import NOT_SURE, SURE_OF_NOTHING, choices_between, numbers_in, readout_in_words, readout_shown
 from core.chat import Message
 from core.decoding import Sampling
 from core.engine import Engine
@@ -94,12 +94,31 @@ def test_the_turn_that_would_be_believed_but_for_another_is_named_and_either_can
     assert (answer.text, answer.turn) == ("I know vienna.", vienna)
     assert answer.rival and (answer.rival.text, answer.rival.turn) == ("I know oslo.", oslo)
     assert "without it: I know oslo. (from turn 1: I live in oslo)" in readout_shown([answer])
-    assert [forgotten for _, forgotten in choices_between([answer, answer])] == [oslo.id, vienna.id]
+    choices = choices_between([answer, answer])
+    assert [numbers_in(choice) for _, choice in choices] == [[oslo.id], [vienna.id]]
 
 
 @pytest.mark.usefixtures("questions")
 @pytest.mark.parametrize("engine", [Decided()])
-def test_turns_that_say_the_same_do_not_disagree(service: Service, ada: User) -> None:
+def test_turns_that_repeat_an_answer_are_left_out_with_the_one_that_told_it(
+    service: Service, store: Store, ada: User
+) -> None:
+    for text in ("I live in oslo", "I live in vienna", "I said vienna"):
+        say(service, ada, text)
+    oslo, *viennas = store.held_turns(ada.id)
+    answer = service.read_out(ada.id)[0]
+    assert answer.rival and (answer.rival.text, answer.rival.turn) == ("I know oslo.", oslo)
+    assert sorted([answer.turn, *answer.echoes], key=lambda turn: turn.id if turn else 0) == viennas
+    (_, keeping), (said, otherwise) = choices_between([answer])
+    assert numbers_in(keeping) == [oslo.id] and sorted(numbers_in(otherwise)) == [turn.id for turn in viennas]
+    assert "(and 1 turn that repeat it)" in said
+    Handlers(service).settle(ada, otherwise)
+    assert store.held_turns(ada.id) == [oslo]
+
+
+@pytest.mark.usefixtures("questions")
+@pytest.mark.parametrize("engine", [Decided()])
+def test_where_every_turn_says_the_same_none_disagrees(service: Service, ada: User) -> None:
     say(service, ada, "I live in vienna")
     say(service, ada, "My cat is in vienna")
     assert [answer.rival for answer in service.read_out(ada.id)] == [None] * len(ASKED)
