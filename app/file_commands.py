@@ -18,6 +18,7 @@ from app.errors import BadParcel
 from app.memory_commands import AsJson, opened, print_json
 from app.options import Database, Model, Name, given
 from app.proof import checked
+from app.receipts import finding
 from app.settings import load_settings
 
 File = Annotated[Path, typer.Argument(help="The file, NAME.imprint by custom.")]
@@ -65,7 +66,7 @@ def check(context: typer.Context, file: File, as_json: AsJson = False, model: Mo
     settings = load_settings(**given(context, model, None))
     engine = begin_loading(settings.model, settings.device).result()
     found = checked(engine, data, settings.message_characters)
-    print_json(found.fields()) if as_json else print(*wording.finding(found), sep="\n")
+    print_json(found.fields()) if as_json else print(*finding(found), sep="\n")
 
 
 @contextmanager

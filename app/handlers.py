@@ -17,6 +17,7 @@ from app.entering import Entering
 from app.errors import BadMessage
 from app.guards import SAME
 from app.plots import plot_norms, plot_spectrum
+from app.receipts import receipt_shown, verdict
 from app.reply import TemporaryChat
 from app.tab import Tab
 from storage.records import Receipt, User
@@ -33,7 +34,7 @@ class Handlers(Entering):
         norms = plot_norms(view.norms) if view.norms else None
         spectrum = plot_spectrum(view.spectrum) if view.spectrum else None
         forget = gr.update(interactive=bool(view.turns or view.nbytes))
-        newest = "".join(map(wording.receipt_shown, self._service.list_receipts(user.id)[:1]))
+        newest = "".join(map(receipt_shown, self._service.list_receipts(user.id)[:1]))
         hiding = [gr.update(visible=False)] * 2
         return (
             wording.rows_of(view.turns, view.left),
@@ -165,7 +166,7 @@ class Handlers(Entering):
 
     def verify(self, tab: Tab, number: int, user: User | None) -> str:
         """Whether the memory is what its ledger gives."""
-        return wording.status(wording.verdict(self._service.verify(named(user).id)))
+        return wording.status(verdict(self._service.verify(named(user).id)))
 
     def read_out(self, tab: Tab, number: int, user: User | None) -> Iterator[Shown]:
         """What the memory alone answers to a list of questions: (turns that seem to disagree, answers)."""

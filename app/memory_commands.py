@@ -19,6 +19,7 @@ from app.bootstrap import running_service
 from app.errors import SettingsError
 from app.ledger import Cause
 from app.options import Database, Model, Name, given
+from app.receipts import receipt_in_words, verdict
 from app.service import Service
 from app.settings import load_settings
 from storage.records import Receipt, Turn, User
@@ -184,7 +185,7 @@ def verify(
     """Replay the ledger and hold it against what is stored; exit code 1 unless the two are the same."""
     with opened(context, user, model, database) as (service, owner):
         found = service.verify(owner.id)
-    print_json(asdict(found) | {"is_clean": found.is_clean}) if as_json else print(wording.verdict(found))
+    print_json(asdict(found) | {"is_clean": found.is_clean}) if as_json else print(verdict(found))
     if not found.is_clean:
         raise typer.Exit(1)
 
@@ -228,7 +229,7 @@ def _cause(cause: Cause) -> dict[str, Any]:
 def _print_receipts(receipts: list[Receipt], as_json: bool) -> None:
     if as_json:
         return print_json([asdict(receipt) for receipt in receipts])
-    print(*map(wording.receipt_in_words, receipts), sep="\n")
+    print(*map(receipt_in_words, receipts), sep="\n")
 
 
 def print_json(value: Any) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import struct
 import time
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
@@ -23,6 +25,11 @@ from storage.records import Entry, Memory, Packed, Probe, Receipt, Turn
 FORMAT = 1
 MANIFEST, STATE, LEDGER, PROOF = "manifest.json", "state.safetensors", "ledger.jsonl", "proof.json"
 LARGEST, MOST_TURNS = 1 << 26, 20_000  # bytes that a file unpacks to, and turns: more is no memory
+DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
+    *(AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError),  # RuntimeError: it is encrypted
+)
+"""What reading a file that was changed can raise; NotImplementedError and RecursionError are RuntimeErrors."""
 DIGEST = re.compile("[0-9a-f]{64}")
 LATEST, LONGEST = 86_400.0, 1e7  # seconds that a time may lie ahead; of a fold, and its tokens
 
@@ -102,7 +109,7 @@ def unwrap(data: bytes) -> Parcel:
         packed = Packed(parts[STATE], manifest["fingerprint"], manifest["state_format"])
         proof = _proof(json.loads(parts[PROOF])) if PROOF in parts else None
         return Parcel(packed, entries, proof, manifest.get("texts", True) is True)
-    except (zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError, NotImplementedError) as error:
+    except DAMAGES as error:
         raise BadParcel("The file is not a memory that Imprint exported, or not all of it; export it again.") from error
 
 

@@ -1,9 +1,10 @@
-"""`python -m benchmarks.crash_verbs [--kills N] [--model DIR] [--seed S] [--json OUT]`: is any verb ever half done?
+"""`python -m benchmarks.crash_verbs [--kills N] [--on KIND] [--model DIR] [--json OUT]`: is any verb ever half done?
 
 Kills a process with SIGKILL at random moments while it sends, retries, takes back, forgets, pins, corrects and merges.
 After each kill the memory holds what was acknowledged, with the verb that was cut off done or not done, and a replay of
 the ledger gives its state bit for bit. benchmarks/crash.py asks the same of sending alone, with processes started anew;
-here they are forked, which takes no time, so that there can be many.
+here they are forked, which takes no time, so that there can be many. KIND is sqlite, sealed (the same with a master
+key) or postgresql, whose server is started for it and goes on living.
 """
 
 from __future__ import annotations
@@ -27,16 +28,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from pydantic import SecretStr
 from tqdm import tqdm
 
 from app.service import Service
 from app.settings import Settings, load_settings
+from benchmarks import postgres
 from benchmarks.report import finish, origin
 from core.engine import Engine, load_engine
 from storage.database import file_url, open_database
 from storage.records import User
 from storage.store import Store
+from storage.vault import KEY_BYTES
 
+KINDS = ("sqlite", "sealed", "postgresql")
 NAME, MOST = "Ada", 24  # turns held, about: what is more is forgotten, so that a replay stays short
 LONGEST = 1.2  # seconds from a start to its kill
 
@@ -66,6 +71,7 @@ def main() -> int:
     """Print what was found and a JSON line; 1 if anything was lost, came back, or was half done."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--on", choices=KINDS, default=KINDS[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", type=Path)
@@ -73,15 +79,30 @@ def main() -> int:
     torch.set_num_threads(1)  # a process that has started threads cannot be forked safely
     settings = load_settings(model=arguments.model, device="cpu").model_copy(update={"reply_tokens": 4})
     engine = load_engine(settings.model, "cpu")
-    with TemporaryDirectory() as folder:
-        place = settings.model_copy(update={"database_url": file_url(Path(folder) / "crash.db")})
+    with database_of(arguments.on) as url:
+        master = SecretStr(os.urandom(KEY_BYTES).hex()) if arguments.on == "sealed" else None
+        place = settings.model_copy(update={"database_url": url, "master_key": master})
         found = killed_often(place, engine, arguments.kills, arguments.seed)
     for name, count in sorted(found.verbs.items()):
         print(f"{name:12}{count:>7} done {found.cut[name]:>5} cut off")
     print(f"{'wrong':12}{found.wrong:>7}\n{'unclean':12}{found.unclean:>7}")
     counts = {"verbs": dict(found.verbs), "cut": dict(found.cut), "wrong": found.wrong, "unclean": found.unclean}
-    finish({"kills": arguments.kills, "seed": arguments.seed, **counts, **origin(engine)}, arguments.json)
+    asked = {"on": arguments.on, "kills": arguments.kills, "seed": arguments.seed}
+    finish({**asked, **counts, **origin(engine)}, arguments.json)
     return 1 if found.wrong or found.unclean else 0
+
+
+@contextmanager
+def database_of(kind: str) -> Iterator[str]:
+    """The address of an empty database of a kind, which is gone afterwards."""
+    if kind == "postgresql":
+        if not postgres.find_binaries():
+            raise SystemExit(f"There is no PostgreSQL server in {postgres.DEBIAN}; install Debian's package.")
+        with postgres.running() as address:
+            yield address.format(name="postgres")
+        return
+    with TemporaryDirectory() as folder:
+        yield file_url(Path(folder) / "crash.db")
 
 
 def killed_often(settings: Settings, engine: Engine, kills: int, seed: int) -> Findings:
@@ -204,7 +225,7 @@ def _parcel(settings: Settings, engine: Engine) -> Parcel:
 @contextmanager
 def serving(settings: Settings, engine: Engine) -> Iterator[tuple[Service, User]]:
     """A service over an engine that is there already."""
-    database, loaded = open_database(settings.database_url), Future[Engine]()
+    database, loaded = open_database(settings.database_url, master=settings.master), Future[Engine]()
     loaded.set_result(engine)
     service = Service(Store(database), loaded, settings)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -27,7 +27,7 @@ from training.dialogues import Author, load_small_talk
 from training.facts import Fact, Values
 from training.kinds import load_kinds
 
-FACTS, FILLERS = 5, 4
+MEMORIES, FACTS, FILLERS = 100, 5, 4
 
 
 class Seen(NamedTuple):
@@ -40,17 +40,18 @@ class Seen(NamedTuple):
 
 def main() -> None:
     """Print a table and a JSON line."""
-    arguments = parse(__doc__, memories=120)
+    arguments = parse(__doc__, memories=MEMORIES)
     engine = open_engine(arguments)
-    seen = [
-        one
-        for number in tqdm(range(arguments.memories), disable=None)
-        for one in looked_at(engine, arguments.seed, number)
-    ]
-    result = summed(seen)
+    result = run(engine, arguments.memories, arguments.seed)
     for name, value in result.items():
-        print(f"{name:24}{value}")
+        print(f"{name:28}{value}")
     finish(result | origin(engine), arguments.json)
+
+
+def run(engine: Engine, memories: int, seed: int) -> dict[str, Any]:
+    """The shares over some memories."""
+    numbers = tqdm(range(memories), unit="memory", disable=None)
+    return summed([one for number in numbers for one in looked_at(engine, seed, number)])
 
 
 def looked_at(engine: Engine, seed: int, number: int) -> Iterator[Seen]:
@@ -89,7 +90,7 @@ def seen(fact: Fact, found: Sequence[Answer]) -> Seen:
     return Seen(bool(fact.old), rival is not None, told_before)
 
 
-def summed(found: Sequence[Seen]) -> dict[str, object]:
+def summed(found: Sequence[Seen]) -> dict[str, Any]:
     """The two shares, with their 95 % intervals."""
     changed, named = [one for one in found if one.changed], [one for one in found if one.named]
     rightly = sum(one.rightly for one in found)

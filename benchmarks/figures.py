@@ -41,8 +41,11 @@ RECALLS = {
 
 def render() -> str:
     """All figures as Markdown."""
-    parts = [recall_table(), side_effects(load("perplexity")), forgetting_line(load("forgetting"))]
-    parts += [provenance_line(load("provenance")), readout_line(load("readout")), capacity_table(load("capacity"))]
+    control = load("memory_control")
+    parts = [recall_table(), side_effects(load("perplexity")), forgetting_line(control["forgetting"])]
+    parts += [receipts_line(control["receipts"]), provenance_line(control["provenance"])]
+    parts += [disagreements_line(control["disagreements"]), readout_line(load("readout"))]
+    parts += [capacity_table(load("capacity"))]
     parts += [speed_table(load("speed")), crash_line(load("crash")), verbs_line(load("crash_verbs"))]
     parts += [load_line(load("load"))]
     return "\n\n".join(parts)
@@ -126,6 +129,30 @@ def forgetting_line(result: dict[str, Any]) -> str:
         f"never told {result['log_probability_never_told']:.2f} (z = {result['z']:.2f}, p = {result['p']:.2f}), kept "
         f"{result['log_probability_kept']:.2f}; of {result['kept']} kept ones {result['kept_recalled_before']} were "
         f"recalled before the forgetting and {result['kept_recalled_after']} after it."
+    )
+
+
+def receipts_line(result: dict[str, Any]) -> str:
+    """What a receipt is worth to somebody who has the file alone."""
+    checks = 2 * result["files"]
+    return (
+        f"Receipts (`python -m benchmarks.receipts`): {result['whole']} of {checks} exported files, half of them "
+        f"without texts, are found whole by a clean process that has no database, and the newest of their "
+        f"{result['receipts']} receipts in {result['newest_found']}; of {result['flips']} flipped bits "
+        f"{result['flips_refused']} are refused, {result['flips_harmless']} change nothing, "
+        f"{result['flips_believed']} are believed. Memory spoke for the forgotten words by "
+        f"{result['nats_before']:.1f} nats a turn before, and by {result['nats_after']:.1f} since."
+    )
+
+
+def disagreements_line(result: dict[str, Any]) -> str:
+    """How well turns that disagree are named."""
+    (low, high), (least, most) = result["named_of_changed_interval"], result["right_of_named_interval"]
+    return (
+        f"Change of mind (`python -m benchmarks.disagreements`): of {result['changed']} changed facts that are "
+        f"answered rightly {result['named_of_changed']:.2f} are shown with the turn that told the old one "
+        f"({low:.2f}-{high:.2f}); of {result['named']} turns shown as disagreeing {result['right_of_named']:.2f} "
+        f"are such ({least:.2f}-{most:.2f})."
     )
 
 

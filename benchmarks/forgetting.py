@@ -37,6 +37,7 @@ from training.facts import Fact, Values, draw_facts, invented_name
 from training.kinds import load_kinds
 
 LETTERS = 7
+USERS = 10
 TOLD, CONTROLS = 10, 5  # facts of each person; half of those told are forgotten
 
 
@@ -53,7 +54,7 @@ class Person:
 def main() -> int:
     """Print a table and a JSON line; 1 if a promise is broken, 2 if nothing can be measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--users", type=int, default=10, help=f"each tells {TOLD} canaries (default 10)")
+    parser.add_argument("--users", type=int, default=USERS, help=f"each tells {TOLD} canaries (default {USERS})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", type=Path)
@@ -66,7 +67,12 @@ def main() -> int:
     for name, value in result.items():
         print(f"{name:36}{value}")
     finish(result, arguments.json)
-    return 0 if result["bytes_left"] == 0 and result["states_as_never_told"] else 1
+    return 0 if is_kept(result) else 1
+
+
+def is_kept(result: dict[str, Any]) -> bool:
+    """Whether nothing is left of what was forgotten, in files and in states."""
+    return bool(result["bytes_left"] == 0 and result["states_as_never_told"])
 
 
 def run(settings: Settings, users: int, seed: int) -> dict[str, Any]:
@@ -75,7 +81,7 @@ def run(settings: Settings, users: int, seed: int) -> dict[str, Any]:
         private = settings.model_copy(update={"database_url": file_url(Path(folder) / "canaries.db")})
         with running_service(private) as (service, loading):
             engine, store = loading.result(), Store(open_database(private.database_url))
-            people = [_tell(service, store, seed, number) for number in range(users)]
+            people = [tell(service, store, seed, number) for number in range(users)]
             service.recover()
             before = [_recalled(engine, _adapter(engine, store, one.user), one.kept) for one in people]
             for one in people:
@@ -93,7 +99,7 @@ def run(settings: Settings, users: int, seed: int) -> dict[str, Any]:
             } | origin(engine)
 
 
-def _tell(service: Service, store: Store, seed: int, number: int) -> Person:
+def tell(service: Service, store: Store, seed: int, number: int) -> Person:
     """One person's canaries, each in a turn of its own with small talk between, half of them to be forgotten."""
     rng = Random(f"{seed}-{number}")
     kinds = [kind for kind in load_kinds(held_out=False) if kind.invented]

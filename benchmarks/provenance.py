@@ -25,7 +25,7 @@ from training.dialogues import Author, load_small_talk
 from training.facts import Fact, Values
 from training.kinds import load_kinds
 
-FACTS, FILLERS = 6, 12
+MEMORIES, FACTS, FILLERS = 60, 6, 12
 TIMED_TURNS, TIMES = 100, 5
 
 
@@ -38,21 +38,26 @@ class Told(NamedTuple):
 
 def main() -> None:
     """Print a table and a JSON line."""
-    arguments = parse(__doc__, memories=60)
+    arguments = parse(__doc__, memories=MEMORIES)
     engine = open_engine(arguments)
-    memories = [told(f"{arguments.seed}-{number}", FACTS, FILLERS) for number in range(arguments.memories)]
-    right = [first for one in tqdm(memories, unit="memory", disable=None) for first in traced(engine, one)]
-    result = {
+    result = run(engine, arguments.memories, arguments.seed)
+    for name, value in result.items():
+        print(f"{name:16}{value}")
+    finish(result | origin(engine), arguments.json)
+
+
+def run(engine: Engine, memories: int, seed: int) -> dict[str, Any]:
+    """How often the turn that told comes first, and how long a trace takes."""
+    drawn = [told(f"{seed}-{number}", FACTS, FILLERS) for number in range(memories)]
+    right = [first for one in tqdm(drawn, unit="memory", disable=None) for first in traced(engine, one)]
+    return {
         "traced": len(right),
         "first": sum(right),
         "share": round(sum(right) / len(right), 4) if right else None,
         "interval": interval(sum(right), len(right)),
         "turns_timed": TIMED_TURNS,
-        "seconds": round(seconds(engine, told(f"{arguments.seed}-timed", FACTS, TIMED_TURNS)), 3),
+        "seconds": round(seconds(engine, told(f"{seed}-timed", FACTS, TIMED_TURNS)), 3),
     }
-    for name, value in result.items():
-        print(f"{name:16}{value}")
-    finish(result | origin(engine), arguments.json)
 
 
 def told(seed: str, facts: int, fillers: int) -> Told:

@@ -37,6 +37,7 @@ SEES_BOTH = {
     "history",
     "ledger",
     "memories",
+    "proof",
     "readout",
     "service",
     "settings",

@@ -6,12 +6,11 @@ set -euo pipefail
 python=${PYTHON:-python} results=benchmarks/results
 "$python" -m benchmarks.speed --json $results/speed.json
 "$python" -m benchmarks.load --minutes "${LOAD_MINUTES:-10}" --json $results/load.json
-"$python" -m benchmarks.provenance --json $results/provenance.json
+"$python" -m benchmarks.memory_control --json $results/memory_control.json
 export OMP_NUM_THREADS=1
 others() {
   "$python" -m benchmarks.readout --json $results/readout.json
   "$python" -m benchmarks.capacity --json $results/capacity.json
-  "$python" -m benchmarks.forgetting --json $results/forgetting.json
   "$python" -m benchmarks.conversations --out $results/conversations.md
   "$python" -m benchmarks.perplexity --msc "$1/msc.valid.jsonl.gz" --dialogues 30 --json $results/perplexity.json \
     --plain "$2/synthetic_persona_chat.test.jsonl.gz" "$2/topical_chat.test.jsonl.gz"

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -152,6 +153,22 @@ def test_a_refused_file_leaves_no_name_behind(service: Service, store: Store) ->
 def test_a_truncated_file_is_refused(file: bytes, size: int) -> None:
     with pytest.raises(BadParcel):
         unwrap(file[:size])
+
+
+@pytest.mark.parametrize("texts", [True, False])
+def test_every_flipped_bit_is_refused_or_changes_nothing(service: Service, ada: User, texts: bool) -> None:
+    say(service, ada, "I drink tea")
+    service.forget_turns(ada.id, [service.held_turns(ada.id)[0].id])
+    say(service, ada, "My cat is red")
+    file, rng, refused = service.export_memory(ada.id, texts), Random(0), 0
+    for _ in range(1000):
+        flipped = bytearray(file)
+        flipped[rng.randrange(len(file))] ^= 1 << rng.randrange(8)
+        try:
+            assert unwrap(bytes(flipped)) == unwrap(file)
+        except BadParcel:
+            refused += 1
+    assert refused > 500
 
 
 def test_a_text_that_no_database_keeps_is_refused(file: bytes, service: Service, store: Store, bob: User) -> None:

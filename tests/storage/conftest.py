@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
+from benchmarks import postgres
 from storage.database import Database, file_url, open_database
 from storage.records import Conversation, Folding, Memory, Packed, Turn, User
 from storage.store import Store
-from tests.storage import postgres
 
 TIMEOUT = 0.2
 NUMBERS = count()

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the test run's own: Debian's package, on a socket in a folder, gone when the tests are."""
+"""A PostgreSQL server for a benchmark or a test run: Debian's package, on a socket in a folder, gone with what ran."""
 
 from __future__ import annotations
 
