@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 @contextmanager
 def running_service(settings: Settings) -> Iterator[tuple[Service, Future[Engine]]]:
     """A service over the settings' database and model; on leaving, all that is under way is stored and folded."""
-    database = open_database(settings.database_url, master=settings.master)
+    database = open_database(settings.database_url, master=settings.master, old_master=settings.old_master)
     try:
         store = Store(database)
         store.unlock()

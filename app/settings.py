@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import SettingsError
@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     database_url: str = Field(default_factory=lambda: file_url(HOME / "data" / "imprint.db"), min_length=1)
     device: str = "auto"
     master_key: SecretStr | None = None
+    old_master_key: SecretStr | None = None
 
     passphrases: bool = Field(default_factory=on_a_space)
 
@@ -60,25 +61,33 @@ class Settings(BaseSettings):
     patience_seconds: float = Field(120.0, gt=0.0)
     adapter_cache_bytes: int = Field(256 * 1024 * 1024, ge=0)
 
-    @field_validator("master_key")
+    @field_validator("master_key", "old_master_key")
     @classmethod
-    def _master_key_is_one(cls, key: SecretStr | None) -> SecretStr | None:
+    def _master_key_is_one(cls, key: SecretStr | None, about: ValidationInfo) -> SecretStr | None:
         if key is not None and not re.fullmatch("[0-9a-fA-F]{64}", key.get_secret_value()):
-            raise SettingsError(
-                f"{PREFIX}MASTER_KEY is not 64 hexadecimal digits; `openssl rand -hex 32` prints such a key."
-            )
+            name = f"{PREFIX}{(about.field_name or '').upper()}"
+            raise SettingsError(f"{name} is not 64 hexadecimal digits; `openssl rand -hex 32` prints such a key.")
         return key
 
     @property
     def master(self) -> bytes | None:
         """What seals the database, None where nothing does."""
-        return None if self.master_key is None else bytes.fromhex(self.master_key.get_secret_value())
+        return _bytes_of(self.master_key)
+
+    @property
+    def old_master(self) -> bytes | None:
+        """What sealed it before, where the key is being changed."""
+        return _bytes_of(self.old_master_key)
 
     @model_validator(mode="after")
     def _model_is_a_folder(self) -> Self:
         if not self.model.is_dir():
             raise SettingsError(f"There is no model folder at {self.model}; give one with --model or {PREFIX}MODEL.")
         return self
+
+
+def _bytes_of(key: SecretStr | None) -> bytes | None:
+    return None if key is None else bytes.fromhex(key.get_secret_value())
 
 
 def load_settings(**given: Any) -> Settings:

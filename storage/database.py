@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, NullPool
+from sqlalchemy import Engine, NullPool, text
 from sqlalchemy.orm import Session
 
 from storage.address import build_engine, describe, ensure_folder, file_url, for_reading, for_writing, read_address
@@ -65,6 +65,22 @@ class Database:
                     "close that process, then forget once more."
                 )
 
+    def note_traces(self, session: Session) -> None:
+        """Have `erase_noted` know, also after a crash, that this transaction leaves traces to erase."""
+        if self._engine.dialect.name == "sqlite":
+            session.execute(text("PRAGMA user_version = 1"))
+
+    def erase_noted(self) -> None:
+        """Erase traces as `erase_traces` does, where any were noted."""
+        if self._engine.dialect.name != "sqlite":
+            return
+        with self.read() as session:
+            noted = session.scalar(text("PRAGMA user_version"))
+        if noted:
+            self.erase_traces()
+            with self.write() as session:
+                session.execute(text("PRAGMA user_version = 0"))
+
     def _empty_write_ahead_log(self) -> bool:
         with closing(self._engine.raw_connection()) as connection:
             busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -87,12 +103,14 @@ class Database:
         self._engine.dispose()
 
 
-def open_database(url: str, timeout: float = 15.0, master: bytes | None = None) -> Database:
+def open_database(
+    url: str, timeout: float = 15.0, master: bytes | None = None, old_master: bytes | None = None
+) -> Database:
     """Open a database, create it where there is none, and bring its schema to the newest revision.
 
-    timeout is how many seconds a transaction waits for another one's lock, `master` the key that seals what is kept:
-    see vault.py. Raises DatabaseUnavailable,
-    NotADatabase or NewerSchema, each before anything is changed.
+    timeout is how many seconds a transaction waits for another one's lock, `master` the key that seals what is kept,
+    `old_master` the one before it: see vault.py. Raises DatabaseUnavailable, NotADatabase or NewerSchema, each before
+    anything is changed.
     """
     address = read_address(url)
     place = describe(address)
@@ -104,7 +122,7 @@ def open_database(url: str, timeout: float = 15.0, master: bytes | None = None) 
         if migrating.dialect.name == "sqlite" and not _until(lambda: _use_write_ahead_log(migrating), timeout):
             raise DatabaseUnavailable(f"The database {place} {UNAVAILABLE[sqlite3.SQLITE_BUSY]}.")
     engine = build_engine(address, timeout, None, "foreign_keys=ON", "synchronous=NORMAL")
-    return Database(engine, place, timeout, Vault(master))
+    return Database(engine, place, timeout, Vault(master, old_master))
 
 
 def restore_database(backup: Path, url: str) -> None:

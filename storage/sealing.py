@@ -6,7 +6,7 @@ Knows which columns hold what people said or what was made of it.
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session, undefer
 
 from storage.database import Database
@@ -27,20 +27,24 @@ class Sealing:
     def unlock(self) -> int:
         """Seal whoever is not sealed, if there is a master key, and leave nothing plain in the files; say how many.
 
-        Raises Sealed, with nothing changed, unless the master key opens what is sealed already.
+        What the old master key sealed is the new one's then. Raises Sealed, with nothing changed, unless one of them
+        opens what is sealed already. What a crash leaves undone is done by the next call.
         """
         vault = self._database.vault
         with self._database.read() as session:
             keys = [(user.id, user.sealed_key) for user in session.scalars(select(UserRow))]
-        for user_id, key in keys:
-            if key is not None:
-                vault.cipher(user_id, key)
+        renewed = [(user_id, new) for user_id, key in keys if key and (new := vault.renewed(user_id, key))]
         plain = [user_id for user_id, key in keys if key is None and vault.seals]
+        if renewed:
+            with self._database.write() as session:
+                self._database.note_traces(session)
+                for user_id, new in renewed:
+                    session.execute(update(UserRow).where(UserRow.id == user_id).values(sealed_key=new))
         for user_id in plain:
             with self._database.write() as session:
+                self._database.note_traces(session)
                 self._seal(session, user_id)
-        if plain:
-            self._database.erase_traces()
+        self._database.erase_noted()
         return len(plain)
 
     def _seal(self, session: Session, user_id: int) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
 from storage.credentials import Credentials
-from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, MemoryChanged, Sealed
+from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, MemoryChanged
 from storage.forgetting import Forgetting
 from storage.records import (
     Entry,
@@ -168,7 +168,7 @@ class Store(Forgetting, Credentials, Sealing, Talks):
             row = session.scalar(newest)
             try:
                 snapshot = row.record() if row else None
-            except Sealed:
+            except CorruptMemory:
                 return None
             return snapshot if row and snapshot and digest(snapshot.blob) == row.digest else None
 

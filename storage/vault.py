@@ -16,17 +16,21 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import column, select, table
 from sqlalchemy.orm import Session, object_session
 
-from storage.errors import Sealed
+from storage.errors import CorruptMemory, Sealed
 
 KEY_BYTES, NONCE_BYTES = 32, 12
 USERS = table("users", column("id"), column("sealed_key"))
 
 
 class Vault:
-    """Makes and opens people's keys; `master` are KEY_BYTES bytes, None where nothing is sealed."""
+    """Makes and opens people's keys; `master` are KEY_BYTES bytes, None where nothing is sealed.
 
-    def __init__(self, master: bytes | None = None) -> None:
+    `old` is the master key before, which opens what the new one does not.
+    """
+
+    def __init__(self, master: bytes | None = None, old: bytes | None = None) -> None:
         self._master = AESGCM(master) if master else None
+        self._old = AESGCM(old) if old else None
 
     @property
     def seals(self) -> bool:
@@ -38,15 +42,29 @@ class Vault:
         return None if self._master is None else _seal(self._master, os.urandom(KEY_BYTES), _place(user_id, "key"))
 
     def cipher(self, user_id: int, key: bytes) -> AESGCM:
-        """What a person's key seals with. Raises Sealed unless the master key opens it."""
+        """What a person's key seals with. Raises Sealed unless a master key opens it."""
+        return AESGCM(self._opened(user_id, key))
+
+    def renewed(self, user_id: int, key: bytes) -> bytes | None:
+        """A person's key, sealed with the master key anew; None where it is sealed with that one already.
+
+        Raises Sealed unless a master key opens it.
+        """
+        opened = self._opened(user_id, key)
+        if self._master is None or _opens(self._master, key, _place(user_id, "key")):
+            return None
+        return _seal(self._master, opened, _place(user_id, "key"))
+
+    def _opened(self, user_id: int, key: bytes) -> bytes:
         if self._master is None:
             raise Sealed("The database is sealed: set IMPRINT_MASTER_KEY to the key that it was sealed with.")
-        try:
-            return AESGCM(_unseal(self._master, key, _place(user_id, "key")))
-        except InvalidTag as error:
-            raise Sealed(
-                "The database is sealed with another key than IMPRINT_MASTER_KEY: set the one that it was sealed with."
-            ) from error
+        for master in filter(None, (self._master, self._old)):
+            if opened := _opens(master, key, _place(user_id, "key")):
+                return opened
+        raise Sealed(
+            "The database is sealed with another key than IMPRINT_MASTER_KEY: set the one that it was sealed with, "
+            "or give that one as IMPRINT_OLD_MASTER_KEY to have it changed."
+        )
 
 
 def seal(session: Session, row: type[Any], user_id: int, name: str, data: bytes) -> bytes:
@@ -63,15 +81,15 @@ def seal_text(session: Session, row: type[Any], user_id: int, name: str, text: s
 
 
 def unseal(row: Any, name: str) -> bytes:
-    """The bytes that a row's column stands for. Raises Sealed where they are not what was stored for this person."""
+    """The bytes of a state that a row's column stands for. Raises CorruptMemory where they are not its person's."""
     data: bytes = getattr(row, name)
     cipher = _cipher(_session(row), row.user_id)
     try:
         return _unseal(cipher, data, _place(row.user_id, f"{row.__tablename__}.{name}")) if cipher else data
-    except InvalidTag as error:
-        raise Sealed(
-            f"What is stored for user {row.user_id} in {row.__tablename__} was changed; restore the database from a "
-            "backup."
+    except (InvalidTag, ValueError) as error:
+        raise CorruptMemory(
+            f"The sealed memory of user {row.user_id} was changed: restore the database from a backup, or rebuild the "
+            "memory from its turns."
         ) from error
 
 
@@ -114,6 +132,13 @@ def _session(row: Any) -> Session:
 def _seal(cipher: AESGCM, data: bytes, place: bytes) -> bytes:
     nonce = os.urandom(NONCE_BYTES)
     return nonce + cipher.encrypt(nonce, data, place)
+
+
+def _opens(master: AESGCM, key: bytes, place: bytes) -> bytes | None:
+    try:
+        return _unseal(master, key, place)
+    except InvalidTag:
+        return None
 
 
 def _unseal(cipher: AESGCM, data: bytes, place: bytes) -> bytes:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.crash_verbs import after
+from benchmarks import postgres
+from benchmarks.crash_verbs import KINDS, after
 from tests.tiny import tiny_folder
 
 HOME = Path(__file__).parent.parent.parent
@@ -42,11 +43,14 @@ def test_what_is_held_after_a_verb(verb: dict[str, object], held: dict[str, bool
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broken", [False, True])
-def test_kills_leave_nothing_half_done_and_a_broken_verb_is_found(tmp_path: Path, broken: bool) -> None:
+@pytest.mark.parametrize(("on", "broken"), [*((kind, False) for kind in KINDS), ("sqlite", True)])
+def test_kills_leave_nothing_half_done_and_a_broken_verb_is_found(tmp_path: Path, on: str, broken: bool) -> None:
+    if on == "postgresql" and not postgres.find_binaries():
+        pytest.skip(f"no PostgreSQL server in {postgres.DEBIAN}")
     program = ["-c", BROKEN] if broken else ["-m", "benchmarks.crash_verbs"]
-    flags = ["--kills", "6", "--model", str(tiny_folder(tmp_path / "model")), "--json", str(tmp_path / "found.json")]
-    ended = subprocess.run([sys.executable, *program, *flags], cwd=HOME, capture_output=True, text=True, check=False)
+    flags = ["--kills", "6", "--on", on, "--model", str(tiny_folder(tmp_path / "model"))]
+    command = [sys.executable, *program, *flags, "--json", str(tmp_path / "found.json")]
+    ended = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=False)
     found = json.loads((tmp_path / "found.json").read_text())
     assert ended.returncode == int(broken), ended.stderr
     assert (bool(found["wrong"]), found["unclean"]) == (broken, 0)

@@ -1,7 +1,7 @@
 """A database of its own for every test, with a user, a conversation and a turn to start from.
 
-Both databases that can be chosen are asked the same. The timeout is short, so that a test of a lock does not wait as
-long as a person would.
+Both databases that can be chosen are asked the same, and SQLite once more with everything sealed. The timeout is short,
+so that a test of a lock does not wait as long as a person would.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from storage.store import Store
 TIMEOUT = 0.2
 NUMBERS = count()
 BLOB = b"state-bytes" * 100
+MASTER = bytes(range(32))
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What any database has to do is asked of both; a test without a store, or with a file, is about SQLite."""
     if "kind" in metafunc.fixturenames:
         both = "store" in metafunc.fixturenames and "path" not in metafunc.fixturenames
-        kinds = ["sqlite", "postgresql"] if both else ["sqlite"]
+        kinds = ["sqlite", "sealed", "postgresql"] if both else ["sqlite"]
         metafunc.parametrize("kind", kinds, indirect=True)
 
 
@@ -51,7 +52,7 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def url(kind: str, request: pytest.FixtureRequest) -> str:
     """The address of an empty database."""
-    if kind == "sqlite":
+    if kind != "postgresql":
         return file_url(request.getfixturevalue("tmp_path") / "imprint.db")
     address, name = request.getfixturevalue("server"), f"test_{next(NUMBERS)}"
     admin = create_engine(address.format(name="postgres"), isolation_level="AUTOCOMMIT")
@@ -62,8 +63,8 @@ def url(kind: str, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    opened = open_database(url, timeout=TIMEOUT)
+def database(url: str, kind: str) -> Iterator[Database]:
+    opened = open_database(url, timeout=TIMEOUT, master=MASTER if kind == "sealed" else None)
     yield opened
     opened.close()
 

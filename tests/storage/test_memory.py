@@ -2,6 +2,8 @@
 
 import hashlib
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -11,7 +13,7 @@ from random import Random
 import pytest
 from sqlalchemy import update
 
-from storage.database import Database, file_url, open_database
+from storage.database import Database
 from storage.errors import AlreadyFolded, CorruptMemory, DatabaseUnavailable, MemoryChanged, NotFound
 from storage.records import (
     SNAPSHOT_EVERY,
@@ -25,10 +27,10 @@ from storage.records import (
 from storage.rows import lock_user
 from storage.store import Store
 from storage.tables import MemoryRow
-from tests.storage.conftest import BLOB, fold, packed
+from tests.storage.conftest import BLOB, MASTER, fold, packed
 
 THREADS = 8
-TURNS_EACH = 12
+WRITERS, TURNS = 8, 1000
 
 
 def test_without_a_fold_there_is_no_memory(store: Store, ada: User) -> None:
@@ -143,21 +145,39 @@ def in_threads(work: Callable[[int], object]) -> None:
         list(pool.map(work, range(THREADS)))
 
 
-def test_no_fold_of_eight_threads_is_lost(path: Path) -> None:
-    database = open_database(file_url(path), timeout=15.0)
-    store = Store(database)
-    user_id = store.ensure_user("Ada").id
-    talk = store.start_conversation(user_id)
+WRITER = """
+import sys
+from storage.database import open_database
+from storage.errors import MemoryChanged
+from storage.records import Folding, Packed
+from storage.store import Store
 
-    def work(_: int) -> None:
-        for _ in range(TURNS_EACH):
-            fold_until_it_counts(store, store.append_turn(user_id, talk.id, "x"))
+store = Store(open_database(sys.argv[1], timeout=60.0, master=bytes.fromhex(sys.argv[3])))
+user = store.ensure_user("Ada")
+talk = store.start_conversation(user.id)
+for _ in range(int(sys.argv[2])):
+    turn = store.append_turn(user.id, talk.id, "x")
+    while True:  # as a careful caller: compute from the memory that was read, and start over when it has changed
+        memory = store.load_memory(user.id)
+        total = b"%d" % (1 + (int(memory.blob) if memory else 0))
+        try:
+            version, packed = memory.version if memory else 0, Packed(total, "f", 1)
+            store.commit_fold(turn.id, user.id, version, packed, Folding(0.1, 9, "link"))
+        except MemoryChanged:
+            continue
+        break
+"""
 
-    in_threads(work)
-    memory = store.load_memory(user_id)
-    database.close()
-    assert memory is not None
-    assert (int(memory.blob), memory.version, memory.header.turns_folded) == (THREADS * TURNS_EACH,) * 3
+
+@pytest.mark.slow
+def test_no_update_of_eight_writers_is_lost(store: Store, url: str, kind: str, ada: User) -> None:
+    command = [sys.executable, "-c", WRITER, url, str(TURNS // WRITERS), MASTER.hex() if kind == "sealed" else ""]
+    writers = [subprocess.Popen(command) for _ in range(WRITERS)]
+    assert [writer.wait(timeout=300) for writer in writers] == [0] * WRITERS
+    memory = store.load_memory(ada.id)
+    assert memory and (int(memory.blob), memory.version, memory.header.turns_folded) == (TURNS,) * 3
+    assert len(store.held_turns(ada.id)) == TURNS
+    assert [talk.turns for talk in store.list_conversations(ada.id)] == [TURNS // WRITERS] * WRITERS
 
 
 def test_one_turn_offered_by_eight_threads_is_folded_exactly_once(database: Database, turn: Turn) -> None:
@@ -184,6 +204,15 @@ def test_every_flipped_bit_of_a_state_is_found(store: Store, database: Database,
             session.execute(update(MemoryRow).values(blob=damaged))
         with pytest.raises(CorruptMemory):
             store.load_memory(ada.id)
+
+
+@pytest.mark.parametrize("size", [0, 1, len(BLOB) // 2, len(BLOB) - 1])
+def test_a_state_cut_short_is_found(store: Store, database: Database, ada: User, turn: Turn, size: int) -> None:
+    fold(store, turn)
+    with database.write() as session:
+        session.execute(update(MemoryRow).values(blob=BLOB[:size]))
+    with pytest.raises(CorruptMemory):
+        store.load_memory(ada.id)
 
 
 def test_a_writer_waits_for_another_one_no_longer_than_it_should(

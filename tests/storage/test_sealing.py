@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import file_url, open_database
-from storage.errors import Sealed
+from storage.database import Database, file_url, open_database
+from storage.errors import CorruptMemory, Sealed
 from storage.records import Folding, Packed
 from storage.store import Store
 
@@ -60,6 +60,37 @@ def test_another_key_or_none_opens_nothing_and_changes_nothing(tmp_path: Path, k
         with pytest.raises(Sealed, match=remedy):
             verb()
     assert [turn.user_text for turn in opened(tmp_path / "i.db", ONE).held_turns(user)] == [SAID]
+
+
+def test_the_master_key_can_be_changed(tmp_path: Path) -> None:
+    user = tell(opened(tmp_path / "i.db", ONE))
+    both = Store(open_database(file_url(tmp_path / "i.db"), master=OTHER, old_master=ONE))
+    assert [turn.user_text for turn in both.held_turns(user)] == [SAID]
+    assert (both.unlock(), both.unlock()) == (0, 0)
+    store = opened(tmp_path / "i.db", OTHER)
+    store.unlock()
+    assert [turn.user_text for turn in store.held_turns(user)] == [SAID]
+    with pytest.raises(Sealed, match="another key"):
+        opened(tmp_path / "i.db", ONE).unlock()
+
+
+def test_what_a_crash_left_plain_is_erased_by_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell(opened(tmp_path / "i.db", None))
+    with monkeypatch.context() as crash, pytest.raises(KeyboardInterrupt):
+        crash.setattr(Database, "erase_traces", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        opened(tmp_path / "i.db", ONE).unlock()
+    assert plain_in(tmp_path)
+    assert opened(tmp_path / "i.db", ONE).unlock() == 0
+    assert plain_in(tmp_path) == []
+
+
+def test_a_changed_state_is_named_as_one_that_can_be_rebuilt(tmp_path: Path) -> None:
+    store = opened(tmp_path / "i.db", ONE)
+    user = tell(store)
+    with sqlite3.connect(tmp_path / "i.db") as connection:
+        connection.execute("UPDATE memories SET blob = zeroblob(3)")
+    with pytest.raises(CorruptMemory, match="rebuild the memory"):
+        store.load_memory(user)
 
 
 def test_forgetting_a_person_destroys_the_key(tmp_path: Path) -> None:
