@@ -1,0 +1,62 @@
+"""The mean of weights: each with its share, and only where they mean the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.checkpoint import load_checkpoint, save_checkpoint
+from core.config import GeneratorConfig
+from core.generator import GatedGenerator
+from tests.tiny import tiny_folder, tiny_generator, tiny_model, tiny_tokenizer
+from training.average import CPU, average
+
+
+def larger(folder: Path, by: float) -> Path:
+    """The tiny model with something added to every weight."""
+    tokenizer, generator = tiny_tokenizer(), tiny_generator()
+    model = tiny_model(len(tokenizer))
+    with torch.no_grad():
+        for parameter in (*model.parameters(), *generator.parameters()):
+            parameter += by
+    save_checkpoint(folder, model, generator, tokenizer)
+    return folder
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    opened = load_checkpoint(folder, CPU)
+    return {**opened.base.model.state_dict(), **opened.generator.state_dict()}
+
+
+def test_each_counts_by_its_share_and_the_result_opens(tmp_path: Path) -> None:
+    one, other = tiny_folder(tmp_path / "one"), larger(tmp_path / "other", 4.0)
+    name = average(tmp_path / "mean", [(one, 3.0), (other, 1.0)])
+    assert load_checkpoint(tmp_path / "mean", CPU).fingerprint == name
+    mean, plain = weights(tmp_path / "mean"), weights(one)
+    for key, value in plain.items():
+        torch.testing.assert_close(mean[key], value + 1.0, rtol=2e-2, atol=2e-2)  # it is kept in bfloat16
+
+
+def test_a_model_by_itself_stays_as_it_is(tmp_path: Path) -> None:
+    one = tiny_folder(tmp_path / "one")
+    average(tmp_path / "mean", [(one, 0.5)])
+    mean, plain = weights(tmp_path / "mean"), weights(one)
+    assert [key for key in plain if not torch.equal(mean[key], plain[key])] == []
+
+
+def test_models_of_different_shapes_have_no_mean(tmp_path: Path) -> None:
+    one, tokenizer = tiny_folder(tmp_path / "one"), tiny_tokenizer()
+    wider = GatedGenerator(GeneratorConfig(2, 32, 32, 32, key_size=8, value_size=8, window=64))
+    save_checkpoint(tmp_path / "other", tiny_model(len(tokenizer)), wider, tokenizer)
+    with pytest.raises(ValueError, match="different shapes"):
+        average(tmp_path / "mean", [(one, 1.0), (tmp_path / "other", 1.0)])
+
+
+def test_models_of_different_tokenizers_have_no_mean(tmp_path: Path) -> None:
+    one, other = tiny_folder(tmp_path / "one"), tiny_folder(tmp_path / "other")
+    path = other / "base" / "tokenizer.json"
+    path.write_text(path.read_text().replace("<|user|>", "<|person|>"))
+    with pytest.raises(ValueError, match="different tokenizers"):
+        average(tmp_path / "mean", [(one, 1.0), (other, 1.0)])

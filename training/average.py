@@ -1,0 +1,65 @@
+"""`python -m training.average OUT MODEL:SHARE MODEL:SHARE ...`: the mean of several weights, as one model folder.
+
+Weights that were trained on from the same ones lie in one basin of the loss: their mean is often better than each of
+them, and costs no training (Wortsman et al. 2022, "Model soups"). Says nothing of how they were trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from core.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from core.device import Placement
+from core.generator import GatedGenerator
+
+CPU = Placement(torch.device("cpu"), torch.float32, "sdpa", "averaging")
+
+
+def average(out: Path, models: Sequence[tuple[Path, float]]) -> str:
+    """Write the mean of model folders of one shape and tokenizer, each with its share; return the fingerprint.
+
+    ValueError where they differ in either.
+    """
+    whole = sum(share for _, share in models)
+    opened = [load_checkpoint(folder, CPU) for folder, _ in models]
+    first, generator = opened[0], opened[0].generator
+    if not isinstance(generator, GatedGenerator):
+        raise ValueError(f"{models[0][0]} holds a published generator, and those are not averaged.")
+    if len({one.tokenizer.backend_tokenizer.to_str() for one in opened}) > 1:
+        raise ValueError("The models have different tokenizers, so their weights do not mean the same.")
+    shares = [share / whole for _, share in models]
+    _mean_into(first.base.model, [one.base.model for one in opened], shares)
+    _mean_into(generator, [one.generator for one in opened], shares)
+    save_checkpoint(out, first.base.model, generator, first.tokenizer)
+    return fingerprint(out)
+
+
+def _mean_into(module: nn.Module, others: Sequence[nn.Module], shares: Sequence[float]) -> None:
+    states = [other.state_dict() for other in others]
+    shapes = [{name: value.shape for name, value in state.items()} for state in states]
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError("The models have different shapes, so their weights have no mean.")
+    mean = {
+        name: torch.stack([share * state[name] for share, state in zip(shares, states, strict=True)]).sum(0)
+        for name in states[0]
+    }
+    module.load_state_dict(mean)
+
+
+def main() -> None:
+    """Average, and print the fingerprint."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("models", nargs="+", metavar="MODEL:SHARE")
+    arguments = parser.parse_args()
+    pairs = [name.rpartition(":") for name in arguments.models]
+    print(average(arguments.out, [(Path(folder), float(share)) for folder, _, share in pairs]))
+
+
+if __name__ == "__main__":
+    main()
