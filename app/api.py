@@ -189,6 +189,12 @@ def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
         """Forget one turn for good; the receipt."""
         return asdict(service.forget_turns(owner.id, [turn_id]))
 
+    @app.delete("/account", tags=["memory"])
+    def delete(owner: User = known) -> dict[str, bool]:
+        """Delete the key's owner with all that is kept of them, the key too."""
+        service.delete_account(owner.id)
+        return {"deleted": True}
+
     @app.delete("/memory", tags=["memory"])
     def forget(owner: User = known) -> dict[str, Any]:
         """Forget everything for good; the receipt."""

@@ -19,6 +19,7 @@ from app.intake import text_from_bytes
 from app.key_commands import key
 from app.memory_commands import memory
 from app.options import Database, Model, Name, given
+from app.people_commands import delete, guard, people
 from app.reply import Reading, Reply, Stream, TemporaryChat
 from app.service import Service
 from app.settings import load_settings
@@ -30,8 +31,13 @@ FAILED, MISUSED = 1, 2
 program = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 program.add_typer(memory, name="memory")
 program.add_typer(key, name="key")
-for name, command in (("export", export_memory), ("import", import_memory), ("check", check), ("lora", lora)):
-    memory.command(name)(command)
+memory.command("export")(export_memory)
+memory.command("import")(import_memory)
+memory.command()(check)
+memory.command()(lora)
+program.command()(people)
+program.command()(guard)
+program.command()(delete)
 program.command()(backup)
 program.command()(restore)
 
@@ -86,20 +92,6 @@ def rebuild(context: typer.Context, user: Name, model: Model = None, database: D
         owner = service.load_user(user)
         turns = service.rebuild(owner.id)
         print(f"Folded {turns} turns of {owner.name} anew.")
-
-
-@program.command()
-def guard(
-    context: typer.Context,
-    user: Name,
-    passphrase: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
-    model: Model = None,
-    database: Database = None,
-) -> None:
-    """Give a name a passphrase, in place of any other, that the page will ask for."""
-    with running_service(load_settings(**given(context, model, database))) as (service, _):
-        service.accounts.guard(service.ensure_user(user).id, passphrase)
-    print(f"{user} is guarded now.")
 
 
 def _converse(service: Service, owner: User, temporary: bool, strength: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.chat_handlers import ChatHandlers, Shown
+from app.chat_handlers import ChatHandlers, Shown, named
 from app.guards import SAME
 from app.tab import Tab
 from app.visitor import Visitor
@@ -27,6 +27,11 @@ class Entering(ChatHandlers):
     def leave(self, session: str | None) -> Shown:
         """Nobody chats here any more, and the browser's session opens nothing from now on."""
         self._service.accounts.close_session(session or "")
+        return "", None, "", "", *self.start_anew(None)
+
+    def delete_account(self, user: User | None) -> Shown:
+        """Nothing is kept of the person, the name neither, and nobody chats here any more."""
+        self._service.delete_account(named(user).id)
         return "", None, "", "", *self.start_anew(None)
 
     def _shown(self, user: User, session: str) -> Shown:

@@ -249,6 +249,11 @@ class Memories:
         self._adapters.forget(user_id)
         return self._store.forget_everything(user_id)
 
+    def delete(self, user_id: int) -> None:
+        """Delete a person with all that is kept of them, here and in the database."""
+        self._adapters.forget(user_id)
+        self._store.delete_user(user_id)
+
     def _fold(self, engine: Engine, memory: Memory | None, turn: Turn) -> Memory | None:
         for _ in range(FOLD_ATTEMPTS):
             started = time.perf_counter()

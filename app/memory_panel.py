@@ -84,6 +84,7 @@ class MemoryPanel:
             with gr.Row():
                 self.keep = gr.Button("Keep them", size="sm")
                 self.really = gr.Button("Yes, forget everything", variant="stop", size="sm", elem_id="really")
+                self.delete = gr.Button("Yes, and delete the name", variant="stop", size="sm", elem_id="delete")
 
     def _lay_out_one(self) -> None:
         """One turn of the ledger, and what can be done about it."""

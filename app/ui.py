@@ -212,8 +212,11 @@ def _wire(page: Page, handlers: Handlers) -> None:
     named = [page.name, page.passphrase, page.session]
     entering = (page.name.submit, page.passphrase.submit)
     entered = [on_leaving(page, event, handlers.enter, named, page.entering, departing=True) for event in entering]
-    page.leave.click(None, page.session, None, js=DROP_SESSION, **QUIET)
+    for event in (page.leave.click, page.memory.delete.click):
+        event(None, page.session, None, js=DROP_SESSION, **QUIET)
     left = on_leaving(page, page.leave.click, handlers.leave, [page.session], page.entering, departing=True)
+    deleting = (page, page.memory.delete.click, handlers.delete_account, [page.user], page.entering)
+    deleted = on_leaving(*deleting, departing=True)
     for one in entered:
         one.then(None, page.session, None, js=KEEP_SESSION, **QUIET)
     on_leaving(page, page.anew.click, handlers.start_anew, [page.user], page.conversing)
@@ -226,7 +229,7 @@ def _wire(page: Page, handlers: Handlers) -> None:
 
     on_looking(page, page.why.click, handlers.explain, here, [page.causes])
     _wire_clearing(page)
-    for looked in (page.memory_tab.select, *(one.then for one in (*entered, left))):
+    for looked in (page.memory_tab.select, *(one.then for one in (*entered, left, deleted))):
         on(looked, handlers.show_memory, [page.user], page.memory.remembering)
     wire_panel(page, page.memory, handlers)
 
@@ -234,7 +237,7 @@ def _wire(page: Page, handlers: Handlers) -> None:
 def _wire_clearing(page: Page) -> None:
     """What was found out about somebody goes with them, and with what was forgotten or corrected."""
     memory = page.memory
-    changing_person = (page.name.submit, page.passphrase.submit, page.leave.click)
+    changing_person = (page.name.submit, page.passphrase.submit, page.leave.click, memory.delete.click)
     moving_on = (page.box.submit, page.chat.example_select, page.retry.click)
     elsewhere = (page.anew.click, page.temporary.click, page.conversations.input, memory.back_then.click)
     forgetting = [page.take_back.click, page.forget_here.click, memory.correction.submit]

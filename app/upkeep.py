@@ -22,7 +22,7 @@ from app.proof import opened
 from app.readout import Answer, Change
 from app.reply import Stream
 from app.settings import Settings
-from storage.records import Receipt, Turn
+from storage.records import Person, Receipt, Turn
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -117,6 +117,16 @@ class Upkeep:
         self._stop_all(user_id)
         with self._alone(user_id):
             return self._memories.forget(user_id)
+
+    def delete_account(self, user_id: int) -> None:
+        """Delete a person with all that is kept of them, the name too; what is being written is stopped first."""
+        self._stop_all(user_id)
+        with self._alone(user_id):
+            self._memories.delete(user_id)
+
+    def list_people(self) -> list[Person]:
+        """Everybody, and how much is kept of each: for the operator."""
+        return self._store.list_people()
 
     def pin(self, user_id: int, turn_id: int, pinned: bool) -> None:
         """Have a held turn fade no more, or fade again. Raise NotFound unless it is this person's."""

@@ -25,6 +25,17 @@ class User:
 
 
 @dataclass(frozen=True)
+class Person:
+    """How much is kept of somebody, and nothing of what; memory_bytes are those of the state."""
+
+    user: User
+    turns: int
+    memory_bytes: int
+    last_turn_at: float | None
+    is_guarded: bool
+
+
+@dataclass(frozen=True)
 class Key:
     """What is known of a key: whose it is and what they call it. The key itself is nowhere but with them."""
 

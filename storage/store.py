@@ -7,12 +7,12 @@ something locks the user's row first, so the changes of one user come one after 
 import time
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
 from storage.credentials import Credentials
 from storage.errors import AlreadyAnswered, AlreadyFolded, CorruptMemory, MemoryChanged
 from storage.forgetting import Forgetting
+from storage.people import People
 from storage.records import (
     Entry,
     Folding,
@@ -21,7 +21,6 @@ from storage.records import (
     Rewriting,
     Snapshot,
     Turn,
-    User,
     is_worth_keeping,
 )
 from storage.rows import (
@@ -41,39 +40,17 @@ from storage.rows import (
 from storage.sealing import Sealing
 from storage.tables import ConversationRow, MemoryRow, SnapshotRow, TurnRow, UserRow
 from storage.talks import Talks
-from storage.texts import check_text, clean_name
+from storage.texts import check_text
 from storage.vault import seal_text
 
 
-class Store(Forgetting, Credentials, Sealing, Talks):
+class Store(People, Forgetting, Credentials, Sealing, Talks):
     """All verbs, those that delete included. Safe to use from any thread; holds nothing but the database."""
 
     def check(self) -> None:
         """Raises StorageError unless the database answers."""
         with self._database.read() as session:
             session.scalar(select(UserRow.id).limit(1))
-
-    def ensure_user(self, name: str) -> User:
-        """Return the user of this name, a new one if there is none. Raises InvalidName."""
-        return self.find_user(name) or self._add_user(clean_name(name))
-
-    def find_user(self, name: str) -> User | None:
-        """Raises InvalidName for a name that nobody can have."""
-        with self._database.read() as session:
-            user = session.scalar(select(UserRow).where(UserRow.name == clean_name(name)))
-            return user.record() if user else None
-
-    def _add_user(self, name: str) -> User:
-        with self._database.write() as session:
-            try:
-                with session.begin_nested():
-                    user = UserRow(name=name, created_at=time.time())
-                    session.add(user)
-                    session.flush()
-                    user.sealed_key = self._database.vault.new_key(user.id)
-            except IntegrityError:
-                pass  # Another process has added the same name since we looked.
-            return session.scalars(select(UserRow).where(UserRow.name == name)).one().record()
 
     def load_turn(self, user_id: int, turn_id: int) -> Turn:
         """Raises NotFound, also for a turn of another user."""

@@ -257,6 +257,16 @@ def test_a_turn_is_pinned_and_corrected(address: str, service: Service, ada: Use
     assert service.verify(ada.id).is_clean
 
 
+def test_an_account_is_deleted_with_its_key(address: str, service: Service, store: Store, ada: User, bob: User) -> None:
+    say(service, ada, "I am Ada")
+    say(service, bob, "I am Bob")
+    head = head_of(service, ada)
+    assert httpx.delete(f"{address}/account", headers=head).json() == {"deleted": True}
+    assert store.find_user("Ada") is None
+    assert httpx.get(f"{address}/memory", headers=head).status_code == 401
+    assert len(store.held_turns(bob.id)) == 1
+
+
 def test_a_memory_leaves_and_is_merged_with_another(
     address: str, service: Service, store: Store, ada: User, bob: User
 ) -> None:
@@ -311,7 +321,7 @@ def test_the_description_names_every_route_and_loads_nothing_from_elsewhere(addr
     described = httpx.get(f"{address}/openapi.json").json()
     assert set(described["paths"]) == {
         *("/models", "/chat/completions", "/memory", "/memory/readout", "/memory/export", "/memory/turns/{turn_id}"),
-        *("/memory/import", "/memory/changes"),
+        *("/memory/import", "/memory/changes", "/account"),
     }
     for path in ("/docs", "/redoc"):
         assert httpx.get(address + path).status_code == 404

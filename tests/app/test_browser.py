@@ -65,6 +65,23 @@ def test_two_tabs_with_two_names_never_mix(browser: Any, page: gr.Blocks) -> Non
         assert tab.inner_text(REPLY) == f"I know {word}."
 
 
+def test_a_name_is_deleted_with_everything_and_the_page_is_nobodys(browser: Any, page: gr.Blocks, store: Store) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I live in vienna")
+    tab.click("button[role='tab']:has-text('Memory')")
+    tab.wait_for_selector("#ledger :text('I live in vienna'):visible")
+    tab.click("#forget")
+    tab.click("#delete")
+    tab.wait_for_selector("#ledger :text('I live in vienna'):visible", state="detached")
+    tab.wait_for_selector("#box textarea[placeholder^='Write a name']", state="attached")
+    assert store.find_user("Ada") is None
+    assert tab.input_value("#name input") == ""
+    tab.reload()
+    tab.wait_for_selector("#status :text('Write a name')")
+    enter(tab, page, "Ada")
+    assert tab.locator(REPLY).count() == 0
+
+
 def test_the_stop_button_keeps_the_part_that_was_shown(
     browser: Any, page: gr.Blocks, store: Store, engine: FakeEngine
 ) -> None:

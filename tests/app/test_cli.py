@@ -211,6 +211,20 @@ def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(
     assert len(launch("memory", "list", *where)[1].splitlines()) == 2
 
 
+def test_an_operator_sees_sizes_and_deletes_a_name(where: tuple[str | Path, ...]) -> None:
+    nameless = where[2:]
+    listed = launch("people", *nameless)[1]
+    assert "2 turns" in listed and "open" in listed and listed.endswith("Ada\n")
+    (person,) = json.loads(launch("people", *nameless, "--json")[1])
+    assert (person["user"]["name"], person["turns"]) == ("Ada", 2)
+    assert launch("delete", *where, lines=b"n\n")[0] == 1
+    assert len(launch("memory", "list", *where)[1].splitlines()) == 2
+    assert launch("delete", *where, "--yes")[:2] == (0, "Nothing is kept of Ada any more.\n")
+    assert launch("people", *nameless)[1] == ""
+    code, _, err = launch("memory", "list", *where)
+    assert (code, one_sentence(err)) == (1, True)
+
+
 def test_a_file_is_checked_without_a_database(where: tuple[str | Path, ...], tmp_path: Path) -> None:
     launch("memory", "forget", *where, "--turn", "1")
     file = tmp_path / "ada.imprint"

@@ -89,6 +89,38 @@ def test_an_unknown_user_has_nothing_to_forget(store: Store) -> None:
         store.forget_everything(7)
 
 
+def test_a_person_is_deleted_with_everything_and_the_others_stay(
+    store: Store, ada: User, bob: User, turn: Turn
+) -> None:
+    fold(store, turn)
+    store.add_key(ada.id, "a" * 64, "key")
+    store.set_secret(ada.id, "hash")
+    store.open_session(ada.id, "b" * 64, 2e9, "hash")
+    store.forget_turns(ada.id, {turn.id}, 1, Rewriting(packed(b"x"), {}))
+    store.delete_user(ada.id)
+    assert (store.find_user("Ada"), store.find_user("Bob")) == (None, bob)
+    assert (store.owner_of_key("a" * 64), store.owner_of_session("b" * 64)) == (None, None)
+    assert store.list_receipts(ada.id) == [] and store.load_memory(ada.id) is None
+    assert [one.user for one in store.list_people()] == [bob]
+    assert store.ensure_user("Ada").id > bob.id
+    with pytest.raises(NotFound):
+        store.delete_user(ada.id)
+
+
+def test_of_a_deleted_person_no_file_holds_anything(store: Store, path: Path, ada: User, turn: Turn) -> None:
+    fold(store, turn, blob=b"all that Miso is" * 9)
+    store.delete_user(ada.id)
+    assert not [file for file in path.parent.iterdir() for gone in (b"Miso", b"Ada") if gone in file.read_bytes()]
+
+
+def test_people_are_listed_with_what_is_kept_of_them(store: Store, ada: User, bob: User, turn: Turn) -> None:
+    memory = fold(store, turn)
+    first, second = store.list_people()
+    assert (first.user, first.turns, first.last_turn_at, first.is_guarded) == (ada, 1, turn.created_at, False)
+    assert first.memory_bytes >= len(memory.blob)
+    assert (second.user, second.turns, second.memory_bytes, second.last_turn_at) == (bob, 0, 0, None)
+
+
 def test_a_reader_that_stays_is_named_and_forgetting_again_finishes(
     store: Store, path: Path, ada: User, turn: Turn
 ) -> None:

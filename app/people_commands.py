@@ -1,0 +1,57 @@
+"""`python launch.py people`, `guard`, `delete`: what an operator sees of people, and does about them, in a terminal.
+
+Sizes and times, and nothing of what anybody said. None of them waits for the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from app import wording
+from app.bootstrap import running_service
+from app.memory_commands import AsJson, opened, print_json
+from app.options import Database, Model, Name, given
+from app.settings import load_settings
+
+
+def people(context: typer.Context, as_json: AsJson = False, model: Model = None, database: Database = None) -> None:
+    """Everybody, and how much is kept of each."""
+    with running_service(load_settings(**given(context, model, database))) as (service, _):
+        found = service.list_people()
+    if as_json:
+        return print_json([asdict(one) for one in found])
+    for one in found:
+        kept = f"{wording.counted(one.turns, 'turn'):>12}  {wording.sized(one.memory_bytes):>10}"
+        guarded = "guarded" if one.is_guarded else "open"
+        print(f"{kept}  {wording.moment(one.last_turn_at) or 'never':16}  {guarded:8}  {one.user.name}")
+
+
+def guard(
+    context: typer.Context,
+    user: Name,
+    passphrase: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Give a name a passphrase, in place of any other, that the page will ask for."""
+    with running_service(load_settings(**given(context, model, database))) as (service, _):
+        service.accounts.guard(service.ensure_user(user).id, passphrase)
+    print(f"{user} is guarded now.")
+
+
+def delete(
+    context: typer.Context,
+    user: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Delete a name with all that is kept under it: turns, memory, receipts, keys and sessions."""
+    with opened(context, user, model, database) as (service, owner):
+        if not yes:
+            typer.confirm(f"Delete {owner.name} and all that is kept under that name, for good?", abort=True)
+        service.delete_account(owner.id)
+    print(f"Nothing is kept of {user} any more.")

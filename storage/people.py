@@ -1,0 +1,75 @@
+"""The verbs about people as such: find them, add them, say how much is kept of each, and delete one with all of it.
+
+Knows sizes, and nothing of what anybody said.
+"""
+
+import time
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
+
+from storage.database import Database
+from storage.records import Person, User
+from storage.rows import lock_user
+from storage.tables import MemoryRow, TurnRow, UserRow
+from storage.texts import clean_name
+
+
+class People:
+    """Keeps and deletes them; safe to use from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ensure_user(self, name: str) -> User:
+        """Return the user of this name, a new one if there is none. Raises InvalidName."""
+        return self.find_user(name) or self._add_user(clean_name(name))
+
+    def find_user(self, name: str) -> User | None:
+        """Raises InvalidName for a name that nobody can have."""
+        with self._database.read() as session:
+            user = session.scalar(select(UserRow).where(UserRow.name == clean_name(name)))
+            return user.record() if user else None
+
+    def _add_user(self, name: str) -> User:
+        with self._database.write() as session:
+            try:
+                with session.begin_nested():
+                    user = UserRow(name=name, created_at=time.time())
+                    session.add(user)
+                    session.flush()
+                    user.sealed_key = self._database.vault.new_key(user.id)
+            except IntegrityError:
+                pass  # Another process has added the same name since we looked.
+            return session.scalars(select(UserRow).where(UserRow.name == name)).one().record()
+
+    def list_people(self) -> list[Person]:
+        """Everybody, by name."""
+        turns = (
+            select(TurnRow.user_id, func.count().label("turns"), func.max(TurnRow.created_at).label("at"))
+            .group_by(TurnRow.user_id)
+            .subquery()
+        )
+        people = (
+            select(UserRow, turns.c.turns, turns.c.at, func.length(MemoryRow.blob))
+            .outerjoin(turns, turns.c.user_id == UserRow.id)
+            .outerjoin(MemoryRow, MemoryRow.user_id == UserRow.id)
+            .order_by(UserRow.name)
+        )
+        with self._database.read() as session:
+            return [
+                Person(user.record(), count or 0, size or 0, last, user.secret is not None)
+                for user, count, last, size in session.execute(people)
+            ]
+
+    def delete_user(self, user_id: int) -> None:
+        """Delete a person and all that is kept, receipts, keys and sessions too, and leave nothing in the files.
+
+        Raises NotFound, or DatabaseUnavailable when another process keeps the files from being cleaned: the rows are
+        gone by then, and the next start finishes the work.
+        """
+        with self._database.write() as session:
+            lock_user(session, user_id)
+            self._database.note_traces(session)
+            session.execute(delete(UserRow).where(UserRow.id == user_id))  # all other tables cascade
+        self._database.erase_noted()
