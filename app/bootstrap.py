@@ -17,6 +17,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from app.errors import EXPECTED, PortTaken
+from app.logs import set_up_logging
 from app.service import Service
 from app.settings import Settings
 from storage.database import open_database, restore_database
@@ -81,6 +82,7 @@ def serve(settings: Settings) -> None:
 
     Raise PortTaken, and whatever the loading of the model raised.
     """
+    set_up_logging(settings.log_format, settings.log_level)
     ensure_free(settings.host, settings.port)
     over = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -131,8 +133,3 @@ def ensure_free(host: str, port: int) -> None:
             f"Nothing can be served at {host}:{port} ({(error.strerror or str(error)).lower()}); stop what is running "
             "there, or choose another with --port and --host."
         ) from error
-
-
-def set_up_logging() -> None:
-    """Warnings and worse to stderr, one line each."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

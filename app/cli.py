@@ -12,11 +12,12 @@ from typing import Annotated
 import typer
 
 from app.backup_commands import backup, restore
-from app.bootstrap import running_service, serve, set_up_logging
+from app.bootstrap import running_service, serve
 from app.errors import EXPECTED, SettingsError, sentence_of
 from app.file_commands import check, export_memory, import_memory, lora
 from app.intake import text_from_bytes
 from app.key_commands import key
+from app.logs import set_up_logging
 from app.memory_commands import memory
 from app.options import Database, Model, Name, given
 from app.people_commands import delete, guard, people

@@ -19,6 +19,7 @@ from app.asking import Asking, Given, fitted
 from app.errors import EXPECTED, NameMissing
 from app.intake import checked_strength, checked_text, checked_title
 from app.ledger import Cause, messages_of, pair_of
+from app.logs import EVENT
 from app.reply import Reading, Remembered, Reply, Stream, TemporaryChat
 from app.upkeep import Upkeep
 from core.chat import Message
@@ -221,6 +222,7 @@ class Service(Upkeep):
             self._memories.adapter(engine, turn.user_id, memory)
             seconds = perf_counter() - started
             self.metrics.fold.observe(seconds)
+            log.info("remembered", extra={EVENT: _figures(reply, started, seconds)})
             return Remembered(seconds, *_size(memory))
 
     def _whisper(self, engine: Engine, user_id: int, asking: Asking, stream: Stream, chat: TemporaryChat) -> None:
@@ -278,6 +280,17 @@ class Service(Upkeep):
         """For a retry: greedily the same reply would come once more."""
         warm = max(self._settings.temperature, RETRY_TEMPERATURE)
         return self._sampling(temperature=warm, top_p=min(self._settings.top_p, RETRY_TOP_P), seed=randbits(31))
+
+
+def _figures(reply: Reply, answered: float, fold_seconds: float) -> dict[str, Any]:
+    """What a log says of a turn: numbers, and nothing of what was said."""
+    return {
+        "user": reply.turn.user_id,
+        "turn": reply.turn.id,
+        "prompt_tokens": reply.reading.prompt_tokens,
+        "reply_seconds": round(answered - reply.began, 3),
+        "fold_seconds": round(fold_seconds, 3),
+    }
 
 
 def _size(memory: Memory | None) -> tuple[int, int]:
