@@ -19,7 +19,7 @@ from app.tab import Tab
 from app.wiring import LAST_ACTION, QUIET, on, on_leaving, on_looking, on_message
 
 STYLE = Path(__file__).with_name("style.css")
-STREAM = Path(__file__).with_name("stream.js")
+SCRIPTS = [Path(__file__).with_name(name) for name in ("stream.js", "keys.js")]
 TICK_SECONDS = 1.0
 FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
@@ -56,7 +56,7 @@ LAUNCH: dict[str, Any] = {
     "footer_links": [],
     "theme": THEME,
     "css_paths": [STYLE],
-    "head": f"<script>{STREAM.read_text(encoding='utf-8')}</script>",
+    "head": "".join(f"<script>{script.read_text(encoding='utf-8')}</script>" for script in SCRIPTS),
 }
 """What every way of serving the page passes on: nothing that was said is kept in browsers, shown or sent away."""
 

@@ -97,6 +97,27 @@ def test_the_stop_button_keeps_the_part_that_was_shown(
     assert ada and [turn.reply_text for turn in store.held_turns(ada.id)] == ["I"]
 
 
+def test_the_keyboard_stops_a_reply_and_starts_a_new_conversation(
+    browser: Any, page: gr.Blocks, store: Store, engine: FakeEngine
+) -> None:
+    engine.gate = Event()
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I am Ada", note="Replying")
+    tab.wait_for_selector(REPLY)
+    tab.keyboard.press("Escape")
+    tab.wait_for_selector("#status :text('Stopping')")
+    engine.gate.set()
+    tab.wait_for_selector("#status :text('Remembered')")
+    tab.keyboard.press("Control+Shift+KeyO")
+    tab.wait_for_selector("#box textarea:focus")
+    tab.keyboard.type("Who am I?")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#status :text('Remembered')")
+    assert tab.inner_text(REPLY) == "I know ada."
+    ada = store.find_user("Ada")
+    assert ada and [turn.conversation_id for turn in store.held_turns(ada.id)] == [1, 2]
+
+
 def test_what_a_click_sends_late_does_not_touch_the_next_message(
     browser: Any, page: gr.Blocks, service: Service, engine: FakeEngine
 ) -> None:
