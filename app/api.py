@@ -9,9 +9,9 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.concurrency import iterate_in_threadpool, run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -27,6 +27,7 @@ from storage.records import User
 
 BEARER = HTTPBearer(auto_error=False, description="A key from `python launch.py key add --user NAME`.")
 KEY = Depends(BEARER)
+Questions = Annotated[list[str] | None, Query(max_length=50)]
 
 
 class Part(BaseModel):
@@ -147,9 +148,9 @@ def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
         return [asdict(turn) for turn in service.held_turns(owner.id)]
 
     @app.get("/memory/readout", tags=["memory"])
-    def readout(owner: User = known) -> list[dict[str, Any]]:
-        """What the weights alone answer to a list of questions, the surest first."""
-        return [one.fields() for one in service.read_out(owner.id)]
+    def readout(ask: Questions = None, owner: User = known) -> list[dict[str, Any]]:
+        """What the weights alone answer to a list of questions, or to those asked, the surest first."""
+        return [one.fields() for one in service.read_out(owner.id, ask or ())]
 
     @app.get("/memory/export", tags=["memory"])
     def export(texts: bool = True, owner: User = known) -> Response:

@@ -175,3 +175,9 @@ class Handlers(Entering):
         answers = self._service.read_out(owner.id)
         choices = wording.choices_between(answers)
         yield gr.update(choices=choices, value=None, visible=bool(choices)), wording.readout_shown(answers)
+
+    def probe(self, tab: Tab, number: int, user: User | None, question: str) -> Iterator[Shown]:
+        """What the memory alone answers to a question of one's own: as `read_out`."""
+        owner = named(user)
+        yield SAME, wording.status("Asking the memory")
+        yield SAME, wording.readout_shown(self._service.read_out(owner.id, [question]), own=True)

@@ -135,11 +135,10 @@ class Memories:
         causes = [Cause(other, influence) for other, influence in zip(held, influences, strict=True)]
         return sorted(causes, key=lambda cause: -cause.influence)
 
-    def read_out(self, engine: Engine, user_id: int, sampling: Sampling) -> list[Answer]:
-        """What a memory gives for a list of questions, the surest answer first."""
-        memory = self.load(engine, user_id)
-        adapter = self.adapter(engine, user_id, memory)
-        return read_out(engine, adapter, self._store.held_turns(user_id), sampling)
+    def read_out(self, engine: Engine, user_id: int, sampling: Sampling, questions: Sequence[str]) -> list[Answer]:
+        """What a memory gives for these questions, or for a list of its own, the surest answer first."""
+        adapter = self.adapter(engine, user_id, self.load(engine, user_id))
+        return read_out(engine, adapter, self._store.held_turns(user_id), sampling, questions)
 
     def adapter_after(self, engine: Engine, user_id: int, turn_id: int) -> Adapter:
         """The adapter of the memory as it was once this turn was folded. Raise NotFound for another's turn."""

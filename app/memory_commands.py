@@ -192,14 +192,19 @@ def verify(
 
 @memory.command()
 def readout(
-    context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
+    context: typer.Context,
+    user: Name,
+    ask: Annotated[list[str] | None, typer.Option(help="A question of your own; may be given again.")] = None,
+    as_json: AsJson = False,
+    model: Model = None,
+    database: Database = None,
 ) -> None:
-    """What the weights alone answer to a list of questions, the surest answer first."""
+    """What the weights alone answer to a list of questions, or to your own, the surest answer first."""
     with opened(context, user, model, database) as (service, owner):
-        answers = service.read_out(owner.id)
+        answers = service.read_out(owner.id, ask or ())
     if as_json:
         return print_json([answer.fields() for answer in answers])
-    print(*wording.readout_in_words(answers), sep="\n")
+    print(*wording.readout_in_words(answers, own=bool(ask)), sep="\n")
 
 
 @memory.command()

@@ -45,6 +45,14 @@ class MemoryPanel:
     def __init__(self) -> None:
         self.summary = gr.HTML(wording.summary(None, None))
         self.ask = gr.Button("What do you know about me?", size="sm", elem_id="ask")
+        self.probe = gr.Textbox(
+            show_label=False,
+            container=False,
+            placeholder="Or ask the weights a question of your own",
+            max_lines=1,
+            submit_btn="Ask",
+            elem_id="probe",
+        )
         self.known = gr.HTML("", elem_id="known")
         self.disputes = gr.Radio(
             [], label="These turns seem to disagree: which one holds?", visible=False, elem_id="disputes"
@@ -134,6 +142,7 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
 
     search(panel.search.change)
     on_looking(page, panel.ask.click, handlers.read_out, [user], [panel.disputes, panel.known])
+    on_looking(page, panel.probe.submit, handlers.probe, [user, panel.probe], [panel.disputes, panel.known])
     on_looking(page, panel.check.click, handlers.verify, [user], [panel.receipt])
     on_looking(page, panel.since.click, handlers.changes_since, picked, [panel.changes])
     for event, handler, inputs in (

@@ -74,12 +74,14 @@ class Change:
     after: Answer
 
 
-def read_out(engine: Engine, adapter: Adapter, turns: Sequence[Turn], sampling: Sampling) -> list[Answer]:
-    """Put every question to the memory that `turns` made, the surest answer first.
+def read_out(
+    engine: Engine, adapter: Adapter, turns: Sequence[Turn], sampling: Sampling, questions: Sequence[str] = ()
+) -> list[Answer]:
+    """Put `questions`, or all of QUESTIONS, to the memory that `turns` made, the surest answer first.
 
     Costs two batches of replies, and a trace of each sure one through all turns.
     """
-    answers = asked(engine, adapter, sampling)
+    answers = asked(engine, adapter, sampling, questions)
     sure = with_sources(engine, turns, [answer for answer in answers if answer.is_sure])
     traced = {answer.question: answer for answer in sure}
     traced |= {answer.question: answer for answer in rivals(engine, turns, sure, sampling)}
@@ -146,13 +148,14 @@ def _without(
     return found
 
 
-def asked(engine: Engine, adapter: Adapter, sampling: Sampling) -> list[Answer]:
-    """Put every question to a memory, in their order; whatever turn an answer came from is not looked for."""
-    prompts = [[Message("user", question)] for question in QUESTIONS]
+def asked(engine: Engine, adapter: Adapter, sampling: Sampling, questions: Sequence[str] = ()) -> list[Answer]:
+    """As `read_out`, in the order of the questions; whatever turn an answer came from is not looked for."""
+    questions = list(dict.fromkeys(questions)) or QUESTIONS
+    prompts = [[Message("user", question)] for question in questions]
     replies = engine.reply_all([(adapter, prompt) for prompt in prompts], sampling)
-    exchanges = [pair_of(question, reply) for question, reply in zip(QUESTIONS, replies, strict=True)]
+    exchanges = [pair_of(question, reply) for question, reply in zip(questions, replies, strict=True)]
     margins = engine.margins(adapter, exchanges)
-    return [Answer(*one, None) for one in zip(QUESTIONS, replies, margins, strict=True)]
+    return [Answer(*one, None) for one in zip(questions, replies, margins, strict=True)]
 
 
 def changes(before: Sequence[Answer], after: Sequence[Answer]) -> list[Change]:

@@ -250,4 +250,5 @@ def _wire_clearing(page: Page) -> None:
         event(None, None, [memory.disputes, memory.known], js=UNKNOWN, **QUIET)
         event(lambda: ("", ""), None, [memory.said, memory.changes], **QUIET)
     for event in changing_person:
-        event(lambda: ("", "", ""), None, [page.search, memory.search, memory.correction], **QUIET)
+        boxes = [page.search, memory.search, memory.correction, memory.probe]
+        event(lambda: ("",) * 4, None, boxes, **QUIET)

@@ -5,7 +5,7 @@ A person's turns and upkeep go one after another. Knows no prompts and no replie
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,11 +149,15 @@ class Upkeep:
         with self._alone(user_id):
             return self._memories.changes_since(engine, user_id, turn_id, self._sampling())
 
-    def read_out(self, user_id: int) -> list[Answer]:
-        """What the memory alone answers to a list of questions, each in an empty prompt, the surest answer first."""
+    def read_out(self, user_id: int, questions: Sequence[str] = ()) -> list[Answer]:
+        """What the memory alone answers, each time in an empty prompt, the surest answer first.
+
+        To the questions given, or to a list of plain ones. Raise BadMessage for one that cannot be asked.
+        """
+        questions = [checked_text(question, self._settings.message_characters) for question in questions]
         engine = self._engine.result()
         with self._alone(user_id):
-            return self._memories.read_out(engine, user_id, self._sampling())
+            return self._memories.read_out(engine, user_id, self._sampling(), questions)
 
     def list_receipts(self, user_id: int) -> list[Receipt]:
         """What was forgotten, newest first; texts are not in it."""

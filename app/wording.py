@@ -11,7 +11,7 @@ from html import escape
 
 from app.ledger import Cause
 from app.memories import MemoryView
-from app.readout import Answer, Change
+from app.readout import SURE, Answer, Change
 from app.reply import Reading
 from storage.records import Turn, User
 
@@ -31,6 +31,8 @@ SURE_OF = (
 SURE_OF_NOTHING = "Asked with an empty prompt, the weights are sure of nothing yet."
 UNCHANGED = "The weights are sure of the same answers now as they were then."
 CHANGED = "What the weights alone were sure of then, and are now"
+UNSURE = "memory is not sure of it"
+ASKED = "Asked with an empty prompt, the weights alone answer this."
 NOT_SURE = "Questions that memory is not sure of"
 SLIGHT = 0.05  # nats: less says nothing of where a reply came from
 
@@ -147,15 +149,24 @@ def turn_shown(turn: Turn, norms: Sequence[float]) -> str:
     return f'<div class="turn"><p><b>{escape(turn.user_text)}</b></p>{reply}{weight}</div>'
 
 
-def readout_in_words(answers: Sequence[Answer]) -> list[str]:
-    """What memory is sure of, with the turn it came from; then how many questions it is not sure of."""
-    sure = [answer for answer in answers if answer.is_sure]
-    lines = [f"{answer.margin:>6.2f}  {answer.text}  {_source(answer)}{_otherwise(answer)}" for answer in sure]
-    return [*lines, f"{counted(len(answers) - len(sure), 'question')} it is not sure of"]
+def readout_in_words(answers: Sequence[Answer], own: bool = False) -> list[str]:
+    """What memory is sure of, with the turn it came from; then how many questions it is not sure of.
+
+    Where they are somebody's `own` every answer is given, and unsure ones are said to be so.
+    """
+    shown = [answer for answer in answers if answer.is_sure or own]
+    lines = [f"{answer.margin:>6.2f}  {answer.text}  {_source(answer)}{_otherwise(answer)}" for answer in shown]
+    return lines if own else [*lines, f"{counted(len(answers) - len(shown), 'question')} it is not sure of"]
 
 
-def readout_shown(answers: Sequence[Answer]) -> str:
-    """What memory is sure of, each answer with a bar and the turn it came from; the other questions folded away."""
+def readout_shown(answers: Sequence[Answer], own: bool = False) -> str:
+    """What memory is sure of, each answer with a bar and the turn it came from; the other questions folded away.
+
+    Where they are somebody's `own` every answer is shown: see `readout_in_words`.
+    """
+    if own:
+        rows = "".join(_answer_shown(answer, min(1.0, max(0.0, answer.margin / SURE))) for answer in answers)
+        return f'<div class="why"><p>{ASKED}</p><ol>{rows}</ol></div>'
     sure = [answer for answer in answers if answer.is_sure]
     rows = "".join(_answer_shown(answer, answer.margin / sure[0].margin) for answer in sure)
     unsure = "".join(f"<li>{escape(answer.question)}</li>" for answer in answers if not answer.is_sure)
@@ -222,7 +233,8 @@ def _otherwise(answer: Answer) -> str:
 
 
 def _source(answer: Answer) -> str:
-    return f"from turn {answer.turn.id}: {excerpt(answer.turn.user_text)}" if answer.turn else ""
+    unknown = "" if answer.is_sure else UNSURE
+    return f"from turn {answer.turn.id}: {excerpt(answer.turn.user_text)}" if answer.turn else unknown
 
 
 def both_sides(turn: Turn) -> list[dict[str, str]]:

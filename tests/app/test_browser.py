@@ -118,6 +118,18 @@ def test_the_keyboard_stops_a_reply_and_starts_a_new_conversation(
     assert ada and [turn.conversation_id for turn in store.held_turns(ada.id)] == [1, 2]
 
 
+def test_a_question_of_ones_own_is_put_to_the_weights(browser: Any, page: gr.Blocks) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "My cat is red")
+    tab.click("button[role='tab']:has-text('Memory')")
+    tab.fill("#probe input", "Where is my cat?")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#known li:has-text('from turn 1: My cat is red')")
+    tab.fill("#probe input", "Do I drink tea?")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#known li:has-text('memory is not sure of it')")
+
+
 def test_what_a_click_sends_late_does_not_touch_the_next_message(
     browser: Any, page: gr.Blocks, service: Service, engine: FakeEngine
 ) -> None:

@@ -6,11 +6,20 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from app.errors import BadMessage
 from app.handlers import Handlers
 from app.readout import QUESTIONS, SURE, Answer, read_out
 from app.service import Service
 from app.tab import Tab
-from app.wording import NOT_SURE, SURE_OF_NOTHING, choices_between, numbers_in, readout_in_words, readout_shown
+from app.wording import (
+    NOT_SURE,
+    SURE_OF_NOTHING,
+    UNSURE,
+    choices_between,
+    numbers_in,
+    readout_in_words,
+    readout_shown,
+)
 from core.chat import Message
 from core.decoding import Sampling
 from core.engine import Engine
@@ -122,6 +131,18 @@ def test_where_every_turn_says_the_same_none_disagrees(service: Service, ada: Us
     say(service, ada, "I live in vienna")
     say(service, ada, "My cat is in vienna")
     assert [answer.rival for answer in service.read_out(ada.id)] == [None] * len(ASKED)
+
+
+def test_questions_of_ones_own_are_all_answered_and_the_unsure_is_said_to_be_so(service: Service, ada: User) -> None:
+    say(service, ada, "My cat is old")
+    answers = service.read_out(ada.id, ["Do I drink tea?", "Where is my cat?", "Where is my cat?"])
+    assert [(one.question, one.is_sure) for one in answers] == [("Where is my cat?", True), ("Do I drink tea?", False)]
+    cat, tea = readout_in_words(answers, own=True)
+    assert "from turn 1: My cat is old" in cat and UNSURE in tea
+    *_, (_, shown) = Handlers(service).probe(Tab(), 0, ada, "Do I drink <b>tea</b>?")
+    assert UNSURE in shown and "<b>" not in shown
+    with pytest.raises(BadMessage):
+        service.read_out(ada.id, ["  "])
 
 
 def test_an_empty_memory_is_sure_of_nothing() -> None:
