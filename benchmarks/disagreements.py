@@ -27,7 +27,7 @@ from training.dialogues import Author, load_small_talk
 from training.facts import Fact, Values
 from training.kinds import load_kinds
 
-MEMORIES, FACTS, FILLERS = 100, 5, 4
+MEMORIES, FACTS, FILLERS = 80, 5, 4
 
 
 class Seen(NamedTuple):
