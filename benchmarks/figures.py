@@ -38,6 +38,8 @@ RECALLS = {
     "unseen_question": "only the question is new",
 }
 
+VERBS = ("crash_verbs", "crash_verbs_sealed", "crash_verbs_postgresql")
+
 
 def render() -> str:
     """All figures as Markdown."""
@@ -46,7 +48,7 @@ def render() -> str:
     parts += [receipts_line(control["receipts"]), provenance_line(control["provenance"])]
     parts += [disagreements_line(control["disagreements"]), readout_line(load("readout"))]
     parts += [capacity_table(load("capacity"))]
-    parts += [speed_table(load("speed")), crash_line(load("crash")), verbs_line(load("crash_verbs"))]
+    parts += [speed_table(load("speed")), crash_line(load("crash")), verbs_line(list(map(load, VERBS)))]
     parts += [load_line(load("load"))]
     return "\n\n".join(parts)
 
@@ -202,15 +204,16 @@ def crash_line(result: dict[str, Any]) -> str:
     )
 
 
-def verbs_line(result: dict[str, Any]) -> str:
-    """What SIGKILL costs the other verbs."""
-    done, cut = sum(result["verbs"].values()), sum(result["cut"].values())
-    names = ", ".join(sorted(result["verbs"]))
+def verbs_line(results: list[dict[str, Any]]) -> str:
+    """What SIGKILL costs the other verbs, on each kind of database."""
+    kills = " and ".join(f"{one['kills']} on {one['on']}" for one in results)
+    done, cut = (sum(sum(one[part].values()) for one in results) for part in ("verbs", "cut"))
+    wrong, unclean = (sum(one[part] for one in results) for part in ("wrong", "unclean"))
     return (
-        f"Kills amid other verbs (`python -m benchmarks.crash_verbs --kills {result['kills']}`): {done:,} done "
-        f"({names}) and {cut} cut off; {result['wrong']} times the memory held something else than what was "
-        "acknowledged, with the one cut off done or not, and "
-        f"{result['unclean']} times a replay of the ledger did not give its state."
+        f"Kills amid other verbs (`python -m benchmarks.crash_verbs`; {kills}): {done:,} done "
+        f"({', '.join(sorted(results[0]['verbs']))}) and {cut} cut off; {wrong} times the memory held something else "
+        f"than what was acknowledged, with the one cut off done or not, and {unclean} times a replay of the ledger did "
+        "not give its state."
     )
 
 

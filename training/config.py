@@ -28,7 +28,7 @@ class TrainConfig:
     save_minutes: float = 5.0
     minutes: float = 0.0  # of one start, after which it stops with a checkpoint; 0: no limit
     workers: int = 0  # processes that draw batches ahead; 0: the training process draws them itself
-    untried: bool = False  # draw also the kinds and values that no shipped weights have seen
+    wider: bool = False  # draw also the phrasings, values and kinds of catalogue/wider/
     compile: bool = False  # fuse small kernels: a minute in which a run of hours gains a quarter
 
     def __post_init__(self) -> None:

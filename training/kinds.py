@@ -1,8 +1,8 @@
 """The catalogue of facts: kinds, their phrasings and values, and the split between training and held-out.
 
 Reads `catalogue/*.toml`, which holds both sides, and what came after the split and is all of the training side:
-phrasings in `catalogue/trained/`, and in `catalogue/untried/` more phrasings, values and kinds, which no shipped
-weights have seen. Knows no single fact.
+phrasings in `catalogue/trained/`, and in `catalogue/wider/` more phrasings, values and kinds, which only the
+last stages draw. Knows no single fact.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 UNSEEN = "unseen.toml"
-TRAINED, UNTRIED = "trained", "untried"  # folders of what came after the split: all of the training side
+TRAINED, WIDER = "trained", "wider"  # folders of what came after the split: all of the training side
 PHRASINGS = ("clauses", "tells", "change", "ask", "check")
 # Questions of these kinds can mean each other, so at most one kind of a group is told in a memory, and a question
 # about another of the group never stands for "never told".
@@ -60,16 +60,16 @@ class Kind:
     others: tuple[str, ...]
 
 
-def load_kinds(*, held_out: bool, untried: bool = False, folder: Path = CATALOGUE) -> list[Kind]:
-    """The kinds of one side of the split; `untried` adds to training's, and more kinds after those of both sides."""
+def load_kinds(*, held_out: bool, wider: bool = False, folder: Path = CATALOGUE) -> list[Kind]:
+    """The kinds of one side of the split; `wider` adds to training's, and more kinds after those of both sides."""
     paths = sorted(path for path in folder.glob("*.toml") if path.name != UNSEEN)
     if held_out:
         return [kind for path in paths for kind in _read(path, True)]
-    later = [folder / TRAINED, *([folder / UNTRIED / "phrasings"] if untried else [])]
+    later = [folder / TRAINED, *([folder / WIDER / "phrasings"] if wider else [])]
     phrasings = [_tables(path.glob("*.toml")) for path in later]
-    values = _tables((folder / UNTRIED).glob("values.toml")) if untried else {}
+    values = _tables((folder / WIDER).glob("values.toml")) if wider else {}
     kinds = [kind for path in paths for kind in _read(path, False, values)]
-    more = sorted((folder / UNTRIED / "kinds").glob("*.toml")) if untried else []
+    more = sorted((folder / WIDER / "kinds").glob("*.toml")) if wider else []
     own = [_kind(entry, {}, False) for path in more for entry in _entries(path)]
     return [_with_phrasings(kind, [more.get(kind.name, {}) for more in phrasings]) for kind in kinds] + own
 

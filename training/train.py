@@ -44,7 +44,7 @@ def main() -> None:
     sources = Sources(config.corpora)
     held_out = {value.lower() for kind in load_kinds(held_out=True) for value in kind.values}
     words = [word for word in sources.words if word not in held_out]
-    kinds = load_kinds(held_out=False, untried=config.untried)
+    kinds = load_kinds(held_out=False, wider=config.wider)
     author = Author(kinds, sources.chat, Values(novel=NOVEL, words=words), AMID, NEAR)
     if config.start and not (config.out / TOKENIZER).exists():
         load_tokenizer(config.start / "base").save_pretrained(config.out / TOKENIZER)

@@ -15,7 +15,7 @@ from tests.training.small import CITY, SISTER
 from training.facts import HELD_OUT_ONSETS, ONSETS, Fact, Values, draw_facts, invented_name
 from training.kinds import CATALOGUE, PHRASINGS, Kind, group_of, load_kinds, load_unseen_kinds
 
-TRAINED, HELD_OUT = load_kinds(held_out=False, untried=True), load_kinds(held_out=True)
+TRAINED, HELD_OUT = load_kinds(held_out=False, wider=True), load_kinds(held_out=True)
 UNSEEN = load_unseen_kinds()
 EVERY = TRAINED + HELD_OUT + UNSEEN
 SIDES = list(zip(TRAINED, HELD_OUT, strict=False))  # training has more kinds, after those of both
@@ -73,14 +73,14 @@ def test_the_sides_share_no_phrasing_of_a_kind() -> None:
 
 
 def test_what_only_training_knows_is_of_known_kinds_and_parts() -> None:
-    paths = [*(CATALOGUE / "trained").glob("*.toml"), *(CATALOGUE / "untried" / "phrasings").glob("*.toml")]
+    paths = [*(CATALOGUE / "trained").glob("*.toml"), *(CATALOGUE / "wider" / "phrasings").glob("*.toml")]
     files = [tomllib.loads(path.read_text(encoding="utf-8")) for path in paths]
     assert len(files) > 4
     assert {name for data in files for name in data} <= {kind.name for kind in TRAINED}
     assert {part for data in files for parts in data.values() for part in parts} <= set(PHRASINGS)
 
 
-def test_what_is_untried_is_drawn_only_where_it_is_asked_for() -> None:
+def test_what_is_wider_is_drawn_only_where_it_is_asked_for() -> None:
     tried = load_kinds(held_out=False)
     assert len(tried) == len(HELD_OUT) < len(TRAINED)
     assert sum(len(kind.values) for kind in tried) + 3000 < sum(len(kind.values) for kind in TRAINED[: len(tried)])
