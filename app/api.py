@@ -109,6 +109,7 @@ def build_api(service: Service) -> FastAPI:
     known = Depends(owner_of)
     _add_completions(app, service, known)
     _add_memory(app, service, known)
+    _add_changes(app, service, known)
     return app
 
 
@@ -140,7 +141,7 @@ def _add_completions(app: FastAPI, service: Service, known: Any) -> None:
 
 
 def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
-    """What only a memory has."""
+    """What a memory holds and knows, and how it travels."""
 
     @app.get("/memory", tags=["memory"])
     def turns(owner: User = known) -> list[dict[str, Any]]:
@@ -175,6 +176,10 @@ def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
     def turn(turn_id: int, owner: User = known) -> dict[str, Any]:
         """One turn, and the norm of what it adds to each layer of the state."""
         return asdict(service.load_turn(owner.id, turn_id)) | {"norms": service.weigh(owner.id, turn_id)}
+
+
+def _add_changes(app: FastAPI, service: Service, known: Any) -> None:
+    """What can be done about a memory, and about all that is kept of a person."""
 
     @app.patch("/memory/turns/{turn_id}", tags=["memory"])
     def change(turn_id: int, asked: Change, owner: User = known) -> dict[str, Any]:

@@ -7,7 +7,6 @@ state is bit for bit that of somebody who never told them, and what was not forg
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +17,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from app.bootstrap import running_service
-from app.errors import EXPECTED
 from app.service import Service
-from app.settings import Settings, load_settings
+from app.settings import Settings
 from benchmarks.cases import Probe
+from benchmarks.opening import measured_people
 from benchmarks.recall import GREEDY, is_right
-from benchmarks.report import finish, origin
+from benchmarks.report import origin
 from core.adapter import Adapter
 from core.chat import Message, encode
 from core.engine import Engine
@@ -53,21 +52,7 @@ class Person:
 
 def main() -> int:
     """Print a table and a JSON line; 1 if a promise is broken, 2 if nothing can be measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--users", type=int, default=USERS, help=f"each tells {TOLD} canaries (default {USERS})")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--model", type=Path)
-    arguments = parser.parse_args()
-    try:
-        result = run(load_settings(model=arguments.model), arguments.users, arguments.seed)
-    except EXPECTED as error:
-        print(f"Forgetting cannot be measured: {error}", file=sys.stderr)
-        return 2
-    for name, value in result.items():
-        print(f"{name:36}{value}")
-    finish(result, arguments.json)
-    return 0 if is_kept(result) else 1
+    return measured_people(__doc__, USERS, run, is_kept)
 
 
 def is_kept(result: dict[str, Any]) -> bool:

@@ -7,7 +7,6 @@ texts, once without. Last, single bits of the files are flipped: every one has t
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -20,12 +19,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from app.bootstrap import running_service
-from app.errors import EXPECTED, BadParcel
+from app.errors import BadParcel
 from app.portable import unwrap
 from app.service import Service
-from app.settings import HOME, Settings, load_settings
+from app.settings import HOME, Settings
 from benchmarks.forgetting import Person, tell
-from benchmarks.report import finish, origin
+from benchmarks.opening import measured_people
+from benchmarks.report import origin
 from storage.database import file_url, open_database
 from storage.records import Receipt
 from storage.store import Store
@@ -35,21 +35,7 @@ USERS, FLIPS = 5, 1000
 
 def main() -> int:
     """Print a table and a JSON line; 1 if a promise is broken, 2 if nothing can be measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--users", type=int, default=USERS)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--model", type=Path)
-    arguments = parser.parse_args()
-    try:
-        result = run(load_settings(model=arguments.model), arguments.users, arguments.seed)
-    except EXPECTED as error:
-        print(f"Receipts cannot be checked: {error}", file=sys.stderr)
-        return 2
-    for name, value in result.items():
-        print(f"{name:24}{value}")
-    finish(result, arguments.json)
-    return 0 if is_kept(result) else 1
+    return measured_people(__doc__, USERS, run, is_kept)
 
 
 def is_kept(result: dict[str, Any]) -> bool:

@@ -168,7 +168,13 @@ def test_without_a_key_that_opens_something_nothing_is_done(address: str, store:
     head = {"Authorization": f"Bearer {key}".encode("latin-1")} if key else {}
     for method, path in (
         *(("GET", "/models"), ("GET", "/memory"), ("GET", "/memory/readout"), ("GET", "/memory/export")),
-        *(("DELETE", "/memory"), ("DELETE", "/memory/turns/1"), ("POST", "/chat/completions")),
+        *(
+            ("DELETE", "/memory"),
+            ("DELETE", "/account"),
+            ("GET", "/memory/turns/1"),
+            ("DELETE", "/memory/turns/1"),
+            ("POST", "/chat/completions"),
+        ),
     ):
         answer = httpx.request(method, address + path, headers=head, json={"messages": HELLO})
         assert answer.status_code == 401, path
@@ -288,7 +294,9 @@ def test_what_changed_since_a_turn_is_listed(address: str, service: Service, ada
     assert (changes.status_code, changes.json()) == (200, [])
 
 
-@pytest.mark.parametrize(("method", "path"), [("PATCH", "/memory/turns/1"), ("GET", "/memory/changes?since=1")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("PATCH", "/memory/turns/1"), ("GET", "/memory/turns/1"), ("GET", "/memory/changes?since=1")]
+)
 def test_nobody_reaches_anothers_turn(
     address: str, service: Service, store: Store, ada: User, bob: User, method: str, path: str
 ) -> None:

@@ -58,7 +58,8 @@ def test_a_disk_that_fills_up_loses_nothing_and_the_work_goes_on_once_there_is_r
             kept.append(turn)
             version = fold(store, turn, version, os.urandom(20_000)).version
     assert "\n" not in str(refused.value)
-    assert store.load_turns(user.id, talk.id)[: len(kept)] and version > 0
+    there = [turn.id for turn in store.load_turns(user.id, talk.id)]
+    assert version > 0 and there[: len(kept)] == [turn.id for turn in kept]
     held = [turn.user_text for turn in store.held_turns(user.id)]
     assert held == [turn.user_text for turn in kept[:version]]
     memory = store.load_memory(user.id)
