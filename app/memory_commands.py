@@ -19,6 +19,7 @@ from app.bootstrap import running_service
 from app.errors import SettingsError
 from app.ledger import Cause
 from app.options import Database, Model, Name, given
+from app.readout import superseded as find_superseded
 from app.receipts import receipt_in_words, verdict
 from app.service import Service
 from app.settings import load_settings
@@ -43,17 +44,24 @@ def list_turns(
     context: typer.Context,
     user: Name,
     search: Annotated[str, typer.Option(help="Only turns with this text in them.")] = "",
+    pinned: Annotated[bool, typer.Option("--pinned", help="Only turns that do not fade.")] = False,
+    superseded: Annotated[
+        bool, typer.Option("--superseded", help="Only turns that a later one contradicts: asks the weights.")
+    ] = False,
     as_json: AsJson = False,
     model: Model = None,
     database: Database = None,
 ) -> None:
     """The turns held, oldest first."""
     with opened(context, user, model, database) as (service, owner):
+        later = find_superseded(service.read_out(owner.id)) if superseded else {}
         turns = [turn for turn in service.held_turns(owner.id) if wording.holds(turn, search)]
+    turns = [turn for turn in turns if (turn.pinned or not pinned) and (turn.id in later or not superseded)]
     if as_json:
-        return print_json([asdict(turn) for turn in turns])
+        return print_json([asdict(turn) | {"superseded_by": later.get(turn.id)} for turn in turns])
     for turn in turns:
-        print(f"{turn.id:>6}  {wording.moment(turn.folded_at)}  {wording.excerpt(turn.user_text)}")
+        by = f"  (turn {later[turn.id]} says otherwise)" if turn.id in later else ""
+        print(f"{turn.id:>6}  {wording.moment(turn.folded_at)}  {wording.entry(turn)}{by}")
 
 
 @memory.command()

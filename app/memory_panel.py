@@ -61,7 +61,11 @@ class MemoryPanel:
             self.norms = gr.Plot(show_label=False, container=False, min_width=300)
             self.spectrum = gr.Plot(show_label=False, container=False, min_width=300)
         self.search = gr.Textbox(
-            show_label=False, container=False, placeholder="Search what was said", max_lines=1, elem_id="search-ledger"
+            show_label=False,
+            container=False,
+            placeholder="Search what was said, or [pinned]",
+            max_lines=1,
+            elem_id="search-ledger",
         )
         self.table = gr.Dataframe(
             headers=LEDGER,

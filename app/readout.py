@@ -148,6 +148,12 @@ def _without(
     return found
 
 
+def superseded(answers: Sequence[Answer]) -> dict[int, int]:
+    """By the id of a turn that no longer holds, the later one that says otherwise: see `rivals`."""
+    pairs = [(one.turn, one.rival.turn) for one in answers if one.rival]
+    return {old.id: new.id for new, old in pairs if new and old and (old.position or 0) < (new.position or 0)}
+
+
 def asked(engine: Engine, adapter: Adapter, sampling: Sampling, questions: Sequence[str] = ()) -> list[Answer]:
     """As `read_out`, in the order of the questions; whatever turn an answer came from is not looked for."""
     questions = list(dict.fromkeys(questions)) or QUESTIONS

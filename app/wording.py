@@ -94,10 +94,11 @@ def rows_of(turns: Sequence[Turn], left: Sequence[float], text: str = "") -> lis
 
 
 def _row(turn: Turn) -> list[str | int]:
-    return [turn.id, moment(turn.folded_at), _entry(turn), turn.tokens or 0, _milliseconds(turn.fold_seconds)]
+    return [turn.id, moment(turn.folded_at), entry(turn), turn.tokens or 0, _milliseconds(turn.fold_seconds)]
 
 
-def _entry(turn: Turn) -> str:
+def entry(turn: Turn) -> str:
+    """How a turn begins, and whether it is pinned."""
     return f"[pinned] {excerpt(turn.user_text)}" if turn.pinned else excerpt(turn.user_text)
 
 
@@ -106,8 +107,8 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 def holds(turn: Turn, text: str) -> bool:
-    """Whether either side of a turn has the text in it, in any case."""
-    return text.casefold() in f"{turn.user_text}\n{turn.reply_text or ''}".casefold()
+    """Whether either side of a turn has the text in it, in any case; "[pinned]" is in those that do not fade."""
+    return text.casefold() in f"{entry(turn)}\n{turn.user_text}\n{turn.reply_text or ''}".casefold()
 
 
 def causes_in_words(causes: Sequence[Cause]) -> list[str]:

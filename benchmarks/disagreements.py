@@ -3,7 +3,8 @@
 Memories are told in the words of the held-out side, a quarter of the facts changed later, and answered by the model
 itself. Of every second one each fact is asked for too, so that the new fact stands in more turns than the one that told
 it. Says for how many of the changed facts that are answered rightly the readout names the turn with the old one as the
-rival, and how many of all rivals that it names are such.
+rival, and how many of all rivals that it names are such. Also says why it asks at all: how often a change of a fact
+surprises the memory it is told to more than what is told for the first time, which would need no question.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from app.readout import Answer, rivals, with_sources
 from benchmarks.cases import Probe
 from benchmarks.opening import open_engine, parse
 from benchmarks.recall import GREEDY, is_right
-from benchmarks.report import finish, interval, origin
+from benchmarks.report import chance_of_more, finish, interval, origin
 from core.chat import Message
 from core.engine import Engine
 from storage.records import Entry, Turn
-from training.dialogues import Author, load_small_talk
+from training.dialogues import Author, Memory, load_small_talk
 from training.facts import Fact, Values
 from training.kinds import load_kinds
 
@@ -36,6 +37,13 @@ class Seen(NamedTuple):
     changed: bool
     named: bool
     rightly: bool
+
+
+class Surprise(NamedTuple):
+    """A telling, whether it changes what was told before, and by how much memory makes its words less likely."""
+
+    changes: bool
+    nats: float
 
 
 def main() -> None:
@@ -51,17 +59,45 @@ def main() -> None:
 def run(engine: Engine, memories: int, seed: int) -> dict[str, Any]:
     """The shares over some memories."""
     numbers = tqdm(range(memories), unit="memory", disable=None)
-    return summed([one for number in numbers for one in looked_at(engine, seed, number)])
+    found, surprises = list[Seen](), list[Surprise]()
+    for number in numbers:
+        memory, turns = lived(engine, seed, number)
+        found += looked_at(engine, memory, turns)
+        surprises += surprised(engine, memory, turns)
+    changes, others = ([one.nats for one in surprises if one.changes is which] for which in (True, False))
+    return summed(found) | {"changes_more_surprising": chance_of_more(changes, others)}
 
 
-def looked_at(engine: Engine, seed: int, number: int) -> Iterator[Seen]:
-    """Tell one memory, ask, and look for rivals of the right answers."""
+def lived(engine: Engine, seed: int, number: int) -> tuple[Memory, list[Turn]]:
+    """One memory as it was meant, and as the model was told it."""
     rng = Random(f"{seed}-{number}")
     author = Author(load_kinds(held_out=True), load_small_talk(), Values(held_out=True))
     memory = author.memory(rng, FACTS, FILLERS)
+    texts = [turn.user for turn in memory.turns]
+    return memory, told(engine, [*texts, *(questions_of(memory) if number % 2 else [])])
+
+
+def questions_of(memory: Memory) -> list[str]:
+    """The plainest question for each fact."""
     plainest = {kind.name: kind.ask[0] for kind in load_kinds(held_out=False)}
-    questions = [fact.say(plainest[fact.kind.name]) for fact in memory.facts]
-    turns = told(engine, [*(turn.user for turn in memory.turns), *(questions if number % 2 else [])])
+    return [fact.say(plainest[fact.kind.name]) for fact in memory.facts]
+
+
+def surprised(engine: Engine, memory: Memory, turns: Sequence[Turn]) -> Iterator[Surprise]:
+    """How much less likely memory makes each telling, in nats, just before it is folded."""
+    state = engine.empty_state()
+    for turn in turns:
+        said, messages = turn.user_text.lower(), pair_of(turn.user_text, turn.reply_text)
+        values = [fact for fact in memory.facts if fact.value.lower() in said]
+        if not state.is_empty and values:
+            nats = -engine.recollections(engine.materialise(state), [messages])[0]
+            yield Surprise(any(fact.old for fact in values), nats)
+        state = engine.fold(state, messages)
+
+
+def looked_at(engine: Engine, memory: Memory, turns: Sequence[Turn]) -> Iterator[Seen]:
+    """Ask for every fact, and look for rivals of the right answers."""
+    questions = questions_of(memory)
     state = engine.empty_state()
     for turn in turns:
         state = engine.fold(state, pair_of(turn.user_text, turn.reply_text))

@@ -154,7 +154,8 @@ def disagreements_line(result: dict[str, Any]) -> str:
         f"Change of mind (`python -m benchmarks.disagreements`): of {result['changed']} changed facts that are "
         f"answered rightly {result['named_of_changed']:.2f} are shown with the turn that told the old one "
         f"({low:.2f}-{high:.2f}); of {result['named']} turns shown as disagreeing {result['right_of_named']:.2f} "
-        f"are such ({least:.2f}-{most:.2f})."
+        f"are such ({least:.2f}-{most:.2f}). Surprise would not do: a change is less likely to the memory than "
+        f"something new is with chance {result['changes_more_surprising']:.2f}."
     )
 
 

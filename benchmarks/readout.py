@@ -17,7 +17,7 @@ from app.readout import SURE
 from benchmarks.cases import Probe
 from benchmarks.opening import open_engine, parse
 from benchmarks.recall import GREEDY, is_right
-from benchmarks.report import finish, interval, origin
+from benchmarks.report import chance_of_more, finish, interval, origin
 from core.chat import Message
 from core.engine import Engine
 from training.dialogues import Author, load_small_talk
@@ -92,11 +92,7 @@ def summed(answers: Sequence[Asked], sure: float) -> dict[str, object]:
 def ranking(answers: Sequence[Asked]) -> float | None:
     """The chance that a right answer has a larger margin than one that is not (area under the ROC curve)."""
     right = [one.margin for one in answers if one.told and one.right]
-    wrong = [one.margin for one in answers if not (one.told and one.right)]
-    if not right or not wrong:
-        return None
-    better = sum((good > bad) + 0.5 * (good == bad) for good in right for bad in wrong)
-    return round(better / (len(right) * len(wrong)), 4)
+    return chance_of_more(right, [one.margin for one in answers if not (one.told and one.right)])
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ def interval(right: int, asked: int) -> tuple[float, float] | None:
     middle = (right + z2 / 2) / (asked + z2)
     half = 1.96 * (right * (asked - right) / asked + z2 / 4) ** 0.5 / (asked + z2)
     return (round(max(0.0, middle - half), 4), round(min(1.0, middle + half), 4))
+
+
+def chance_of_more(ones: Sequence[float], others: Sequence[float]) -> float | None:
+    """The chance that one of `ones` is larger than one of `others` (area under the ROC curve); None without either."""
+    if not ones or not others:
+        return None
+    larger = sum((one > other) + 0.5 * (one == other) for one in ones for other in others)
+    return round(larger / (len(ones) * len(others)), 4)
 
 
 def finish(result: dict[str, Any], path: Path | None) -> None:

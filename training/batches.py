@@ -32,6 +32,7 @@ GARBLED = 0.25  # of what is told and asked
 LOWERED = 0.15  # of those, that are all in lower case instead, names as well
 MISHEARD = 0.35  # of the turns that are folded only, and get a reply beside the point
 CONVERSATIONS = 0.12  # of the memories hold people's talk instead of facts
+HEAVY = 0.12  # of the steps with a full load have memories of 40 to 100 facts
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,8 @@ def load_at(progress: float, rng: Random, tokens: int) -> Load:
     """
     hardest = 1 + round(39 * min(1.0, progress / 0.5))
     facts = min(rng.randint(1, hardest), rng.randint(1, hardest), rng.randint(1, hardest) + 2)
+    if progress >= 0.5 and rng.random() < HEAVY:
+        facts = rng.randint(40, 100)
     fillers = 0 if progress < 0.05 else rng.randint(0, 2 + facts)
     return Load(facts, fillers, tokens)
 

@@ -256,6 +256,9 @@ def test_a_memory_is_exported_and_taken_in_under_another_name(
 def test_a_turn_is_pinned_and_corrected(where: tuple[str | Path, ...]) -> None:
     assert launch("memory", "pin", *where, 1)[:2] == (0, "Turn 1 does not fade any more.\n")
     assert [turn["pinned"] for turn in json.loads(launch("memory", "list", *where, "--json")[1])] == [True, False]
+    (pinned,) = launch("memory", "list", *where, "--pinned")[1].splitlines()
+    assert "[pinned]" in pinned and pinned in launch("memory", "list", *where, "--search", "[pinned]")[1]
+    assert launch("memory", "list", *where, "--superseded")[:2] == (0, "")
     assert launch("memory", "pin", *where, 1, "--undo")[:2] == (0, "Turn 1 fades again.\n")
     code, out, _ = launch("memory", "correct", *where, 1, "I am Bob")
     assert (code, "forgot 1 turn and 0 conversations" in out) == (0, True)

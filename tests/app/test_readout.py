@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
 from app.errors import BadMessage
 from app.handlers import Handlers
-from app.readout import QUESTIONS, SURE, Answer, read_out
+from app.readout import QUESTIONS, SURE, Answer, read_out, superseded
 from app.service import Service
 from app.tab import Tab
 from app.wording import (
@@ -105,6 +106,8 @@ def test_the_turn_that_would_be_believed_but_for_another_is_named_and_either_can
     assert "without it: I know oslo. (from turn 1: I live in oslo)" in readout_shown([answer])
     choices = choices_between([answer, answer])
     assert [numbers_in(choice) for _, choice in choices] == [[oslo.id], [vienna.id]]
+    assert superseded([answer, replace(answer, rival=None)]) == {oslo.id: vienna.id}
+    assert superseded([replace(answer.rival, rival=answer)]) == {}
 
 
 @pytest.mark.usefixtures("questions")

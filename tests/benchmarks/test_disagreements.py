@@ -8,9 +8,10 @@ import pytest
 
 from app.ledger import turn_of
 from app.readout import Answer
-from benchmarks.disagreements import Seen, looked_at, seen, summed, told
+from benchmarks.disagreements import Seen, lived, looked_at, seen, summed, surprised, told
 from storage.records import Entry, Turn
 from tests.tiny import tiny_engine
+from training.dialogues import Memory
 from training.facts import Fact
 from training.kinds import load_kinds
 
@@ -54,5 +55,13 @@ def test_nothing_seen_is_no_share() -> None:
 def test_a_model_that_knows_nothing_is_looked_at_without_a_find(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.disagreements.FACTS", 2)
     engine = tiny_engine()
-    assert list(looked_at(engine, 0, 1)) == []
+    assert list(looked_at(engine, *lived(engine, 0, 1))) == []
     assert [one.position for one in told(engine, ["Hello.", "I live in Rome."])] == [0, 1]
+
+
+def test_what_changes_a_fact_is_told_apart_from_what_is_new() -> None:
+    engine = tiny_engine()
+    memory = Memory([], [replace(Fact(KIND, "Oslo"), old="Rome")])
+    turns = told(engine, ["I live in Rome.", "Hello.", "I live in Oslo."])
+    (only,) = surprised(engine, memory, turns)
+    assert only.changes
