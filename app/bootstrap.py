@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ def running_service(settings: Settings) -> Iterator[tuple[Service, Future[Engine
     try:
         store = Store(database)
         store.unlock()
-        engine = begin_loading(settings.model, settings.device)
+        engine = begin_loading(settings)
         service = Service(store, engine, settings)
         try:
             yield service, engine
@@ -60,21 +61,33 @@ def restore(file: Path, url: str) -> None:
     restore_database(file, url)
 
 
-def begin_loading(folder: Path, device: str) -> Future[Engine]:
+def begin_loading(settings: Settings) -> Future[Engine]:
     """Load the model in the background."""
     loading: Future[Engine] = Future()
-    Thread(target=_load, args=(loading, folder, device), name="load", daemon=True).start()
+    Thread(target=_load, args=(loading, settings), name="load", daemon=True).start()
     return loading
 
 
-def _load(loading: Future[Engine], folder: Path, device: str) -> None:
+def _load(loading: Future[Engine], settings: Settings) -> None:
     try:
+        from core.device import Choice
         from core.engine import load_engine
 
-        loading.set_result(load_engine(folder, device))
+        if settings.generator:
+            _say_what_it_takes(settings)
+        choice = Choice(settings.device, settings.dtype, settings.attention, settings.bits)
+        loading.set_result(load_engine(settings.origin, choice))
     except BaseException as error:
         # Whoever waits for the model has to hear of it, whatever it is.
         loading.set_exception(error)
+
+
+def _say_what_it_takes(settings: Settings) -> None:
+    """Before the weights of a base of somebody's own are read, which may take long and more than there is."""
+    from app.sizes_commands import in_words
+    from core.sizes import sizes_of_parts
+
+    print(f"{settings.origin.name}: {in_words(sizes_of_parts(settings.origin.parts()))}", file=sys.stderr, flush=True)
 
 
 def serve(settings: Settings) -> None:

@@ -24,6 +24,7 @@ from app.people_commands import delete, guard, people
 from app.reply import Reading, Reply, Stream, TemporaryChat
 from app.service import Service
 from app.settings import load_settings
+from app.sizes_commands import sizes
 from app.wording import facts_of
 from storage.records import User
 
@@ -41,6 +42,7 @@ program.command()(guard)
 program.command()(delete)
 program.command()(backup)
 program.command()(restore)
+program.command()(sizes)
 
 
 def run() -> None:
@@ -59,10 +61,13 @@ def default(
     host: Annotated[str | None, typer.Option(help="Address to serve on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to serve on. [default: 7860]")] = None,
     model: Model = None,
+    generator: Annotated[str | None, typer.Option(help="Folder or hub name of what remembers, for a base.")] = None,
+    lora: Annotated[str | None, typer.Option(help="Folder or hub name of a LoRA to add to the base.")] = None,
     database: Database = None,
 ) -> None:
     """Serve a chat that remembers you in its weights."""
-    context.obj = {"host": host, "port": port, "model": model, "database_url": database}
+    context.obj = {"host": host, "port": port, "database_url": database}
+    context.obj |= {"model": model, "generator": generator, "lora": lora}
     if context.invoked_subcommand is None:
         serve(load_settings(**context.obj))
 

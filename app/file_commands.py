@@ -64,7 +64,7 @@ def check(context: typer.Context, file: File, as_json: AsJson = False, model: Mo
     with _sentence_for(file):
         data = file.read_bytes()
     settings = load_settings(**given(context, model, None))
-    engine = begin_loading(settings.model, settings.device).result()
+    engine = begin_loading(settings).result()
     found = checked(engine, data, settings.message_characters)
     print_json(found.fields()) if as_json else print(*finding(found), sep="\n")
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-Model = Annotated[Path | None, typer.Option(help="Folder of the model. [default: the only one in models/]")]
+Model = Annotated[
+    str | None, typer.Option(help="Folder of the model, or folder or hub name of a base. [default: the one in models/]")
+]
 Database = Annotated[str | None, typer.Option(help="Address of the database. [default: data/imprint.db]")]
 Name = Annotated[str, typer.Option("--user", help="Whose memory it is.")]
 
 
-def given(context: typer.Context, model: Path | None, database: str | None) -> dict[str, Any]:
+def given(context: typer.Context, model: str | None, database: str | None) -> dict[str, Any]:
     """The flags, wherever they stand: those after the command win."""
     after = {"model": model, "database_url": database}
     return context.obj | {name: value for name, value in after.items() if value is not None}

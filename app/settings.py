@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import SettingsError
+from core.origin import HUB_NAME, Origin
 from storage.database import file_url
 
 HOME = Path(__file__).resolve().parent.parent
@@ -42,9 +43,14 @@ class Settings(BaseSettings):
 
     host: str = Field(default_factory=lambda: "0.0.0.0" if on_a_space() else "127.0.0.1", min_length=1)
     port: int = Field(7860, ge=1, le=65535)
-    model: Path = Field(default_factory=_only_model)
+    model: str = Field(default_factory=lambda: str(_only_model()), min_length=1)
+    generator: str | None = None
+    lora: str | None = None
     database_url: str = Field(default_factory=lambda: file_url(HOME / "data" / "imprint.db"), min_length=1)
     device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"] = "auto"
+    bits: Literal[0, 4, 8] = 0
     master_key: SecretStr | None = None
     old_master_key: SecretStr | None = None
 
@@ -82,11 +88,22 @@ class Settings(BaseSettings):
         """What sealed it before, where the key is being changed."""
         return _bytes_of(self.old_master_key)
 
-    @model_validator(mode="after")
-    def _model_is_a_folder(self) -> Self:
-        if not self.model.is_dir():
-            raise SettingsError(f"There is no model folder at {self.model}; give one with --model or {PREFIX}MODEL.")
-        return self
+    @property
+    def origin(self) -> Origin:
+        """Where base, generator and LoRA come from."""
+        return Origin(self.model, self.generator, self.lora)
+
+    @field_validator("model", "generator", "lora", mode="before")
+    @classmethod
+    def _part_is_somewhere(cls, given: object, about: ValidationInfo) -> str | None:
+        """A folder, or what may be on the hub: a typing error is said at once, before anything is loaded."""
+        part = None if given is None else str(given)
+        if part and not Path(part).is_dir() and not HUB_NAME.fullmatch(part):
+            name = about.field_name or ""
+            raise SettingsError(
+                f"There is no {name} folder at {part}; give one with --{name} or {PREFIX}{name.upper()}."
+            )
+        return part
 
 
 def _bytes_of(key: SecretStr | None) -> bytes | None:

@@ -151,7 +151,7 @@ def crash_often(
 
 
 def _command(settings: Settings, database: Path, seed: int, number: int) -> list[str]:
-    where = ["--child", str(database), "--model", str(settings.model.absolute()), "--device", settings.device]
+    where = ["--child", str(database), "--model", str(Path(settings.model).absolute()), "--device", settings.device]
     return [sys.executable, "-m", "benchmarks.crash", *where, "--seed", str(seed), "--run", str(number)]
 
 

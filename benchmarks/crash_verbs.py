@@ -35,6 +35,7 @@ from app.service import Service
 from app.settings import Settings, load_settings
 from benchmarks import postgres
 from benchmarks.report import finish, origin
+from core.device import Choice
 from core.engine import Engine, load_engine
 from storage.database import file_url, open_database
 from storage.records import User
@@ -78,7 +79,7 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # a process that has started threads cannot be forked safely
     settings = load_settings(model=arguments.model, device="cpu").model_copy(update={"reply_tokens": 4})
-    engine = load_engine(settings.model, "cpu")
+    engine = load_engine(settings.origin, Choice("cpu"))
     with database_of(arguments.on) as url:
         master = SecretStr(os.urandom(KEY_BYTES).hex()) if arguments.on == "sealed" else None
         place = settings.model_copy(update={"database_url": url, "master_key": master})

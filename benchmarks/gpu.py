@@ -20,7 +20,7 @@ from benchmarks.geometry import GEOMETRIES, MISTRAL, TINY, Geometry, random_engi
 from benchmarks.loras import peft_is_installed
 from benchmarks.report import finish, origin
 from benchmarks.speed import SENTENCE
-from core.device import Placement, resolve_device
+from core.device import Choice, Placement, resolve
 from core.engine import Engine
 from core.errors import CoreError, DeviceError
 
@@ -62,7 +62,7 @@ def parse() -> argparse.Namespace:
 
 def placement_for(geometry: Geometry, device: str) -> Placement:
     """Where to compute; raise DeviceError for a full-size geometry without a GPU."""
-    placement = resolve_device(device)
+    placement = resolve(Choice(device))
     if placement.device.type != "cuda" and geometry is not TINY:
         raise DeviceError(f"{geometry.name} needs a GPU, and none is in use here; take --geometry {TINY.name}.")
     return placement

@@ -67,7 +67,7 @@ def main() -> int:
         clients = signed_up(url, arguments.clients, Random(arguments.seed))
         with served(settings, url) as (address, process):
             resident = chatted(clients, address, process, arguments.minutes, arguments.seed)
-    model = f"{settings.model.name} {fingerprint(settings.model)[:12]}"
+    model = f"{settings.origin.name} {fingerprint(settings.origin.parts())[:12]}"
     result = summed(clients, resident, arguments.minutes) | {"model": model, "commit": commit()}
     for name, value in result.items():
         print(f"{name:28}{value}")

@@ -39,7 +39,7 @@ def main() -> int:
 def run(model: Path | None, seed: int, small: bool) -> dict[str, dict[str, Any]]:
     """The four parts; what is timed comes first."""
     settings, few = load_settings(model=model), 2 if small else 0
-    engine = load_engine(settings.model)
+    engine = load_engine(settings.origin)
     traces = provenance.run(engine, few or provenance.MEMORIES, seed)
     return {
         "provenance": traces,

@@ -11,6 +11,7 @@ from typing import Any
 from app.errors import EXPECTED
 from app.settings import Settings, load_settings
 from benchmarks.report import finish
+from core.device import Choice
 from core.engine import Engine, load_engine
 
 
@@ -55,7 +56,7 @@ def measured_people(
 def open_engine(arguments: argparse.Namespace) -> Engine:
     """The engine that was asked for; where it cannot be opened, one sentence and exit code 2."""
     try:
-        return load_engine(load_settings(model=arguments.model).model, arguments.device)
+        return load_engine(load_settings(model=arguments.model).origin, Choice(arguments.device))
     except EXPECTED as error:
         print(f"Nothing can be measured: {error}", file=sys.stderr)
         sys.exit(2)

@@ -47,8 +47,8 @@ class Base:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are kept in."""
-        return self.projections[0].weight.dtype
+        """What is computed in, which weights in 4 or 8 bits are not kept in."""
+        return self.model.dtype
 
     @property
     def context_length(self) -> int:

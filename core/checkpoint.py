@@ -1,13 +1,15 @@
-"""A model folder: `base/` (a transformers checkpoint with tokenizer) and `generator/`, opened and written.
+"""A model: a base (a transformers checkpoint with tokenizer) and a generator, opened and written.
 
 The generator is ours (`generator_config.json`) or in the published format (`adapter_config.json`, see published.py).
-Weights are safetensors + json, never pickle. Nothing is fetched: a folder is complete or refused.
+Weights are safetensors + json, never pickle. A folder is complete or refused; origin.py says where it comes from.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils.logging import disable_progress_bar
 
 from core.base import Base
@@ -23,7 +31,9 @@ from core.config import GeneratorConfig
 from core.device import Placement
 from core.errors import CheckpointError
 from core.generator import GatedGenerator, Generator
-from core.published import PUBLISHED_CONFIG, load_published
+from core.lora import merged
+from core.origin import Origin
+from core.published import PUBLISHED_CONFIG, load_published, published_config
 
 CONFIG, WEIGHTS, FORMAT = "generator_config.json", "generator.safetensors", 1
 # What a state depends on; a change in any of these files makes old states meaningless.
@@ -32,7 +42,7 @@ MEANINGFUL = ("*.safetensors", "tokenizer.json", "chat_template.jinja", "config.
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened model folder."""
+    """An opened model."""
 
     name: str
     fingerprint: str
@@ -41,30 +51,47 @@ class Checkpoint:
     tokenizer: PreTrainedTokenizerBase
 
 
-def load_checkpoint(folder: Path, placement: Placement) -> Checkpoint:
-    """Open a model folder; raise CheckpointError that names the folder and what is wrong with it."""
-    for part in ("base", "generator"):
-        if not (folder / part).is_dir():
-            raise CheckpointError(f"{folder} has no folder {part}/; a model folder holds base/ and generator/.")
-    model = load_base(folder / "base", placement)
+def load_checkpoint(origin: Origin, placement: Placement) -> Checkpoint:
+    """Open a model; raise CheckpointError that names the folder and what is wrong with it."""
+    parts = origin.parts()
+    model = load_base(parts["base"], placement)
+    if "lora" in parts:
+        model = merged(model, parts["lora"]).requires_grad_(False)
     base = Base(model)
-    generator = load_generator(folder / "generator", base).to(placement.device).eval().requires_grad_(False)
-    tokenizer = _load_tokenizer(folder / "base")
-    return Checkpoint(folder.name, fingerprint(folder), base, generator, tokenizer)
+    generator = load_generator(parts["generator"], base).to(placement.device).eval().requires_grad_(False)
+    tokenizer = load_tokenizer(parts["base"])
+    return Checkpoint(origin.name, fingerprint(parts), base, generator, tokenizer)
 
 
 def load_base(folder: Path, placement: Placement) -> PreTrainedModel:
     """Open the base alone, in the placement's number type."""
     disable_progress_bar()
+    how: dict[str, Any] = {
+        "dtype": placement.dtype,
+        "attn_implementation": placement.attention,
+        "local_files_only": True,
+    }
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=placement.dtype, attn_implementation=placement.attention, local_files_only=True
-        )
+        model = AutoModelForCausalLM.from_pretrained(folder, **how, **_in_few_bits(placement))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"The base in {folder} cannot be opened ({_first_line(error)}); fetch it again."
         ) from error
-    return model.to(placement.device).eval().requires_grad_(False)
+    model = model if placement.bits else model.to(placement.device)
+    return model.eval().requires_grad_(False)
+
+
+def _in_few_bits(placement: Placement) -> dict[str, Any]:
+    """What transformers has to know to keep weights in 4 or 8 bits, which puts them on the device itself."""
+    if not placement.bits:
+        return {}
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=placement.bits == 4,
+        load_in_8bit=placement.bits == 8,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=placement.dtype,
+    )
+    return {"quantization_config": quantised, "device_map": {"": placement.device}}
 
 
 def load_generator(folder: Path, base: Base) -> Generator:
@@ -89,7 +116,13 @@ def load_generator(folder: Path, base: Base) -> Generator:
     return generator
 
 
-def _load_ours(folder: Path) -> Generator:
+def read_config(folder: Path, base: Base) -> GeneratorConfig:
+    """The shapes of a generator of either format, without its weights; raise as `load_generator`."""
+    return published_config(folder, base) if (folder / PUBLISHED_CONFIG).exists() else _our_config(folder)[0]
+
+
+def _our_config(folder: Path) -> tuple[GeneratorConfig, str | None]:
+    """The config, and the digest of the weights that it is for."""
     if not (folder / CONFIG).exists():
         raise CheckpointError(f"{folder} has neither {CONFIG} nor {PUBLISHED_CONFIG}; it holds no generator.")
     values: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -98,11 +131,16 @@ def _load_ours(folder: Path) -> Generator:
             f"The generator in {folder} has format {version}, this program reads {FORMAT}; update it."
         )
     digest = values.pop("digest", None)
+    return GeneratorConfig.from_json(values), digest
+
+
+def _load_ours(folder: Path) -> Generator:
+    config, digest = _our_config(folder)
     if digest != file_digest(folder / WEIGHTS):
         raise CheckpointError(
             f"{folder / WEIGHTS} is not the file its config names (digest {str(digest)[:12]}); fetch it again."
         )
-    generator = GatedGenerator(GeneratorConfig.from_json(values))
+    generator = GatedGenerator(config)
     generator.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
     return generator
 
@@ -122,30 +160,39 @@ def save_checkpoint(
         old.unlink()  # one file beside shards would be opened in place of them
     model.to(torch.bfloat16).save_pretrained(folder / "base", max_shard_size=max_shard_size)
     tokenizer.save_pretrained(folder / "base")
-    (folder / "generator").mkdir(parents=True, exist_ok=True)
-    weights = {name: value.to(torch.bfloat16).contiguous() for name, value in generator.state_dict().items()}
-    save_file(weights, folder / "generator" / WEIGHTS)
-    values = {"format": FORMAT, "digest": file_digest(folder / "generator" / WEIGHTS), **asdict(generator.config)}
-    (folder / "generator" / CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    save_generator(folder / "generator", generator)
 
 
-def fingerprint(folder: Path) -> str:
-    """Name what a state of this model means: a digest over weights, tokenizer, template and generator."""
+def save_generator(folder: Path, generator: GatedGenerator) -> None:
+    """Write a generator alone, in our format and in bfloat16; `load_generator` opens it again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.to("cpu", torch.bfloat16).contiguous() for name, value in generator.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    values = {"format": FORMAT, "digest": file_digest(folder / WEIGHTS), **asdict(generator.config)}
+    (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def fingerprint(parts: Mapping[str, Path]) -> str:
+    """Name what a state of this model means: a digest over weights, tokenizer, template, generator, and LoRA if any."""
     digest = hashlib.sha256()
-    for part in ("base", "generator"):
-        files = {path for pattern in MEANINGFUL for path in (folder / part).glob(pattern)}
+    for part, folder in sorted(parts.items()):
+        files = {path for pattern in MEANINGFUL for path in folder.glob(pattern)}
         for path in sorted(files):
             digest.update(f"{part}/{path.name}:{file_digest(path)}\n".encode())
     return digest.hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's bytes, which the hub's cache has as the name of what a weights file there links to."""
+    named = path.resolve().name if path.is_symlink() else ""
+    if re.fullmatch("[0-9a-f]{64}", named):
+        return named
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Open the tokenizer beside a base; raise CheckpointError for one without a chat template."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:

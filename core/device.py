@@ -1,4 +1,4 @@
-"""The device and attention kernel to compute with: each choice with its reason in one sentence.
+"""The device, number type and attention kernel to compute with: each choice with its reason in one sentence.
 
 An automatic choice falls back; an explicit one fails loudly.
 """
@@ -6,11 +6,28 @@ An automatic choice falls back; an explicit one fails loudly.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
 from core.errors import DeviceError
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+Bits = Literal[0, 4, 8]
+# What a kernel is imported as, and the first generation of GPUs (compute capability) that it runs on.
+FLASH = {"flash_attention_3": ("flash_attn_interface", 9), "flash_attention_2": ("flash_attn", 8)}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person asked for; `bits` 4 or 8 keeps the base's weights in so many, 0 in `dtype`."""
+
+    device: str = "auto"
+    dtype: Dtype = "auto"
+    attention: Attention = "auto"
+    bits: Bits = 0
 
 
 @dataclass(frozen=True)
@@ -21,31 +38,81 @@ class Placement:
     dtype: torch.dtype
     attention: str
     reason: str
+    bits: Bits = field(default=0)
 
 
-def resolve_device(device: str = "auto") -> Placement:
-    """Choose device, number type and attention kernel; raise DeviceError for a device that is not there."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+def resolve(choice: Choice) -> Placement:
+    """Choose what was left open; raise DeviceError for what was asked for and is not there."""
+    device = _device(choice.device)
+    dtype, attention = _dtype(choice.dtype, device), _attention(choice.attention, device)
+    if choice.bits:
+        _check_bits(choice.bits, device)
+        if device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+    weights = f"weights in {choice.bits} bits, computing in " if choice.bits else ""
+    where = "the GPU" if device.type == "cuda" else "the CPU"
+    reason = f"{weights}{str(dtype).removeprefix('torch.')} and {attention} on {where}"
+    if choice.attention == "auto" and device.type == "cuda" and attention == "sdpa":
+        reason += "; flash-attn is not usable here"
+    return Placement(device, dtype, attention, reason, choice.bits)
+
+
+def _device(name: str) -> torch.device:
+    """A GPU where there is one and nothing else was asked for."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        chosen = torch.device(device)
+        device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(f"{device!r} is not a device; use auto, cpu or cuda.") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(f"{name!r} is not a device; use auto, cpu or cuda.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"{name!r} is not supported; use auto, cpu or cuda.")
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError("cuda was asked for, but no GPU can be used; use --device cpu.")
-    if chosen.type not in ("cpu", "cuda"):
-        raise DeviceError(f"{device!r} is not supported; use auto, cpu or cuda.")
-    if chosen.type == "cpu":
-        return Placement(chosen, torch.float32, "sdpa", "float32 and SDPA on the CPU")
-    if torch.cuda.get_device_capability(chosen)[0] >= 8 and _flash_attention_works():
-        return Placement(chosen, torch.bfloat16, "flash_attention_2", "bfloat16 and flash-attn on the GPU")
-    return Placement(chosen, torch.bfloat16, "sdpa", "bfloat16 and SDPA on the GPU; flash-attn is not usable here")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"{name} was asked for, but there are only {torch.cuda.device_count()} GPUs.")
+    return device
 
 
-def _flash_attention_works() -> bool:
-    """Whether flash-attn really imports: a build for another torch is found, but fails only when loaded."""
+def _dtype(name: Dtype, device: torch.device) -> torch.dtype:
+    """bfloat16 halves what a GPU reads; few CPUs are faster in it, and float32 keeps replies the same everywhere."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name == "float16" and device.type == "cpu":
+        raise DeviceError("float16 was asked for, but a CPU computes poorly in it; use float32 or bfloat16.")
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def _attention(name: Attention, device: torch.device) -> str:
+    """The newest flash-attn that is there and that the GPU can run; SDPA otherwise."""
+    if name == "auto":
+        return next((kernel for kernel in FLASH if not _obstacle(kernel, device)), "sdpa")
+    if name in FLASH and (obstacle := _obstacle(name, device)):
+        raise DeviceError(f"{name} was asked for, but {obstacle}; use --attention auto or sdpa.")
+    return name
+
+
+def _obstacle(kernel: str, device: torch.device) -> str:
+    """Why a flash-attn kernel cannot be used; "" where it can."""
+    module, generation = FLASH[kernel]
+    if device.type != "cuda":
+        return "it needs a GPU"
+    if torch.cuda.get_device_capability(device)[0] < generation:
+        return f"this GPU is older than compute capability {generation}.0"
+    return "" if _imports(module) else f"{module} cannot be imported"
+
+
+def _imports(module: str) -> bool:
+    """Whether it really imports: a build for another torch is found, but fails only when loaded."""
     try:
-        importlib.import_module("flash_attn")
+        importlib.import_module(module)
     except (ImportError, OSError):
         return False
     return True
+
+
+def _check_bits(bits: Bits, device: torch.device) -> None:
+    if device.type != "cuda":
+        raise DeviceError(f"Weights in {bits} bits were asked for, and that needs a GPU; leave --bits out.")
+    if not _imports("bitsandbytes"):
+        raise DeviceError(f"Weights in {bits} bits need bitsandbytes, which cannot be imported; pip install it.")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,9 +17,10 @@ from core.base import Base
 from core.chat import Message, encode
 from core.checkpoint import Checkpoint, load_checkpoint
 from core.decoding import Decoding, Row, Sampling
-from core.device import resolve_device
+from core.device import Choice, resolve
 from core.errors import PromptError, StateError
 from core.generator import Generator
+from core.origin import Origin
 from core.provenance import Exchange, alone, contributions, influences, margins
 from core.reading import read_parallel, read_sequential
 from core.state import State, total
@@ -228,6 +228,6 @@ class Engine:
             yield rest
 
 
-def load_engine(folder: Path, device: str = "auto") -> Engine:
-    """Open a model folder (`base/` and `generator/`) on `device`; raise CoreError in one sentence if it cannot be."""
-    return Engine(load_checkpoint(Path(folder), resolve_device(device)))
+def load_engine(origin: Origin, choice: Choice = Choice()) -> Engine:  # noqa: B008 - frozen
+    """Open a model where and how `choice` says; raise CoreError in one sentence if it cannot be."""
+    return Engine(load_checkpoint(origin, resolve(choice)))

@@ -16,7 +16,7 @@ from torch.nn.functional import rms_norm
 
 from core.adapter import Adapter
 from core.config import GeneratorConfig, PublishedConfig
-from core.readout import orthogonal, polar_factors
+from core.readout import orthogonal, polar, polar_factors
 
 PADDING = -1
 EPS = 1e-6
@@ -188,7 +188,17 @@ class PublishedGenerator(Generator):
         return u.any(-2).float().mean(-1)
 
     def materialise(self, sums: Tensor) -> Adapter:
-        """See Generator.materialise: lora_A = U_q^T A1, lora_B = c B W_q."""
+        """See Generator.materialise: lora_A = U_q^T A1, lora_B = c B W_q.
+
+        In training they are A1 and c B N^T, whose product is the same: N has a gradient where its factors' explodes.
+        """
+        if sums.requires_grad:
+            return Adapter(
+                tuple(layer.A1 for layer in self._parts()),
+                tuple(
+                    self.scaling * layer.B @ polar(sums[:, i], self.rank).mT for i, layer in enumerate(self._parts())
+                ),
+            )
         u, w = polar_factors(sums, self.rank)
         return Adapter(
             tuple(u[:, i].mT @ layer.A1 for i, layer in enumerate(self._parts())),

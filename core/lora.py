@@ -1,4 +1,4 @@
-"""An adapter as a LoRA folder that peft, and whatever reads peft's format, loads on the same base.
+"""An adapter as a LoRA folder that peft, and whatever reads peft's format, loads; and such a folder in a base.
 
 A plain LoRA of rank r is `W x + B A x`, which is what an adapter adds: nothing is approximated unless the rank is cut.
 """
@@ -9,8 +9,10 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from core.adapter import Adapter
 from core.base import Base
@@ -43,6 +45,22 @@ def save_lora(folder: Path, base: Base, adapter: Adapter, name: str = "", rank: 
     values = _config(base, name, rank or full)
     (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return max(errors)
+
+
+def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The base with a plain LoRA (any projections) added to its weights: it costs nothing from then on.
+
+    Raise CheckpointError for what peft cannot load on this base.
+    """
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, folder).merge_and_unload(safe_merge=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise CheckpointError(
+            f"The LoRA in {folder} does not fit this base ({reason}); use one made for it."
+        ) from error
 
 
 def _cut(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:

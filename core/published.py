@@ -1,4 +1,4 @@
-"""The published checkpoint format (`peft_type` FASTLORA), loaded as it is. Source: METHOD 5; Chen et al., ICLR 2025."""
+"""The published checkpoint format (`peft_type` FASTLORA), read and written. Source: METHOD 5; Chen et al. 2025."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from core.base import Base
 from core.config import PublishedConfig
@@ -27,16 +28,46 @@ KEY = re.compile(r"layers\.(\d+)\.base_layer\.self_attn\.o_proj\.fastlora_(A1|A2
 
 def load_published(folder: Path, base: Base) -> PublishedGenerator:
     """Open a generator in the published format for `base`; raise CheckpointError for what differs from METHOD 5."""
+    generator = PublishedGenerator(published_config(folder, base))
+    weights = {_renamed(key, folder): value.float() for key, value in load_file(folder / PUBLISHED_WEIGHTS).items()}
+    generator.load_state_dict(weights)
+    return generator
+
+
+def published_config(folder: Path, base: Base) -> PublishedConfig:
+    """The shapes of such a generator; raise as `load_published`."""
     values: dict[str, Any] = json.loads((folder / PUBLISHED_CONFIG).read_text(encoding="utf-8"))
     for key, expected in REQUIRED.items():
         if values.get(key) != expected:
             raise CheckpointError(
                 f"{folder / PUBLISHED_CONFIG} has {key} = {values.get(key)!r}; only {expected!r} can be read."
             )
-    generator = PublishedGenerator(_config(values, base))
-    weights = {_renamed(key, folder): value.float() for key, value in load_file(folder / PUBLISHED_WEIGHTS).items()}
-    generator.load_state_dict(weights)
-    return generator
+    return _config(values, base)
+
+
+def save_published(folder: Path, generator: PublishedGenerator, base: str) -> None:
+    """Write a generator for the base of this name, in bfloat16; `load_published` opens it again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {_published_name(name): value.to("cpu", torch.bfloat16) for name, value in generator.state_dict().items()}
+    save_file({name: value.contiguous() for name, value in weights.items()}, folder / PUBLISHED_WEIGHTS)
+    config = generator.config
+    values = REQUIRED | {
+        "base_model_name_or_path": base,
+        "target_modules": REQUIRED["fastlora_param"],
+        "fastlora_r": config.value_size,
+        "fastlora_inter_size": config.key_size,
+        "fastlora_max_rank": generator.rank,
+        "fastlora_alpha": generator.scaling * config.value_size,
+        "fastlora_window": config.window,
+    }
+    (folder / PUBLISHED_CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def _published_name(name: str) -> str:
+    """What a weight is called there: `layers.3.A1` is fastlora_A1 of layer 3's projection."""
+    _, layer, part = name.split(".")
+    part = "hidden_state_norm" if part == "norm" else part
+    return f"base_model.model.model.layers.{layer}.base_layer.self_attn.o_proj.fastlora_{part}.weight"
 
 
 def _config(values: dict[str, Any], base: Base) -> PublishedConfig:

@@ -16,6 +16,7 @@ from torch import nn
 from core.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from core.device import Placement
 from core.generator import GatedGenerator
+from core.origin import Origin
 
 CPU = Placement(torch.device("cpu"), torch.float32, "sdpa", "averaging")
 
@@ -26,7 +27,7 @@ def average(out: Path, models: Sequence[tuple[Path, float]]) -> str:
     ValueError where they differ in either.
     """
     whole = sum(share for _, share in models)
-    opened = [load_checkpoint(folder, CPU) for folder, _ in models]
+    opened = [load_checkpoint(Origin(str(folder)), CPU) for folder, _ in models]
     first, generator = opened[0], opened[0].generator
     if not isinstance(generator, GatedGenerator):
         raise ValueError(f"{models[0][0]} holds a published generator, and those are not averaged.")
@@ -36,7 +37,7 @@ def average(out: Path, models: Sequence[tuple[Path, float]]) -> str:
     _mean_into(first.base.model, [one.base.model for one in opened], shares)
     _mean_into(generator, [one.generator for one in opened], shares)
     save_checkpoint(out, first.base.model, generator, first.tokenizer)
-    return fingerprint(out)
+    return fingerprint(Origin(str(out)).parts())
 
 
 def _mean_into(module: nn.Module, others: Sequence[nn.Module], shares: Sequence[float]) -> None:

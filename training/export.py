@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from core.checkpoint import fingerprint, save_checkpoint
+from core.origin import Origin
 from training.config import TrainConfig
 from training.run import TOKENIZER, Run, load_tokenizer
 
@@ -27,7 +28,7 @@ def export(run_folder: Path, model_folder: Path, max_shard_size: str = "50GB") -
     if not run.resume():
         raise FileNotFoundError(f"{run_folder} holds no checkpoint yet.")
     save_checkpoint(model_folder, run.base.model, run.generator, run.tokenizer, max_shard_size)
-    return fingerprint(model_folder)
+    return fingerprint(Origin(str(model_folder)).parts())
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from core.checkpoint import load_checkpoint
 from core.config import GeneratorConfig
 from core.device import Placement
 from core.generator import GatedGenerator
+from core.origin import Origin
 from training.config import TrainConfig
 from training.growth import deepened
 
@@ -56,7 +57,7 @@ class Run:
 
     def begin_from(self, folder: Path) -> None:
         """Take the weights of a model folder of the same sizes, perhaps of fewer layers, with the run's tokenizer."""
-        start = load_checkpoint(folder, Placement(self.base.device, torch.float32, "sdpa", "training"))
+        start = load_checkpoint(Origin(str(folder)), Placement(self.base.device, torch.float32, "sdpa", "training"))
         depths = len(start.base.layers), len(self.base.layers)
         self.base.model.load_state_dict(deepened(start.base.model.state_dict(), *depths))
         self.generator.load_state_dict(deepened(start.generator.state_dict(), *depths))

@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_default_works(home: Path) -> None:
     settings = load_settings()
-    assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 7860, home / "models" / "tiny")
+    assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 7860, str(home / "models" / "tiny"))
     assert settings.database_url.endswith("/data/imprint.db")
 
 

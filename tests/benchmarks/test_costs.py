@@ -13,14 +13,14 @@ from benchmarks.speed import SENTENCE, turn_of
 from core.adapter import Adapter
 from core.base import Base
 from core.chat import encode
-from core.device import resolve_device
+from core.device import Choice, resolve
 from core.engine import Engine
 from tests.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")
 def engines() -> dict[str, Engine]:
-    return random_engines(TINY, resolve_device("cpu"), SENTENCE)
+    return random_engines(TINY, resolve(Choice("cpu")), SENTENCE)
 
 
 @pytest.mark.parametrize("kind", ["published", "gated"])

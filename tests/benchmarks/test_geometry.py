@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.geometry import MISTRAL, TINY, random_base, random_engines, random_generators
 from core.chat import Message, encode
-from core.device import Placement, resolve_device
+from core.device import Choice, Placement, resolve
 
 NOWHERE = Placement(torch.device("meta"), torch.bfloat16, "sdpa", "shapes only")
 MISTRAL_7B_PARAMETERS = 7_241_732_096  # of the published checkpoint
@@ -39,7 +39,7 @@ def test_the_full_size_generator_is_the_published_one() -> None:
 
 @pytest.mark.parametrize("kind", ["published", "gated"])
 def test_a_random_memory_is_not_nothing(kind: str) -> None:
-    engine = random_engines(TINY, resolve_device("cpu"), "tea and cake")[kind]
+    engine = random_engines(TINY, resolve(Choice("cpu")), "tea and cake")[kind]
     state = engine.fold(engine.empty_state(), [Message("user", "tea and cake")])
     adapter = engine.materialise(state)
     x = torch.randn(1, 3, TINY.heads * TINY.head_size)
@@ -47,6 +47,6 @@ def test_a_random_memory_is_not_nothing(kind: str) -> None:
 
 
 def test_each_given_word_is_one_token() -> None:
-    engine = random_engines(TINY, resolve_device("cpu"), "tea and cake")["gated"]
+    engine = random_engines(TINY, resolve(Choice("cpu")), "tea and cake")["gated"]
     one, two = (encode(engine.tokenizer, [Message("user", "cake " * n + "tea")], reply=False) for n in (1, 2))
     assert len(two) == len(one) + 1

@@ -13,7 +13,7 @@ import torch
 from benchmarks import gpu
 from benchmarks.geometry import MISTRAL, TINY
 from benchmarks.gpu import TURN_TOKENS, run
-from core.device import resolve_device
+from core.device import Choice, resolve
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft calls it
 KINDS = ("published", "gated")
@@ -22,7 +22,7 @@ USERS = 3
 
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
-    return run(TINY, resolve_device("cpu"), USERS, repeats=1)
+    return run(TINY, resolve(Choice("cpu")), USERS, repeats=1)
 
 
 def sides(rows: list[dict[str, Any]]) -> list[str]:
@@ -79,7 +79,7 @@ def test_the_cpu_counts_no_peaks_and_the_result_says_so(result: dict[str, Any]) 
 def test_without_peft_its_sides_are_left_out_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("benchmarks.gpu", "benchmarks.costs"):
         monkeypatch.setattr(f"{module}.peft_is_installed", lambda: False)
-    result = run(TINY, resolve_device("cpu"), 1, repeats=1)
+    result = run(TINY, resolve(Choice("cpu")), 1, repeats=1)
     assert sides(result["decode"]) == ["no memory", *(f"{kind} memories" for kind in KINDS)]
     assert any("peft" in reason for reason in result["skipped"])
 

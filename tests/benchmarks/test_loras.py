@@ -12,7 +12,7 @@ from benchmarks.speed import SENTENCE
 from core.adapter import Adapter
 from core.base import Base
 from core.decoding import Decoding, Row, Sampling
-from core.device import resolve_device
+from core.device import Choice, resolve
 from core.engine import Engine
 
 pytest.importorskip("peft")
@@ -23,7 +23,7 @@ PROMPT = range(300, 320)
 
 @pytest.fixture(scope="module")
 def engines() -> dict[str, Engine]:
-    return random_engines(TINY, resolve_device("cpu"), SENTENCE)
+    return random_engines(TINY, resolve(Choice("cpu")), SENTENCE)
 
 
 def amplified(adapters: list[Adapter]) -> list[Adapter]:
@@ -54,7 +54,7 @@ def test_the_twin_shares_every_weight_and_leaves_the_base_as_it_was(engines: dic
 
 
 def test_peft_computes_in_the_bases_number_type() -> None:
-    placement = resolve_device("cpu")
+    placement = resolve(Choice("cpu"))
     engine = random_engines(TINY, type(placement)(placement.device, torch.bfloat16, "sdpa", "as on a GPU"), SENTENCE)
     twin = base_with_loras(engine["gated"].base, memories(engine["gated"], 1))
     assert {weight.dtype for layer in twin.layers for weight in layer.parameters()} == {torch.bfloat16}

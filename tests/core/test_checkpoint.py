@@ -11,9 +11,9 @@ import torch
 from benchmarks.parity import TOLERANCE, differences
 from core.chat import Message
 from core.checkpoint import fingerprint
-from core.device import resolve_device
 from core.engine import load_engine
-from core.errors import CheckpointError, DeviceError
+from core.errors import CheckpointError
+from core.origin import Origin
 from tests.tiny import tiny_folder
 
 REFERENCE = Path(__file__).parent.parent / "fixtures" / "reference_generator"
@@ -27,7 +27,7 @@ def test_the_published_format_matches_the_reference_in_every_mode(name: str) -> 
 
 
 def test_a_saved_model_opens_and_folds(tmp_path: Path) -> None:
-    engine = load_engine(tiny_folder(tmp_path / "tiny"))
+    engine = load_engine(Origin(str(tiny_folder(tmp_path / "tiny"))))
     assert engine.name == "tiny"
     assert engine.base.dtype == torch.float32
     assert not engine.fold(engine.empty_state(), [Message("user", "Hello there")]).is_empty
@@ -35,12 +35,12 @@ def test_a_saved_model_opens_and_folds(tmp_path: Path) -> None:
 
 def test_the_fingerprint_names_the_weights(tmp_path: Path) -> None:
     one, two = tiny_folder(tmp_path / "one"), tiny_folder(tmp_path / "two")
-    assert fingerprint(one) == fingerprint(two)
+    assert fingerprint(Origin(str(one)).parts()) == fingerprint(Origin(str(two)).parts())
     weights = two / "base" / "model.safetensors"
     blob = bytearray(weights.read_bytes())
     blob[-1] ^= 1
     weights.write_bytes(blob)
-    assert fingerprint(one) != fingerprint(two)
+    assert fingerprint(Origin(str(one)).parts()) != fingerprint(Origin(str(two)).parts())
 
 
 def remove_generator(folder: Path) -> None:
@@ -80,23 +80,17 @@ def test_a_damaged_folder_is_refused_in_one_sentence(tmp_path: Path, damage: obj
     folder = tiny_folder(tmp_path / "tiny")
     damage(folder)  # type: ignore[operator]
     with pytest.raises(CheckpointError, match=message) as caught:
-        load_engine(folder)
+        load_engine(Origin(str(folder)))
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere"):
-        load_engine(tmp_path / "nowhere")
+        load_engine(Origin(str(tmp_path / "nowhere")))
 
 
 def test_another_format_of_published_generator_is_refused(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "tiny")
     (folder / "generator" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     with pytest.raises(CheckpointError, match="'LORA'"):
-        load_engine(folder)
-
-
-@pytest.mark.parametrize("device", ["tpu-9", "mps"])
-def test_a_device_that_is_not_there_is_refused(device: str) -> None:
-    with pytest.raises(DeviceError, match="use auto"):
-        resolve_device(device)
+        load_engine(Origin(str(folder)))

@@ -19,6 +19,7 @@ from core.engine import Engine
 from core.errors import CheckpointError
 from core.families import layers_of, projection_path
 from core.lora import save_lora
+from core.origin import Origin
 from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_tokenizer
 
@@ -114,7 +115,7 @@ def test_a_rank_that_cannot_be_is_refused(tmp_path: Path, rank: int) -> None:
 def test_a_model_folder_of_another_family_is_opened(tmp_path: Path) -> None:
     base = Base(model_of("GPT-2"))
     save_checkpoint(tmp_path, base.model, generator_for(base), tiny_tokenizer())
-    opened = load_checkpoint(tmp_path, Placement(torch.device("cpu"), torch.float32, "sdpa", "test"))
+    opened = load_checkpoint(Origin(str(tmp_path)), Placement(torch.device("cpu"), torch.float32, "sdpa", "test"))
     assert opened.base.sizes == (32, 32)
     assert [type(projection).__name__ for projection in opened.base.projections] == ["Conv1D"] * 2
 

@@ -16,8 +16,9 @@ from core.adapter import Adapter, stack
 from core.chat import Message, encode
 from core.checkpoint import load_checkpoint
 from core.decoding import Decoding, Row, Sampling
-from core.device import Placement, resolve_device
+from core.device import Choice, Placement, resolve
 from core.engine import Engine, load_engine
+from core.origin import Origin
 
 pytestmark = [
     pytest.mark.gpu,
@@ -33,16 +34,18 @@ ASK = [Message("user", "What is my name?")]
 
 @pytest.fixture(scope="module")
 def on_cpu() -> Engine:
-    return load_engine(BUNDLED, "cpu")
+    return load_engine(Origin(str(BUNDLED)), Choice("cpu"))
 
 
 @pytest.fixture(scope="module")
 def on_gpu() -> Engine:
-    return load_engine(BUNDLED, "cuda")
+    return load_engine(Origin(str(BUNDLED)), Choice("cuda"))
 
 
 def placed(dtype: torch.dtype, attention: str) -> Engine:
-    return Engine(load_checkpoint(BUNDLED, Placement(torch.device("cuda"), dtype, attention, "chosen by the test")))
+    return Engine(
+        load_checkpoint(Origin(str(BUNDLED)), Placement(torch.device("cuda"), dtype, attention, "chosen by the test"))
+    )
 
 
 def chances(engine: Engine, adapter: Adapter | None, rows: int = 1) -> Tensor:
@@ -107,8 +110,8 @@ def test_flash_attn_is_used_where_it_can_be_imported(on_gpu: Engine) -> None:
 
 def test_without_flash_attn_attention_runs_through_sdpa(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "flash_attn", None)
-    assert resolve_device("cuda").attention == "sdpa"
-    assert load_engine(BUNDLED, "cuda").base.model.config._attn_implementation == "sdpa"
+    assert resolve(Choice("cuda")).attention == "sdpa"
+    assert load_engine(Origin(str(BUNDLED)), Choice("cuda")).base.model.config._attn_implementation == "sdpa"
 
 
 def test_rows_with_different_memories_are_within_the_bound_of_single_rows(on_gpu: Engine) -> None:

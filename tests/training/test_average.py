@@ -10,6 +10,7 @@ import torch
 from core.checkpoint import load_checkpoint, save_checkpoint
 from core.config import GeneratorConfig
 from core.generator import GatedGenerator
+from core.origin import Origin
 from tests.tiny import tiny_folder, tiny_generator, tiny_model, tiny_tokenizer
 from training.average import CPU, average
 
@@ -26,14 +27,14 @@ def larger(folder: Path, by: float) -> Path:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    opened = load_checkpoint(folder, CPU)
+    opened = load_checkpoint(Origin(str(folder)), CPU)
     return {**opened.base.model.state_dict(), **opened.generator.state_dict()}
 
 
 def test_each_counts_by_its_share_and_the_result_opens(tmp_path: Path) -> None:
     one, other = tiny_folder(tmp_path / "one"), larger(tmp_path / "other", 4.0)
     name = average(tmp_path / "mean", [(one, 3.0), (other, 1.0)])
-    assert load_checkpoint(tmp_path / "mean", CPU).fingerprint == name
+    assert load_checkpoint(Origin(str(tmp_path / "mean")), CPU).fingerprint == name
     mean, plain = weights(tmp_path / "mean"), weights(one)
     for key, value in plain.items():
         torch.testing.assert_close(mean[key], value + 1.0, rtol=2e-2, atol=2e-2)  # it is kept in bfloat16

@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 from core.chat import Message
 from core.checkpoint import fingerprint
 from core.decoding import Sampling
+from core.device import Choice
 from core.engine import Engine, load_engine
+from core.origin import Origin
 from tests.tiny import tiny_tokenizer
 from tests.training.small import small_batcher, small_config, write_corpora
 from training import train as training
@@ -215,7 +217,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(trained: Path) -> Engine:
     export(trained, trained.parent / "model")
-    return load_engine(trained.parent / "model", "cpu")
+    return load_engine(Origin(str(trained.parent / "model")), Choice("cpu"))
 
 
 def test_a_run_leaves_checkpoint_tokenizer_log_and_options(trained: Path) -> None:
@@ -270,7 +272,7 @@ def test_a_run_without_checkpoint_cannot_be_exported(trained: Path, tmp_path: Pa
 def test_a_run_with_more_layers_begins_with_the_function_of_its_start(trained: Path, tmp_path: Path) -> None:
     export(trained, tmp_path / "start")
     tokenizer, config = load_tokenizer(trained / TOKENIZER), replace(small_config(tmp_path), layers=4)
-    small, deep = load_engine(tmp_path / "start", "cpu"), Run(config, tokenizer, CPU)
+    small, deep = load_engine(Origin(str(tmp_path / "start")), Choice("cpu")), Run(config, tokenizer, CPU)
     deep.begin_from(tmp_path / "start")
     ids = torch.tensor([[3, 5, 8, 13, 21, 34]])
     expected = small.base.model(ids).logits.float()

@@ -1,0 +1,68 @@
+"""`python launch.py sizes`: what a model and its memories take, as a Markdown table or JSON; loads no weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.memory_commands import AsJson, print_json
+from app.options import Database, Model, given
+from app.settings import load_settings
+
+if TYPE_CHECKING:
+    from core.sizes import Sizes
+
+HEAD = "| base | weights | generator | a state | its adapter | of which own | KV cache per 1,000 tokens | break-even |"
+TEXT_BYTES = 4.5  # of English a token, about
+EXPLAINED = f"""
+Weights and adapters are in bfloat16, generator and states in float32. *Own* is the least that has to be kept to use a
+memory, but not to fold into it. Below the break-even, in tokens of history, the history's key-value cache is smaller
+than the state. As text, at some {TEXT_BYTES} bytes a token, a history is smaller than the state at any length that a
+prompt of these bases can have: memory is the better choice where reading it again costs more than bytes do, and the
+worse one where only bytes count. The caches of all layers are counted whole: bases with sliding windows need less."""
+
+
+def sizes(
+    context: typer.Context,
+    state: Annotated[int | None, typer.Option(help="r_k = r_v of a gated generator, instead of the published.")] = None,
+    as_json: AsJson = False,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """What a model and its memories take: of the --model given, or of well-known bases."""
+    from core.sizes import sizes_of_known, sizes_of_parts
+
+    chosen = given(context, model, database)
+    if chosen["model"]:
+        origin = load_settings(**chosen).origin
+        rows = {origin.name: sizes_of_parts(origin.parts())}
+    else:
+        rows = sizes_of_known(state)
+    if as_json:
+        return print_json({name: _fields(found) for name, found in rows.items()})
+    print(HEAD, "|---" * 8 + "|", *(_row(name, found) for name, found in rows.items()), EXPLAINED, sep="\n")
+
+
+def in_words(found: Sizes) -> str:
+    """One line, to be read before the weights are."""
+    return (
+        f"{_sized(found.base)} of weights in bfloat16, {_sized(found.generator)} of generator, "
+        f"{_sized(found.state)} a memory, {_sized(found.adapter)} its adapter"
+    )
+
+
+def _fields(found: Sizes) -> dict[str, Any]:
+    return asdict(found) | {"break_even": found.break_even}
+
+
+def _row(name: str, found: Sizes) -> str:
+    parts = (found.base, found.generator, found.state, found.adapter, found.own, 1000 * found.cache_a_token)
+    return f"| {name} | {' | '.join(map(_sized, parts))} | {found.break_even:,} tokens |"
+
+
+def _sized(number: int) -> str:
+    """Decimal units with three digits: what disks and model pages are measured in."""
+    power = min(3, (len(str(number)) - 1) // 3)
+    return f"{number / 1000**power:.3g} {('B', 'kB', 'MB', 'GB')[power]}"

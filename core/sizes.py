@@ -1,0 +1,108 @@
+"""What a model and its memories take, in bytes: arithmetic over shapes, before anything is loaded.
+
+A base is built on the meta device, where weights have shapes and no bytes.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from core.base import Base
+from core.checkpoint import read_config
+from core.config import GeneratorConfig, PublishedConfig
+from core.generator import GatedGenerator, Generator, PublishedGenerator
+
+HALF, WHOLE = 2, 4  # bytes of a number in bfloat16 and in float32
+GEOMETRIES = Path(__file__).parent / "geometries.toml"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes: of the base and an adapter in bfloat16, of generator and state in float32, of a token's keys and values.
+
+    `own` is what a person's adapter holds beyond what all share, the least that can be kept to use a memory.
+    """
+
+    base: int
+    generator: int
+    state: int
+    adapter: int
+    own: int
+    cache_a_token: int
+
+    @property
+    def break_even(self) -> int:
+        """Tokens of history whose key-value cache is as large as a state: below, memory takes more."""
+        return -(-self.state // self.cache_a_token)
+
+
+def sizes_of_parts(parts: Mapping[str, Path]) -> Sizes:
+    """Of a model's folders (see origin.py), from their configs alone; raise CheckpointError as opening them does."""
+    base = base_of(AutoConfig.from_pretrained(parts["base"], local_files_only=True))
+    return sizes_of(base, read_config(parts["generator"], base))
+
+
+def sizes_of_known(state_size: int | None = None) -> dict[str, Sizes]:
+    """Of well-known bases with the published generator's shapes, or with a gated one of this r_k = r_v."""
+    found = {}
+    for name, values in tomllib.loads(GEOMETRIES.read_text(encoding="utf-8")).items():
+        base = base_of(AutoConfig.for_model(**values))
+        found[name] = sizes_of(base, _gated(base, state_size) if state_size else _published(base))
+    return found
+
+
+def _gated(base: Base, size: int) -> GeneratorConfig:
+    return GeneratorConfig(**ends_of(base), key_size=size, value_size=size)
+
+
+def _published(base: Base) -> PublishedConfig:
+    """Of the shapes of the published generators."""
+    return PublishedConfig(**ends_of(base), key_size=1024, value_size=1024, window=1024, rank=128, scaling=0.0625)
+
+
+def base_of(config: Any) -> Base:
+    """A base of these shapes (a transformers config), without a byte of weights."""
+    with torch.device("meta"):
+        return Base(AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16))
+
+
+def ends_of(base: Base) -> dict[str, int]:
+    """What a generator has to know of its base: layers, d, d_in and d_out."""
+    (d_in, d_out), config = base.sizes, base.model.config.get_text_config()
+    return {"layers": len(base.layers), "hidden_size": config.hidden_size, "input_size": d_in, "output_size": d_out}
+
+
+def generator_of(config: GeneratorConfig) -> Generator:
+    """A generator of these shapes, of the kind that its config is for."""
+    return PublishedGenerator(config) if isinstance(config, PublishedConfig) else GatedGenerator(config)
+
+
+def sizes_of(base: Base, config: GeneratorConfig) -> Sizes:
+    """The bytes of everything, for a base and a generator's shapes."""
+    with torch.device("meta"):
+        generator = generator_of(config)
+    rank = config.rank if isinstance(config, PublishedConfig) else config.value_size
+    d_in, d_out, layers = config.input_size, config.output_size, config.layers
+    published = isinstance(config, PublishedConfig)
+    return Sizes(
+        base=HALF * sum(weight.numel() for weight in base.model.parameters()),
+        generator=WHOLE * sum(weight.numel() for weight in generator.parameters()),
+        state=WHOLE * layers * config.key_size * config.value_size,
+        adapter=HALF * layers * rank * (d_in + d_out),
+        own=HALF * layers * (rank * (config.key_size + config.value_size) if published else rank * config.key_size),
+        cache_a_token=HALF * 2 * layers * _key_value_width(base.model.config.get_text_config()),
+    )
+
+
+def _key_value_width(config: Any) -> int:
+    """Numbers in one layer's keys of one token."""
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return size * (getattr(config, "num_key_value_heads", None) or heads)

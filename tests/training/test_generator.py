@@ -1,0 +1,164 @@
+"""A generator for any base: what is cut, that a few steps lower the loss for every family, and that a run goes on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.base import Base
+from core.chat import Message
+from core.checkpoint import load_generator
+from core.config import PublishedConfig
+from core.device import Choice
+from core.engine import Engine, load_engine
+from core.generator import PADDING, Generator, PublishedGenerator
+from core.origin import Origin
+from core.sizes import ends_of
+from tests.core.families import FAMILIES, generator_for, model_of
+from tests.tiny import tiny_folder, tiny_tokenizer
+from training.batches import IGNORED
+from training.fitting import Fitting
+from training.generator import LOG, main
+from training.windows import Examples, document, question, read_entries
+
+TEXT = "Marta lives in Vienna with her dog. The dog is called Waffles and likes the river. " * 4
+QUESTION = {"context": TEXT, "question": "What is the dog called?", "answer": "The dog is called Waffles."}
+STEPS = 4
+
+
+def test_a_document_is_completed_and_reconstructed() -> None:
+    example = document(list(range(10, 21)), window=4)
+    assert example["ids"].tolist() == [[10, 11, 12, 13], [14, 15, 16, 17], [18, 19, 20, 0]]
+    assert example["windows"][-1].tolist() == [0, 0, 0, PADDING]
+    assert example["after"].tolist() == [0, 1, 0, 1, 2]
+    assert torch.equal(example["asked"], torch.cat([example["ids"][1:], example["ids"]]))
+    assert example["labels"][1].tolist() == [18, 19, 20, IGNORED]
+
+
+def test_a_short_document_still_has_something_to_complete() -> None:
+    assert document([1, 2, 3, 4], window=100)["ids"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_an_answer_is_read_after_the_whole_context() -> None:
+    example = question(range(9), [50, 51], [60, 61], window=4)
+    assert example["ids"].shape == (3, 3)
+    assert example["labels"].tolist() == [[IGNORED, IGNORED, 60, 61]]
+    assert example["after"].tolist() == [2]
+
+
+def test_lines_that_are_neither_are_named(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text(json.dumps({"text": "a"}) + "\n\n" + json.dumps({"question": "b"}))
+    with pytest.raises(ValueError, match=r"line 3: neither `text` nor"):
+        read_entries([tmp_path / "data.jsonl"])
+
+
+def test_nothing_to_train_on_is_said() -> None:
+    with pytest.raises(ValueError, match="nothing to train on"):
+        Examples([{"text": ""}], tiny_tokenizer(), 8, 3, 0)
+
+
+def published_for(base: Base) -> PublishedGenerator:
+    torch.manual_seed(1)
+    sizes = {"key_size": 8, "value_size": 8, "rank": 4, "scaling": 8.0}
+    return PublishedGenerator(PublishedConfig(**ends_of(base), **sizes))
+
+
+def fallen(base: Base, generator: Generator) -> bool:
+    """Whether a few steps on one example of three windows lower its loss."""
+    fitting, example = Fitting(base, generator.requires_grad_(), rows_at_once=2), document(range(5, 41), window=12)
+    optimizer, losses = torch.optim.AdamW(fitting.parameters(), lr=3e-3), list[float]()
+    for _ in range(STEPS):
+        loss = fitting(example)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_steps_on_three_windows_lower_the_loss_and_leave_the_base(family: str) -> None:
+    base = Base(model_of(family))
+    before = {name: value.clone() for name, value in base.model.state_dict().items()}
+    assert fallen(base, generator_for(base))
+    assert fallen(base, published_for(base))
+    assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
+
+
+def test_rows_read_apart_have_the_loss_and_the_gradient_of_rows_read_together() -> None:
+    base, example = Base(model_of("Llama")), document(range(5, 41), window=12)
+    found = []
+    for rows in (1, 5):
+        fitting = Fitting(base, generator_for(base).requires_grad_(), rows_at_once=rows)
+        loss = fitting(example)
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in fitting.parameters())])
+    torch.testing.assert_close(*found)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *flags: str) -> list[float]:
+    """Run the command on the folder's base and data, and return the losses that it logged."""
+    where = [
+        "--base",
+        str(folder / "tiny" / "base"),
+        "--data",
+        str(folder / "data.jsonl"),
+        "--out",
+        str(folder / "out"),
+    ]
+    small = ["--config", "training/configs/small.toml"]
+    monkeypatch.setattr(sys, "argv", ["generator", *where, *small, *flags])
+    main()
+    return [json.loads(line)["loss"] for line in (folder / "out" / LOG).read_text().splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny_folder(tmp_path / "tiny")
+    lines = [{"text": TEXT}, {"text": TEXT[40:]}, QUESTION]
+    (tmp_path / "data.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    return tmp_path
+
+
+def opened(folder: Path) -> Engine:
+    return load_engine(Origin(str(folder / "tiny" / "base"), str(folder / "out" / "generator")), Choice("cpu"))
+
+
+def test_a_run_lowers_the_loss_and_its_generator_opens_beside_the_base(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = run(monkeypatch, folder)
+    assert len(losses) == 40
+    assert max(losses[-5:]) < min(losses[:5])
+    engine = opened(folder)
+    state = engine.fold(engine.empty_state(), [Message("user", "My dog is called Waffles.")])
+    assert engine.name == "base" and not state.is_empty
+
+
+def test_a_run_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(monkeypatch, folder, "--steps", "6", "--save-steps", "3")
+    weights = opened(folder).generator.state_dict()
+    (folder / "out").rename(folder / "before")
+    run(monkeypatch, folder, "--steps", "3")
+    assert run(monkeypatch, folder, "--steps", "6") == whole
+    again = opened(folder).generator.state_dict()
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
+
+
+def test_a_published_generator_is_trained_written_and_gone_on_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = ("--kind", "published", "--rank", "8", "--alpha", "16")
+    first = run(monkeypatch, folder, *kind, "--steps", "2")
+    engine = opened(folder)
+    assert isinstance(engine.generator, PublishedGenerator)
+    assert (engine.generator.rank, engine.generator.scaling) == (8, 1.0)
+    (folder / "out").rename(folder / "before")
+    second = run(monkeypatch, folder, *kind, "--steps", "4", "--start", str(folder / "before" / "generator"))
+    assert second[0] != first[0]
+    same = load_generator(folder / "out" / "generator", engine.base).state_dict()
+    assert not torch.equal(same["layers.0.B"], engine.generator.state_dict()["layers.0.B"])

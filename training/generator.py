@@ -1,0 +1,195 @@
+"""`python -m training.generator --base NAME_OR_FOLDER --data FILE... --out DIR [--config FILE]`: for any frozen base.
+
+Trains a generator on documents (completion and reconstruction) and on questions about contexts, resumable at any
+moment; `accelerate launch -m training.generator ...` spreads it over GPUs and machines. Leaves `DIR/generator`, which
+`launch.py --model BASE --generator DIR/generator` opens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, set_seed
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import get_constant_schedule_with_warmup
+
+from core.base import Base
+from core.checkpoint import load_base, load_generator, load_tokenizer, save_generator
+from core.config import GeneratorConfig, PublishedConfig
+from core.device import Placement
+from core.generator import GatedGenerator, Generator, PublishedGenerator
+from core.origin import folder_of
+from core.published import save_published
+from core.sizes import ends_of, generator_of
+from training.fitting import Fitting
+from training.windows import Examples, read_entries, single
+
+LOG, CHECKPOINT = "log.jsonl", "checkpoint"
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """A generator's shapes, its optimiser, and how long it trains. Sizes in tokens, lengths in optimiser steps.
+
+    `epochs` times all of the data, or `steps` where that is 0. An example has up to `windows` windows; `batch` of them
+    on each device make a step. `start` is a generator to go on from, of the same shapes.
+    """
+
+    kind: Literal["gated", "published"] = "gated"
+    state_size: int = 128
+    rank: int = 128
+    alpha: float = 64.0
+    window: int = 1024
+    windows: int = 8
+    lr: float = 1e-4
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    batch: int = 8
+    steps: int = 15_259
+    epochs: int = 0
+    save_steps: int = 200
+    rows_at_once: int = 1
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    attention: str = "sdpa"
+    seed: int = 0
+    start: str = ""
+
+    def shapes(self, base: Base) -> GeneratorConfig:
+        """Of the generator to be trained."""
+        sizes = {"key_size": self.state_size, "value_size": self.state_size, "window": self.window}
+        if self.kind == "gated":
+            return GeneratorConfig(**ends_of(base), **sizes)
+        return PublishedConfig(**ends_of(base), **sizes, rank=self.rank, scaling=self.alpha / self.state_size)
+
+
+class Fit:
+    """One run: the generator, its optimiser, its examples, and how far it is."""
+
+    def __init__(self, config: FitConfig, base: Base, generator: Generator, examples: Examples, out: Path) -> None:
+        # The order of an epoch is its number's, so that a run goes on where it was.
+        order = DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed)
+        self.accelerator = Accelerator(gradient_accumulation_steps=config.batch, dataloader_config=order)
+        self.config, self.out = config, out
+        fitting = Fitting(base, generator.to(self.accelerator.device), config.rows_at_once)
+        optimizer = torch.optim.AdamW(fitting.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        # The schedule is stepped once for each process, whatever their number.
+        schedule = get_constant_schedule_with_warmup(optimizer, config.warmup_steps * self.accelerator.num_processes)
+        loader = DataLoader(examples, batch_size=1, shuffle=True, collate_fn=single)
+        self.fitting, self.optimizer, self.schedule, self.loader = self.accelerator.prepare(
+            fitting, optimizer, schedule, loader
+        )
+        an_epoch = -(-len(self.loader) // config.batch)
+        self.steps = config.epochs * an_epoch if config.epochs else config.steps
+        self.step = self.epoch = self.seen = 0
+        self.accelerator.register_for_checkpointing(self)
+        if (out / CHECKPOINT).is_dir():
+            self.accelerator.load_state(str(out / CHECKPOINT))
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the run is: `seen` examples of this epoch."""
+        return {"step": self.step, "epoch": self.epoch, "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there."""
+        self.step, self.epoch, self.seen = state["step"], state["epoch"], state["seen"]
+
+    def train(self) -> None:
+        """Step until the run is done; log every step and save now and then, and at the end."""
+        bar = tqdm(total=self.steps, initial=self.step, unit="step", disable=not self.accelerator.is_main_process)
+        while self.step < self.steps:
+            self._train_epoch(bar)
+        self._save()
+
+    def _train_epoch(self, bar: Any) -> None:
+        self.loader.set_epoch(self.epoch)
+        losses = list[float]()
+        for example in self.accelerator.skip_first_batches(self.loader, self.seen):
+            with self.accelerator.accumulate(self.fitting):
+                loss = self.fitting(example)
+                self.accelerator.backward(loss)
+                if self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self.fitting.parameters(), 1.0)
+                self.optimizer.step()
+                self.schedule.step()
+                self.optimizer.zero_grad()
+            self.seen += 1
+            losses.append(loss.item())
+            if self.accelerator.sync_gradients:
+                self._stepped(losses, bar)
+                losses = []
+            if self.step == self.steps:
+                return
+        self.epoch, self.seen = self.epoch + 1, 0
+
+    def _stepped(self, losses: list[float], bar: Any) -> None:
+        self.step += 1
+        bar.update()
+        if self.accelerator.is_main_process:
+            with (self.out / LOG).open("a", encoding="utf-8") as log:
+                print(json.dumps({"step": self.step, "loss": round(sum(losses) / len(losses), 4)}), file=log)
+        if not self.step % self.config.save_steps:
+            self._save()
+
+    def _save(self) -> None:
+        self.accelerator.save_state(str(self.out / CHECKPOINT))
+
+    def export(self, base: str) -> None:
+        """Write the generator, in the format of its kind."""
+        generator = self.accelerator.unwrap_model(self.fitting).generator
+        if not self.accelerator.is_main_process:
+            return
+        if isinstance(generator, GatedGenerator):
+            save_generator(self.out / "generator", generator)
+        elif isinstance(generator, PublishedGenerator):
+            save_published(self.out / "generator", generator, base)
+
+
+def main() -> None:
+    """Train, or go on training, and export."""
+    arguments, config = parse()
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    set_seed(config.seed)
+    folder, device = folder_of(arguments.base), Accelerator().device
+    placement = Placement(device, getattr(torch, config.dtype), config.attention, "training")
+    base = Base(load_base(folder, placement))
+    generator = load_generator(folder_of(config.start), base) if config.start else generator_of(config.shapes(base))
+    entries = read_entries(arguments.data)
+    examples = Examples(entries, load_tokenizer(folder), config.window, config.windows, config.seed)
+    (out / "run.json").write_text(json.dumps(asdict(config) | {"base": arguments.base}, indent=1))
+    fit = Fit(config, base, generator.train(), examples, out)
+    fit.train()
+    fit.export(arguments.base)
+
+
+def parse() -> tuple[argparse.Namespace, FitConfig]:
+    """Where things are, and the config: a flag wins over --config, which wins over the default."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", required=True)
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="JSON lines, or .txt files of a document each"
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", type=Path, help="a TOML file, such as training/configs/paper.toml")
+    for field in fields(FitConfig):
+        kind = {"int": int, "float": float}.get(str(field.type), str)
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
+    arguments = parser.parse_args()
+    stated = tomllib.loads(arguments.config.read_text(encoding="utf-8")) if arguments.config else {}
+    flags = {field.name: getattr(arguments, field.name) for field in fields(FitConfig)}
+    try:
+        return arguments, FitConfig(**stated | {name: value for name, value in flags.items() if value is not None})
+    except TypeError as error:
+        parser.error(f"{arguments.config}: {error}")
+
+
+if __name__ == "__main__":
+    main()

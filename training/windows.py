@@ -1,0 +1,128 @@
+"""Documents and questions as examples for a generator: windows to be folded, rows to be read, and after which window.
+
+Tokens only: no base, no generator. Completion reads a window with what came before it, reconstruction with itself as
+well (METHOD 2); an answer is read with the whole context.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from core.chat import Message, encode
+from core.generator import PADDING
+from training.batches import IGNORED
+
+Example = dict[str, Tensor]
+"""`ids` and `windows` (k, w) are folded one after another; `asked` and `labels` (n, T) are read, each row with the
+state after window `after` (n,), from 0."""
+
+Entry = dict[str, str]
+LEAST = 4  # tokens: two windows of two, of which one is read to predict the other
+
+
+def read_entries(files: Sequence[Path]) -> list[Entry]:
+    """Documents (`text`) and questions (`context`, `question`, `answer`); a .txt file is one document.
+
+    Raise ValueError that names the line for anything else.
+    """
+    return [entry for file in files for entry in _entries(file)]
+
+
+def _entries(file: Path) -> Iterator[Entry]:
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".txt":
+        yield {"text": text}
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        entry = json.loads(line) if line.strip() else None
+        if entry is None:
+            continue
+        if not isinstance(entry, dict) or not (
+            {"text"} <= entry.keys() or {"context", "question", "answer"} <= entry.keys()
+        ):
+            raise ValueError(f"{file}, line {number}: neither `text` nor `context`, `question` and `answer` are there.")
+        yield entry
+
+
+class Examples(Dataset[Example]):
+    """One example for each entry, cut anew by the dice of its number."""
+
+    def __init__(
+        self, entries: Sequence[Entry], tokenizer: PreTrainedTokenizerBase, window: int, windows: int, seed: int
+    ) -> None:
+        self.tokenizer, self.window, self.windows, self.seed = tokenizer, window, windows, seed
+        self.entries = [entry for entry in entries if len(self._tokens(_folded(entry))) >= LEAST]
+        if not self.entries:
+            raise ValueError(f"None of the documents has {LEAST} tokens; there is nothing to train on.")
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, number: int) -> Example:
+        entry = self.entries[number]
+        tokens = self._tokens(_folded(entry))
+        if "text" in entry:
+            return document(self._stretch(tokens, Random(f"{self.seed}-{number}")), self.window)
+        asked = [Message("user", entry["question"]), Message("assistant", entry["answer"])]
+        prompt = encode(self.tokenizer, asked[:1], reply=True)
+        whole = encode(self.tokenizer, asked, reply=False)
+        return question(tokens[: self.window * self.windows], prompt, whole[len(prompt) :], self.window)
+
+    def _tokens(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _stretch(self, tokens: list[int], rng: Random) -> list[int]:
+        """As much of a document as fits, from anywhere in it."""
+        longest = self.window * self.windows
+        start = rng.randrange(max(1, len(tokens) - longest + 1))
+        return tokens[start : start + longest]
+
+
+def _folded(entry: Entry) -> str:
+    return entry["text"] if "text" in entry else entry["context"]
+
+
+def document(tokens: Sequence[int], window: int) -> Example:
+    """A document in at least two windows, all but the first completed, all of them reconstructed."""
+    ids, windows = _cut(tokens, max(2, -(-len(tokens) // window)))
+    k = len(ids)
+    rows, labels = torch.cat([ids[1:], ids]), torch.cat([windows[1:], windows])
+    after = torch.cat([torch.arange(k - 1), torch.arange(k)])
+    return {
+        "ids": ids,
+        "windows": windows,
+        "asked": rows,
+        "labels": rows.where(labels != PADDING, IGNORED),
+        "after": after,
+    }
+
+
+def question(context: Sequence[int], prompt: Sequence[int], answer: Sequence[int], window: int) -> Example:
+    """An answer, read after a prompt that does not hold the context."""
+    ids, windows = _cut(context, -(-len(context) // window))
+    asked = torch.tensor([[*prompt, *answer]])
+    labels = torch.tensor([[*([IGNORED] * len(prompt)), *answer]])
+    return {"ids": ids, "windows": windows, "asked": asked, "labels": labels, "after": torch.tensor([len(ids) - 1])}
+
+
+def _cut(tokens: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
+    """So many windows of like length, and 0 where a token is, PADDING at the end of the last."""
+    size = -(-len(tokens) // count)
+    ids = torch.zeros(-(-len(tokens) // size) * size, dtype=torch.long)
+    windows = torch.full_like(ids, PADDING)
+    ids[: len(tokens)], windows[: len(tokens)] = torch.tensor(tokens), 0
+    return ids.view(-1, size), windows.view(-1, size)
+
+
+def single(examples: Sequence[Example]) -> Example:
+    """A batch of one: examples have shapes of their own, and are added up by accumulating gradients."""
+    (example,) = examples
+    return example
