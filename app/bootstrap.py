@@ -70,16 +70,27 @@ def begin_loading(settings: Settings) -> Future[Engine]:
 
 def _load(loading: Future[Engine], settings: Settings) -> None:
     try:
-        from core.device import Choice
-        from core.engine import load_engine
-
         if settings.generator:
             _say_what_it_takes(settings)
-        choice = Choice(settings.device, settings.dtype, settings.attention, settings.bits)
-        loading.set_result(load_engine(settings.origin, choice))
+        loading.set_result(_engine(settings))
     except BaseException as error:
         # Whoever waits for the model has to hear of it, whatever it is.
         loading.set_exception(error)
+
+
+def _engine(settings: Settings) -> Engine:
+    from core.checkpoint import load_checkpoint
+    from core.device import Choice, resolve
+    from core.engine import Engine
+    from core.served import ServedEngine, Server
+
+    choice = Choice(settings.device, settings.dtype, settings.attention, settings.bits)
+    checkpoint = load_checkpoint(settings.origin, resolve(choice))
+    if not settings.server:
+        return Engine(checkpoint)
+    key = settings.server_key.get_secret_value() if settings.server_key else ""
+    where = (settings.server, settings.server_kind, settings.server_folder)
+    return ServedEngine(checkpoint, Server(*where, settings.server_loras, settings.server_rank, key))
 
 
 def _say_what_it_takes(settings: Settings) -> None:

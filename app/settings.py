@@ -54,6 +54,13 @@ class Settings(BaseSettings):
     master_key: SecretStr | None = None
     old_master_key: SecretStr | None = None
 
+    server: str | None = Field(None, pattern=r"^https?://")
+    server_kind: Literal["vllm", "sglang"] = "vllm"
+    server_folder: Path = HOME / "data" / "loras"
+    server_loras: int = Field(8, ge=1)
+    server_rank: int | None = Field(None, ge=1)
+    server_key: SecretStr | None = None
+
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 

@@ -4,7 +4,8 @@ CoreError
 ├── CheckpointError     a model folder is missing, truncated, or not what it says
 ├── StateError          a stored state cannot be used with this model
 ├── PromptError         a text cannot be read by this model
-└── DeviceError         the asked-for device or kernel is not there
+├── DeviceError         the asked-for device or kernel is not there
+└── ServerError         the server that writes the replies does not answer, or refuses
 """
 
 
@@ -26,3 +27,7 @@ class PromptError(CoreError):
 
 class DeviceError(CoreError):
     """The asked-for device or attention kernel is not available."""
+
+
+class ServerError(CoreError):
+    """The server that writes the replies does not answer, or refuses what it is asked."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.parity import TOLERANCE, differences
+from benchmarks.parity import TOLERANCE, TOLERANCE_IN_HALF, differences
 from core.chat import Message
 from core.checkpoint import fingerprint
 from core.engine import load_engine
@@ -24,6 +24,11 @@ def test_the_published_format_matches_the_reference_in_every_mode(name: str) -> 
     found = differences(REFERENCE / name)
     assert set(found) >= {"base", "concat", "parallel", "sequential"}
     assert max(found.values()) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["mistral_full", "llama_rank8"])
+def test_a_base_in_bfloat16_stays_near_the_reference(name: str) -> None:
+    assert TOLERANCE < max(differences(REFERENCE / name, torch.bfloat16).values()) <= TOLERANCE_IN_HALF
 
 
 def test_a_saved_model_opens_and_folds(tmp_path: Path) -> None:
