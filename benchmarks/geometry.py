@@ -6,7 +6,8 @@ depend on what they say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -87,6 +88,18 @@ def random_base(geometry: Geometry, placement: Placement) -> Base:
     return Base(model.eval().requires_grad_(False))
 
 
+def thin_base(geometry: Geometry, placement: Placement) -> Base:
+    """A base that computes as `random_base` does and holds one layer's weights, which all of its layers share."""
+    model = random_base(replace(geometry, layers=1), placement).model
+    (layer,) = model.model.layers
+    model.config.num_hidden_layers = geometry.layers
+    shared = {id(weight): weight for weight in layer.parameters()}
+    model.model.layers = nn.ModuleList(deepcopy(layer, dict(shared)) for _ in range(geometry.layers))
+    for number, one in enumerate(model.model.layers):
+        one.self_attn.layer_idx = number
+    return Base(model)
+
+
 def random_generators(geometry: Geometry, device: torch.device) -> dict[str, Generator]:
     """One generator of each kind, frozen, in float32 as the loaders give them; no adapter of theirs is zero."""
     with device:
@@ -99,10 +112,10 @@ def random_generators(geometry: Geometry, device: torch.device) -> dict[str, Gen
     return {kind: generator.eval().requires_grad_(False) for kind, generator in generators.items()}
 
 
-def random_engines(geometry: Geometry, placement: Placement, words: str) -> dict[str, Engine]:
-    """An engine for each kind of generator on one base; the words of `words` are a token each."""
+def random_engines(geometry: Geometry, placement: Placement, words: str, thin: bool = False) -> dict[str, Engine]:
+    """An engine for each kind of generator on one base, a `thin` one or not; the words of `words` are a token each."""
     torch.manual_seed(0)
-    base = random_base(geometry, placement)
+    base = (thin_base if thin else random_base)(geometry, placement)
     tokenizer = train_tokenizer([words] * 2, geometry.vocabulary)
     generators = random_generators(geometry, placement.device)
     return {
