@@ -16,6 +16,7 @@ from app import wording
 from app.errors import NameMissing
 from app.guards import SAME
 from app.intake import text_of
+from app.rendering import pairs, replied
 from app.reply import Reading, Reply, Stream, TemporaryChat
 from app.service import Service
 from app.tab import Tab
@@ -59,7 +60,7 @@ class ChatHandlers:
         owner, text = named(user), text_of(content)
         if isinstance(here, TemporaryChat):
             start = partial(self._service.send_temporarily, owner.id, here, text, strength)
-            chat = wording.pairs([*here.settled(), (text, "")])
+            chat = pairs([*here.settled(), (text, "")])
             return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, chat, start))
         answer = self._answer(tab, number, owner, partial(self._service.send, owner.id, here, text, strength))
         return self._in_place(tab, number, answer)
@@ -78,7 +79,7 @@ class ChatHandlers:
             return self._in_place(tab, number, answer)
         if here is None or not here.settled():
             return iter(())
-        chat = wording.pairs([*here.said[:-1], (here.said[-1][0], "")])
+        chat = pairs([*here.said[:-1], (here.said[-1][0], "")])
         start = partial(self._service.retry_temporarily, owner.id, here, strength)
         return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, chat, start))
 
@@ -87,7 +88,7 @@ class ChatHandlers:
         owner = named(user)
         if isinstance(here, TemporaryChat):
             text = here.said.pop()[0] if here.settled() else ""
-            return here, SAME, wording.pairs(here.said), resting_box(owner, text), self._status(owner, None)
+            return here, SAME, pairs(here.said), resting_box(owner, text), self._status(owner, None)
         if here is None:
             return self.start_anew(owner)
         text = self._service.take_back(owner.id, here).user_text
@@ -98,10 +99,17 @@ class ChatHandlers:
 
     def save(self, tab: Tab, number: int, user: User | None, here: Here) -> Shown:
         """The conversation as Markdown, nothing where there is none: (text, status)."""
+        return wording.markdown(self._said(user, here)), SAME
+
+    def save_as_json(self, tab: Tab, number: int, user: User | None, here: Here) -> Shown:
+        """The conversation as messages of OpenAI's form, nothing where there is none: (text, status)."""
+        return wording.as_json(self._said(user, here)), SAME
+
+    def _said(self, user: User | None, here: Here) -> list[tuple[str, str]]:
         if isinstance(here, TemporaryChat):
-            return wording.markdown(here.settled()), SAME
+            return here.settled()
         turns = [] if user is None or here is None else self._service.load_turns(user.id, here)
-        return wording.markdown((turn.user_text, turn.reply_text or "") for turn in turns), SAME
+        return [(turn.user_text, turn.reply_text or "") for turn in turns]
 
     @staticmethod
     def stop(tab: Tab, number: int) -> None:
@@ -129,7 +137,7 @@ class ChatHandlers:
         conversation_id = reply.turn.conversation_id
         # By now the turn may be answered: its reply comes from the stream alone.
         before = self._chat(owner, conversation_id, before=reply.turn.id)
-        chat, listed = [*before, *wording.pairs([(reply.turn.user_text, "")])], self._list(owner, conversation_id)
+        chat, listed = [*before, *pairs([(reply.turn.user_text, "")])], self._list(owner, conversation_id)
         yield conversation_id, listed, chat, writing_box(), wording.status("Replying", reply.reading)
         yield from _growing(chat, reply)
         yield *[SAME] * 4, wording.status("Stopping" if reply.stopped.is_set() else "Folding", reply.reading)
@@ -177,7 +185,7 @@ class ChatHandlers:
 
     def _chat(self, user: User, conversation_id: int, before: float = math.inf) -> list[dict[str, str]]:
         turns = self._service.load_turns(user.id, conversation_id)
-        return [message for turn in turns if turn.id < before for message in wording.both_sides(turn)]
+        return pairs([(turn.user_text, turn.reply_text or "") for turn in turns if turn.id < before])
 
     def _list(self, user: User | None, conversation_id: int | None, containing: str = "") -> Any:
         kept = [one for one in self._service.list_conversations(user.id, containing) if one.turns] if user else []
@@ -195,7 +203,7 @@ def _growing(chat: Sequence[dict[str, str]], stream: Stream) -> Iterator[Shown]:
     written = ""
     for piece in stream:
         written += piece
-        yield SAME, SAME, [*chat, {"role": "assistant", "content": wording.inert(written)}], SAME, SAME
+        yield SAME, SAME, [*chat, replied(written)], SAME, SAME
 
 
 def named(user: User | None) -> User:

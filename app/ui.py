@@ -63,8 +63,8 @@ LAUNCH: dict[str, Any] = {
 
 DOWNLOAD = """(text) => {
   const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], {type: 'text/markdown'}));
-  link.download = 'conversation.md';
+  link.href = URL.createObjectURL(new Blob([text]));
+  link.download = text.startsWith('{') ? 'conversation.json' : 'conversation.md';
   if (text) link.click();
   URL.revokeObjectURL(link.href);
   return '';
@@ -142,13 +142,14 @@ class Page:
             self.title = gr.Textbox(label="Name", max_lines=1, submit_btn="Rename", elem_id="title")
             self.strength = gr.Slider(0, 1, 1, step=0.05, label="Memory strength", buttons=[], elem_id="strength")
             with gr.Row():
-                self.save = gr.Button("Download", size="sm", min_width=60, elem_id="save")
+                self.save = gr.Button("Markdown", size="sm", min_width=60, elem_id="save")
+                self.save_json = gr.Button("JSON", size="sm", min_width=60, elem_id="save-json")
                 self.forget_here = gr.Button("Forget", variant="stop", size="sm", min_width=60, elem_id="forget-here")
         self.saved = gr.Textbox(visible="hidden", elem_id="saved")
         self.leave = gr.Button("Sign out", size="sm", elem_id="leave")
 
     def _lay_out_chat(self) -> None:
-        # No Markdown: what people and models write is shown as it was written, and can fetch or run nothing.
+        # It gets HTML (see rendering.py), and no Markdown: the browser's would show images, which fetch.
         self.chat = gr.Chatbot(
             show_label=False,
             container=False,
@@ -205,8 +206,9 @@ def _wire(page: Page, handlers: Handlers) -> None:
     listed = [page.conversations, page.status]
     on_looking(page, page.title.submit, handlers.rename, [*here, page.title], listed, outlasting=True)
     on_looking(page, page.search.change, handlers.search, [*here, page.search], listed, outlasting=True)
-    saved = on_looking(page, page.save.click, handlers.save, here, [page.saved, page.status])
-    saved.then(None, page.saved, page.saved, js=DOWNLOAD, **QUIET)
+    for click, save in ((page.save.click, handlers.save), (page.save_json.click, handlers.save_as_json)):
+        saved = on_looking(page, click, save, here, [page.saved, page.status])
+        saved.then(None, page.saved, page.saved, js=DOWNLOAD, **QUIET)
     acting = [page.tab, page.number]
     page.box.stop(handlers.stop, acting, None, js=LAST_ACTION, **QUIET)
     named = [page.name, page.passphrase, page.session]

@@ -5,6 +5,7 @@ Plain values in, text out: no components, no rules.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
@@ -238,25 +239,16 @@ def _source(answer: Answer) -> str:
     return f"from turn {answer.turn.id}: {excerpt(answer.turn.user_text)}" if answer.turn else unknown
 
 
-def both_sides(turn: Turn) -> list[dict[str, str]]:
-    """A turn as chat messages; nothing is shown where there is no reply."""
-    return pairs([(turn.user_text, turn.reply_text or "")])
-
-
-def pairs(said: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    """What was said and replied, as chat messages; nothing is shown where there is no reply."""
-    sides = [(role, text) for pair in said for role, text in zip(("user", "assistant"), pair, strict=True)]
-    return [{"role": role, "content": inert(text)} for role, text in sides if text]
-
-
 def markdown(said: Iterable[tuple[str, str]]) -> str:
     """A conversation to take along."""
     return "\n\n".join(f"**You:** {text}\n\n**Imprint:** {reply}" for text, reply in said)
 
 
-def inert(text: str) -> str:
-    """A text as a chat shows it: letter for letter, also where it looks like HTML."""
-    return escape(text, quote=False)
+def as_json(said: Sequence[tuple[str, str]]) -> str:
+    """A conversation as programs take it; "" for an empty one."""
+    sides = [(role, text) for pair in said for role, text in zip(("user", "assistant"), pair, strict=True)]
+    messages = [{"role": role, "content": text} for role, text in sides]
+    return json.dumps({"messages": messages}, ensure_ascii=False, indent=1) if said else ""
 
 
 def moment(seconds: float | None) -> str:

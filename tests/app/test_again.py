@@ -117,7 +117,7 @@ def test_the_page_puts_a_message_that_was_taken_back_into_the_box(service: Servi
     handlers = Handlers(service)
     here = sent(service, ada, "I am Ada", "My cat is red").turn.conversation_id
     conversation, _, chat, box, status = handlers.take_back(ada, here)
-    assert (conversation, [message["content"] for message in chat]) == (here, ["I am Ada", "I know nothing."])
+    assert (conversation, [message["content"] for message in chat]) == (here, ["I am Ada", "<p>I know nothing.</p>"])
     assert box["value"] == "My cat is red"
     assert "forgotten" in status and "1 turn in the weights" in status
     assert handlers.take_back(ada, here)[0] is None
@@ -130,8 +130,8 @@ def test_the_page_answers_anew_in_place(service: Service, ada: User) -> None:
     here = sent(service, ada, "Hello", "Who am I?").turn.conversation_id
     shown = list(handlers.retry(Tab(), 1, ada, here, 1.0))
     chats = [[message["content"] for message in chat] for _, _, chat, _, _ in shown if isinstance(chat, list)]
-    assert chats[0] == ["Hello", "I know ada.", "Who am I?"]
-    assert chats[-1] == [*chats[0], "I know ada."]
+    assert chats[0] == ["Hello", "<p>I know ada.</p>", "Who am I?"]
+    assert chats[-1] == [*chats[0], "<p>I know ada.</p>"]
     assert "Remembered" in shown[-1][-1]
     assert list(handlers.retry(Tab(), 1, ada, None, 1.0)) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,6 +176,28 @@ def test_html_in_a_message_is_shown_as_it_was_written(browser: Any, page: gr.Blo
     send(tab, markup)
     assert tab.inner_text("#chat .user .message-content") == markup
     assert tab.title() == "Imprint"
+
+
+class Writer(FakeEngine):
+    """Replies with code, a formula, an image from elsewhere and a script."""
+
+    def reply(self, *_: Any, **__: Any) -> Iterator[str]:
+        yield "Here is **code**:\n\n```python\nprint(1 < 2)\n```\n\n$$x^2$$\n\n"
+        yield "![x](http://elsewhere.example/x.png) <img src='http://elsewhere.example/y' onerror='document.title=1'>"
+
+
+@pytest.mark.parametrize("engine", [Writer()])
+def test_a_reply_is_markdown_that_fetches_and_runs_nothing(browser: Any, page: gr.Blocks) -> None:
+    tab = tab_of(browser, page, "Ada")
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    send(tab, "Show me")
+    assert tab.inner_text(f"{REPLY} strong") == "code"
+    assert tab.inner_text(f"{REPLY} pre code").strip() == "print(1 < 2)"
+    tab.wait_for_selector(f"{REPLY} .katex")
+    assert tab.locator(f"{REPLY} img").count() == 0
+    assert tab.title() == "Imprint"
+    assert asked and all(url.startswith(page.local_url) for url in asked)
 
 
 def test_changing_the_name_during_a_reply_shows_nothing_of_it(
@@ -353,6 +376,13 @@ def test_a_conversation_is_saved_by_the_browser_and_forgotten(browser: Any, page
         tab.click("#save")
     with open(download.value.path(), encoding="utf-8") as file:
         assert file.read() == "**You:** I <b>live</b> in vienna\n\n**Imprint:** I know nothing."
+    tab.wait_for_function("document.querySelector('#saved textarea, #saved input')?.value === ''")
+    with tab.expect_download() as download:
+        tab.click("#save-json")
+    assert download.value.suggested_filename == "conversation.json"
+    with open(download.value.path(), encoding="utf-8") as file:
+        said = [{"role": "user", "content": "I <b>live</b> in vienna"}]
+        assert json.load(file) == {"messages": [*said, {"role": "assistant", "content": "I know nothing."}]}
     tab.wait_for_function("document.querySelector('#saved textarea, #saved input')?.value === ''")
     tab.click("#forget-here")
     tab.wait_for_selector("#status :text('Forgotten: 1 turn')")

@@ -52,7 +52,7 @@ def test_bytes_that_are_not_utf8_are_one_sentence() -> None:
 def test_a_turn_streams_into_the_chat_and_ends_with_what_was_remembered(handlers: Handlers, ada: User) -> None:
     shown = list(handlers.send(Tab(), 1, ada, None, 1.0, "I am Ada"))
     replies = [chat[-1]["content"] for _, _, chat, _, _ in shown if isinstance(chat, list)]
-    assert replies == ["I am Ada", "I", "I know", "I know nothing", "I know nothing."]
+    assert replies == ["I am Ada", *(f"<p>{said}</p>" for said in ("I", "I know", "I know nothing", "I know nothing."))]
     assert "Remembered in" in shown[-1][-1]
     assert "1 turn in the weights" in shown[-1][-1]
 
@@ -143,7 +143,7 @@ def test_an_old_conversation_is_shown_as_it_was(handlers: Handlers, service: Ser
     chat = handlers.open_conversation(ada, reply.turn.conversation_id)[2]
     assert chat == [
         {"role": "user", "content": "&lt;b&gt;I am Ada&lt;/b&gt;"},
-        {"role": "assistant", "content": "I know nothing."},
+        {"role": "assistant", "content": "<p>I know nothing.</p>"},
     ]
 
 
@@ -212,7 +212,7 @@ def test_a_corrected_turn_is_shown_as_it_is_now(handlers: Handlers, service: Ser
     _, _, rows, *_, status = handlers.correct(Tab(), 0, ada, 1, "I am Bob")
     assert (rows[0][2], "as corrected" in status) == ("I am Bob", True)
     conversations, chat, status = handlers.refresh(Tab(), 0, ada, talk.turn.conversation_id)
-    assert [said["content"] for said in chat] == ["I am Bob", "I know nothing."]
+    assert [said["content"] for said in chat] == ["I am Bob", "<p>I know nothing.</p>"]
     assert conversations["choices"] == [("I am Bob", talk.turn.conversation_id)]
     [shown] = guarded(handlers.correct, [SAME] * 9)(Tab(), 0, ada, 1, "  ")
     assert shown[:-1] == (SAME,) * 9 and "The message is empty" in shown[-1]

@@ -169,8 +169,8 @@ def test_the_page_shows_a_temporary_chat_and_says_that_it_is_not_remembered(
         *_, last = shown = list(handlers.send(Tab(), number, ada, here, 1.0, text))
     chats = [chat for _, _, chat, _, _ in shown if isinstance(chat, list)]
     assert [message["content"] for message in chats[-1]] == [
-        *("&lt;b&gt;tea&lt;/b&gt;", "I know nothing."),
-        *("And now?", "I know nothing."),
+        *("&lt;b&gt;tea&lt;/b&gt;", "<p>I know nothing.</p>"),
+        *("And now?", "<p>I know nothing.</p>"),
     ]
     assert "Not remembered" in last[-1]
     assert "temporary chat" in handlers.explain(Tab(), 0, ada, here)
