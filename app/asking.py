@@ -41,11 +41,12 @@ class Asking(NamedTuple):
 def fitted(engine: Engine, recent: Sequence[Message], text: str) -> tuple[list[Message], int]:
     """The last turns of a conversation and the message, as much as the model can read; and their tokens.
 
-    Raise BadMessage for a message that is too long by itself.
+    What the system says at the start is never left out. Raise BadMessage for a message that is too long beside it.
     """
+    start = next((i for i, message in enumerate(recent) if message.role != "system"), len(recent))
     # Turns have two sides, so a step of two leaves whole ones; the last step leaves the message alone.
-    for left_out in (*range(0, len(recent), 2), len(recent)):
-        messages = [*recent[left_out:], Message("user", text)]
+    for left_out in (*range(start, len(recent), 2), len(recent)):
+        messages = [*recent[:start], *recent[left_out:], Message("user", text)]
         tokens = engine.count_tokens(messages)
         if tokens <= engine.max_prompt_tokens:
             return messages, tokens

@@ -56,3 +56,28 @@ def test_a_stream_holds_back_what_may_begin_a_stop_string() -> None:
     stream = TextStream(tokenizer, ("END!",))
     pieces = [stream.push(token) for token in tokenizer(" so ENDED")["input_ids"]] + [stream.finish()]
     assert "".join(pieces) == "so ENDED"
+
+
+STRICT = (
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Roles must alternate') }}{% endif %}{{ m['content'] + '|' }}{% endfor %}"
+)
+
+
+def test_a_template_without_a_system_role_reads_it_with_the_next_message() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = STRICT
+    said = [
+        Message("system", "Be brief."),
+        Message("user", "Hello"),
+        Message("assistant", "Hi"),
+        Message("user", "Bye"),
+    ]
+    assert tokenizer.decode(encode(tokenizer, said, reply=True)) == "Be brief.\n\nHello|Hi|Bye|"
+
+
+def test_an_order_that_the_template_refuses_is_said_in_one_sentence() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = STRICT
+    with pytest.raises(PromptError, match="does not take this conversation: Roles must alternate"):
+        encode(tokenizer, [Message("user", "a"), Message("user", "b")], reply=True)
