@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from app.errors import AppError, ModelLoading, ShuttingDown, UserBusy, WrongModel, log_error, sentence_of
 from app.service import Service
-from core.errors import CoreError
+from core.errors import CoreError, ServerError
 from storage.errors import NotEmpty, NotFound, StorageError
 
 BODY_BYTES, FILE_BYTES = 1_000_000, 16_000_000
@@ -29,6 +29,7 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (ModelLoading, 503),
     (ShuttingDown, 503),
     (StorageError, 500),
+    (ServerError, 503),
     (AppError, 400),
     (CoreError, 400),
 )

@@ -82,12 +82,13 @@ def _engine(settings: Settings) -> Engine:
     from core.checkpoint import load_checkpoint
     from core.device import Choice, resolve
     from core.engine import Engine
-    from core.served import ServedEngine, Server
 
     choice = Choice(settings.device, settings.dtype, settings.attention, settings.bits)
     checkpoint = load_checkpoint(settings.origin, resolve(choice))
     if not settings.server:
         return Engine(checkpoint)
+    from core.served import ServedEngine, Server
+
     key = settings.server_key.get_secret_value() if settings.server_key else ""
     where = (settings.server, settings.server_kind, settings.server_folder)
     return ServedEngine(checkpoint, Server(*where, settings.server_loras, settings.server_rank, key))
@@ -96,9 +97,9 @@ def _engine(settings: Settings) -> Engine:
 def _say_what_it_takes(settings: Settings) -> None:
     """Before the weights of a base of somebody's own are read, which may take long and more than there is."""
     from app.sizes_commands import in_words
-    from core.sizes import sizes_of_parts
+    from core.sizes import sizes_of_origin
 
-    print(f"{settings.origin.name}: {in_words(sizes_of_parts(settings.origin.parts()))}", file=sys.stderr, flush=True)
+    print(f"{settings.origin.name}: {in_words(sizes_of_origin(settings.origin))}", file=sys.stderr, flush=True)
 
 
 def serve(settings: Settings) -> None:

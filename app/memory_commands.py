@@ -6,6 +6,7 @@ Faces of the service, no rules. Listing does not wait for the model; what replay
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,13 +17,14 @@ import typer
 
 from app import wording
 from app.bootstrap import running_service
-from app.errors import SettingsError
+from app.errors import SettingsError, sentence_of
 from app.ledger import Cause
 from app.options import Database, Model, Name, given
 from app.readout import superseded as find_superseded
 from app.receipts import receipt_in_words, verdict
 from app.service import Service
 from app.settings import load_settings
+from core.errors import PromptError
 from storage.records import Receipt, Turn, User
 
 memory = typer.Typer(help="See, question, check and forget what is held in a memory.", no_args_is_help=True)
@@ -75,7 +77,7 @@ def show(
 ) -> None:
     """One turn in full, what it adds to each layer, and the turns in memory that its reply came from."""
     with opened(context, user, model, database) as (service, owner):
-        found, causes = service.load_turn(owner.id, turn), service.why(owner.id, turn)
+        found, causes = service.load_turn(owner.id, turn), _causes(service, owner, turn)
         without, norms = service.reply_without(owner.id, turn), service.weigh(owner.id, turn)
     if as_json:
         traced = {"causes": [_cause(cause) for cause in causes], "without": without}
@@ -233,6 +235,15 @@ def stats(
         return print_json(numbers)
     for name, value in numbers.items():
         print(f"{name:12}{value}")
+
+
+def _causes(service: Service, owner: User, turn: int) -> list[Cause]:
+    """None where the model cannot tell turns apart."""
+    try:
+        return service.why(owner.id, turn)
+    except PromptError as error:
+        print(sentence_of(error), file=sys.stderr)
+        return []
 
 
 def _cause(cause: Cause) -> dict[str, Any]:

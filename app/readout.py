@@ -82,6 +82,8 @@ def read_out(
     Costs two batches of replies, and a trace of each sure one through all turns.
     """
     answers = asked(engine, adapter, sampling, questions)
+    if engine.reads_sequentially:  # nothing can be traced to a turn there
+        return sorted(answers, key=lambda answer: -answer.margin)
     sure = with_sources(engine, turns, [answer for answer in answers if answer.is_sure])
     traced = {answer.question: answer for answer in sure}
     traced |= {answer.question: answer for answer in rivals(engine, turns, sure, sampling)}

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import SettingsError
@@ -94,6 +94,20 @@ class Settings(BaseSettings):
     def old_master(self) -> bytes | None:
         """What sealed it before, where the key is being changed."""
         return _bytes_of(self.old_master_key)
+
+    @field_validator("bits", mode="before")
+    @classmethod
+    def _bits_are_a_number(cls, bits: object) -> object:
+        """The environment has only texts, and a choice among numbers takes none."""
+        return int(bits) if isinstance(bits, str) and bits.isdigit() else bits
+
+    @model_validator(mode="after")
+    def _server_has_no_lora(self) -> Self:
+        if self.server and self.lora:
+            raise SettingsError(
+                "With a server the base has to be the server's: give it the LoRA merged into a base, as --model."
+            )
+        return self
 
     @property
     def origin(self) -> Origin:

@@ -14,14 +14,16 @@ from app.settings import load_settings
 if TYPE_CHECKING:
     from core.sizes import Sizes
 
-HEAD = "| base | weights | generator | a state | its adapter | of which own | KV cache per 1,000 tokens | break-even |"
-TEXT_BYTES = 4.5  # of English a token, about
-EXPLAINED = f"""
+HEAD = (
+    "| base | weights | generator | a state | its adapter | of which own "
+    "| KV cache per 1,000 tokens | as large as the cache of | as the text of |"
+)
+EXPLAINED = """
 Weights and adapters are in bfloat16, generator and states in float32. *Own* is the least that has to be kept to use a
-memory, but not to fold into it. Below the break-even, in tokens of history, the history's key-value cache is smaller
-than the state. As text, at some {TEXT_BYTES} bytes a token, a history is smaller than the state at any length that a
-prompt of these bases can have: memory is the better choice where reading it again costs more than bytes do, and the
-worse one where only bytes count. The caches of all layers are counted whole: bases with sliding windows need less."""
+memory, but not to fold into it. The last two columns are where memory is the worse choice in bytes: a history of fewer
+tokens takes less than the state, as a key-value cache or as plain text (some 4.5 bytes a token). Where a prompt cannot
+even be that long, bytes are no reason for a memory; that nothing is read again is. The caches of all layers are counted
+whole: bases with sliding windows need less."""
 
 
 def sizes(
@@ -32,17 +34,17 @@ def sizes(
     database: Database = None,
 ) -> None:
     """What a model and its memories take: of the --model given, or of well-known bases."""
-    from core.sizes import sizes_of_known, sizes_of_parts
+    from core.sizes import sizes_of_known, sizes_of_origin
 
     chosen = given(context, model, database)
     if chosen["model"]:
         origin = load_settings(**chosen).origin
-        rows = {origin.name: sizes_of_parts(origin.parts())}
+        rows = {origin.name: sizes_of_origin(origin)}
     else:
         rows = sizes_of_known(state)
     if as_json:
         return print_json({name: _fields(found) for name, found in rows.items()})
-    print(HEAD, "|---" * 8 + "|", *(_row(name, found) for name, found in rows.items()), EXPLAINED, sep="\n")
+    print(HEAD, "|---" * 9 + "|", *(_row(name, found) for name, found in rows.items()), EXPLAINED, sep="\n")
 
 
 def in_words(found: Sizes) -> str:
@@ -54,12 +56,13 @@ def in_words(found: Sizes) -> str:
 
 
 def _fields(found: Sizes) -> dict[str, Any]:
-    return asdict(found) | {"break_even": found.break_even}
+    return asdict(found) | {"break_even": found.break_even, "break_even_as_text": found.break_even_as_text}
 
 
 def _row(name: str, found: Sizes) -> str:
     parts = (found.base, found.generator, found.state, found.adapter, found.own, 1000 * found.cache_a_token)
-    return f"| {name} | {' | '.join(map(_sized, parts))} | {found.break_even:,} tokens |"
+    ends = f"{found.break_even:,} tokens | {found.break_even_as_text / 1000:,.0f} thousand tokens |"
+    return f"| {name} | {' | '.join(map(_sized, parts))} | {ends}"
 
 
 def _sized(number: int) -> str:

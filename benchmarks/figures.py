@@ -49,7 +49,7 @@ def render() -> str:
     parts += [disagreements_line(control["disagreements"]), readout_line(load("readout"))]
     parts += [capacity_table(load("capacity"))]
     parts += [speed_table(load("speed")), crash_line(load("crash")), verbs_line(list(map(load, VERBS)))]
-    parts += [load_line(load("load"))]
+    parts += [load_line(load("load")), dry_run_line(load("dry_run"))]
     return "\n\n".join(parts)
 
 
@@ -228,6 +228,22 @@ def load_line(result: dict[str, Any]) -> str:
         f"{result['whole_p95']:.2f} s. The process holds {result['resident_mb']} MB and grows by "
         f"{result['resident_mb_a_minute']:.1f} MB a minute in the second half. {result['recalled']} are told their own "
         f"invented name in the end, {result['told_anothers_name']} times somebody is told another's."
+    )
+
+
+def dry_run_line(result: dict[str, Any]) -> str:
+    """What a memory costs at the size of a base that people use, on a CPU."""
+    kinds = [
+        f"{kind}: {part['state_bytes'] / 1e6:,.1f} MB a state, {part['fold_ms'] / 1000:.1f} s to fold "
+        f"{result['tokens']} tokens, {part['adapter_ms'] / 1000:.2f} s to make an adapter"
+        for kind, part in ((kind, result[kind]) for kind in ("published", "gated"))
+    ]
+    tokens = {row["side"]: row["ms"] / 1000 for row in result["a_token"]}
+    return (
+        f"Full size (`python -m benchmarks.dry_run`; {result['geometry']}, random weights, {result['device']}): "
+        f"{'; '.join(kinds)}. A token takes {tokens['no memory']:.2f} s without memory, "
+        f"{tokens['published memories']:.2f} and {tokens['gated memories']:.2f} s with one. Sizes are those that "
+        "`python launch.py sizes` computes."
     )
 
 

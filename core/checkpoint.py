@@ -12,11 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -40,6 +41,9 @@ CONFIG, WEIGHTS, FORMAT = "generator_config.json", "generator.safetensors", 1
 MEANINGFUL = ("*.safetensors", "tokenizer.json", "chat_template.jinja", "config.json", "adapter_config.json", CONFIG)
 
 
+Module = TypeVar("Module", bound=nn.Module)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """An opened model."""
@@ -58,7 +62,7 @@ def load_checkpoint(origin: Origin, placement: Placement) -> Checkpoint:
     if "lora" in parts:
         model = merged(model, parts["lora"]).requires_grad_(False)
     base = Base(model)
-    generator = load_generator(parts["generator"], base).to(placement.device).eval().requires_grad_(False)
+    generator = _placed(load_generator(parts["generator"], base), placement).eval().requires_grad_(False)
     tokenizer = load_tokenizer(parts["base"])
     return Checkpoint(origin.name, fingerprint(parts), base, generator, tokenizer)
 
@@ -73,12 +77,22 @@ def load_base(folder: Path, placement: Placement) -> PreTrainedModel:
     }
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, **how, **_in_few_bits(placement))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"The base in {folder} cannot be opened ({_first_line(error)}); fetch it again."
         ) from error
-    model = model if placement.bits else model.to(placement.device)
+    model = model if placement.bits else _placed(model, placement)
     return model.eval().requires_grad_(False)
+
+
+def _placed(module: Module, placement: Placement) -> Module:
+    """The module on its device; raise CheckpointError where it does not fit."""
+    try:
+        return module.to(placement.device)
+    except torch.OutOfMemoryError as error:
+        raise CheckpointError(
+            "The model does not fit the GPU; `launch.py sizes` says what it takes, and IMPRINT_BITS=4 takes a quarter."
+        ) from error
 
 
 def _in_few_bits(placement: Placement) -> dict[str, Any]:

@@ -6,7 +6,7 @@ An automatic choice falls back; an explicit one fails loudly.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -16,8 +16,8 @@ from core.errors import DeviceError
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"]
 Bits = Literal[0, 4, 8]
-# What a kernel is imported as, and the first generation of GPUs (compute capability) that it runs on.
-FLASH = {"flash_attention_3": ("flash_attn_interface", 9), "flash_attention_2": ("flash_attn", 8)}
+# What a kernel is imported as, and the generations of GPUs (compute capability) that it runs on.
+FLASH = {"flash_attention_3": ("flash_attn_interface", 9, 9), "flash_attention_2": ("flash_attn", 8, 99)}
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,14 @@ class Placement:
     dtype: torch.dtype
     attention: str
     reason: str
-    bits: Bits = field(default=0)
+    bits: Bits = 0
 
 
 def resolve(choice: Choice) -> Placement:
     """Choose what was left open; raise DeviceError for what was asked for and is not there."""
     device = _device(choice.device)
-    dtype, attention = _dtype(choice.dtype, device), _attention(choice.attention, device)
+    dtype = _dtype(choice.dtype, device)
+    attention = _attention(choice.attention, device, dtype)
     if choice.bits:
         _check_bits(choice.bits, device)
         if device.index is None:
@@ -68,7 +69,7 @@ def _device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise DeviceError(f"{name!r} is not supported; use auto, cpu or cuda.")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("cuda was asked for, but no GPU can be used; use --device cpu.")
+        raise DeviceError("cuda was asked for, but no GPU can be used; use the device cpu.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(f"{name} was asked for, but there are only {torch.cuda.device_count()} GPUs.")
     return device
@@ -83,22 +84,24 @@ def _dtype(name: Dtype, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
-def _attention(name: Attention, device: torch.device) -> str:
+def _attention(name: Attention, device: torch.device, dtype: torch.dtype) -> str:
     """The newest flash-attn that is there and that the GPU can run; SDPA otherwise."""
     if name == "auto":
-        return next((kernel for kernel in FLASH if not _obstacle(kernel, device)), "sdpa")
-    if name in FLASH and (obstacle := _obstacle(name, device)):
-        raise DeviceError(f"{name} was asked for, but {obstacle}; use --attention auto or sdpa.")
+        return next((kernel for kernel in FLASH if not _obstacle(kernel, device, dtype)), "sdpa")
+    if name in FLASH and (obstacle := _obstacle(name, device, dtype)):
+        raise DeviceError(f"{name} was asked for, but {obstacle}; use the attention auto or sdpa.")
     return name
 
 
-def _obstacle(kernel: str, device: torch.device) -> str:
+def _obstacle(kernel: str, device: torch.device, dtype: torch.dtype) -> str:
     """Why a flash-attn kernel cannot be used; "" where it can."""
-    module, generation = FLASH[kernel]
+    module, first, last = FLASH[kernel]
     if device.type != "cuda":
         return "it needs a GPU"
-    if torch.cuda.get_device_capability(device)[0] < generation:
-        return f"this GPU is older than compute capability {generation}.0"
+    if dtype == torch.float32:
+        return "it computes in float16 and bfloat16 alone"
+    if not first <= torch.cuda.get_device_capability(device)[0] <= last:
+        return f"this GPU is not of compute capability {first} to {last}"
     return "" if _imports(module) else f"{module} cannot be imported"
 
 
@@ -113,6 +116,6 @@ def _imports(module: str) -> bool:
 
 def _check_bits(bits: Bits, device: torch.device) -> None:
     if device.type != "cuda":
-        raise DeviceError(f"Weights in {bits} bits were asked for, and that needs a GPU; leave --bits out.")
+        raise DeviceError(f"Weights in {bits} bits were asked for, and that needs a GPU; take 0.")
     if not _imports("bitsandbytes"):
         raise DeviceError(f"Weights in {bits} bits need bitsandbytes, which cannot be imported; pip install it.")

@@ -42,6 +42,11 @@ class Engine:
         """How long a prompt may be; the rest of the base's context is for the reply."""
         return self.base.context_length * 3 // 4
 
+    @property
+    def reads_sequentially(self) -> bool:
+        """Whether each turn is read with the memory of those before it, so that nothing can be traced to one."""
+        return self.generator.reads_sequentially
+
     def empty_state(self) -> State:
         """The state of a memory that holds nothing."""
         return State(self.generator.empty_sums())
@@ -67,7 +72,7 @@ class Engine:
         windows = ids.split(self.generator.config.window)
         with torch.inference_mode():
             sums = state.sums.to(self.base.device)
-            if self.generator.reads_sequentially:  # where nothing fades
+            if self.reads_sequentially:  # where nothing fades
                 result = State(read_sequential(self.base, self.generator, windows, sums).cpu())
             else:
                 added = read_parallel(self.base, self.generator, windows)
@@ -132,7 +137,7 @@ class Engine:
 
     def _aged(self, turns: Sequence[Sequence[Message]], pinned: Sequence[bool]) -> Tensor:
         """What each turn is in the state they make: (turns, layers, r_k, r_v)."""
-        if self.generator.reads_sequentially:
+        if self.reads_sequentially:
             raise PromptError(f"{self.name} reads turns in sequence, so nothing can be traced to one of them.")
         windows = [torch.tensor(encode(self.tokenizer, turn, reply=False)) for turn in turns]
         pieces = [window.split(self.generator.config.window) for window in windows]

@@ -6,6 +6,7 @@ A plain LoRA of rank r is `W x + B A x`, which is what an adapter adds: nothing 
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ from core.base import Base
 from core.errors import CheckpointError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+UNFIT = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, UserWarning, SafetensorError)
+"""What peft raises for a folder that it cannot load on a base."""
 
 
 def save_lora(folder: Path, base: Base, adapter: Adapter, name: str = "", rank: int | None = None) -> float:
@@ -54,9 +57,14 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """
     from peft import PeftModel
 
+    # Where one is missing peft looks for weights as pickle, and then on the hub.
+    if missing := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
+        raise CheckpointError(f"The LoRA in {folder} has no {missing[0]}; use one that peft has written.")
     try:
-        return PeftModel.from_pretrained(model, folder).merge_and_unload(safe_merge=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")  # it would change nothing
+            return PeftModel.from_pretrained(model, folder).merge_and_unload(safe_merge=True)
+    except UNFIT as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise CheckpointError(
             f"The LoRA in {folder} does not fit this base ({reason}); use one made for it."

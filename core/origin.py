@@ -6,13 +6,16 @@ The only place that may use the network, and only for a name that a person gave.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import CheckpointError
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 WANTED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt")  # weights as pickle are never fetched
+CONFIGS = ("*.json",)
 UNWANTED = ("consolidated*", "original/*")  # the same weights once more, in another layout
 
 
@@ -33,12 +36,15 @@ class Origin:
         """What the model is called."""
         return Path(self.model.partition("@")[0]).name
 
-    def parts(self) -> dict[str, Path]:
-        """The folder of each part, once what is not here is fetched; raise CheckpointError where one is missing."""
+    def parts(self, wanted: Sequence[str] = WANTED) -> dict[str, Path]:
+        """The folder of each part, once what is `wanted` of it and not here is fetched.
+
+        Raise CheckpointError where one is missing.
+        """
         if self.generator:
-            found = {"base": folder_of(self.model), "generator": folder_of(self.generator)}
+            found = {"base": folder_of(self.model, wanted), "generator": folder_of(self.generator, wanted)}
         else:
-            folder = folder_of(self.model)
+            folder = folder_of(self.model, wanted)
             found = {part: folder / part for part in ("base", "generator")}
             for part, inside in found.items():
                 if not inside.is_dir():
@@ -46,28 +52,32 @@ class Origin:
                         f"{folder} has no folder {part}/; a model folder holds base/ and generator/, "
                         "and a base alone needs --generator."
                     )
-        return found | ({"lora": folder_of(self.lora)} if self.lora else {})
+        return found | ({"lora": folder_of(self.lora, wanted)} if self.lora else {})
 
 
-def folder_of(name: str) -> Path:
-    """The folder of this path, or of this name on the hub, fetched into its cache unless it is there already."""
+def folder_of(name: str, wanted: Sequence[str] = WANTED) -> Path:
+    """The folder of this path, or of this name on the hub, whose files are fetched unless the hub's cache has them."""
     if Path(name).is_dir():
         return Path(name)
     if not HUB_NAME.fullmatch(name) or name.startswith("."):
         raise CheckpointError(f"There is no model folder at {name}; give another folder, or OWNER/NAME on the hub.")
-    return _fetched(*name.partition("@")[::2])
-
-
-def _fetched(repository: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
+    repository, _, revision = name.partition("@")
+    chosen: dict[str, Any] = {
+        "revision": revision or None,
+        "allow_patterns": list(wanted),
+        "ignore_patterns": list(UNWANTED),
+    }
     try:
-        return Path(
-            snapshot_download(
-                repository, revision=revision or None, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED)
-            )
-        )
-    except (OSError, ValueError) as error:  # what the hub raises is an OSError, and offline one of either
+        # What is here stays what it is: a newer version would make every memory another model's.
+        return Path(snapshot_download(repository, local_files_only=True, **chosen))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(snapshot_download(repository, **chosen))
+    except Exception as error:  # of the hub, of its HTTP library, and of its own downloader: they share no root
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise CheckpointError(
             f"{repository} is no folder here and cannot be fetched from the hub ({reason}); "

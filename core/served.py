@@ -1,20 +1,21 @@
 """Replies written by another server that holds the same base (vLLM, SGLang), to which each memory goes as a LoRA.
 
 Folding, and everything that is asked about a reply, stays in this process. A LoRA is there, as files and in the server,
-for as long as its adapter is here: what is forgotten here is gone there too.
+while one reply is written: the next turn changes the memory anyway, and nothing is left for forgetting to find.
 """
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import json
 import logging
 import shutil
+import socket
 import threading
-import weakref
-from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal
@@ -29,8 +30,9 @@ from core.engine import Engine
 from core.errors import ServerError
 from core.lora import save_lora
 
-NAMED = "imprint-"
+NAMED, LOCK = "imprint-", "lock"
 PATIENCE = httpx.Timeout(300.0, connect=10.0)  # loading a LoRA, or the first piece behind many others, takes a while
+LOOKING_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ log = logging.getLogger(__name__)
 class Server:
     """Where it is, and how its LoRAs get there: through `folder`, which both processes read.
 
-    At most `loras` are loaded at once, none of a rank above `rank`, if that is given: more is cut off.
+    At most `loras` are there at once, none of a rank above `rank`, if that is given: more is cut off.
     """
 
     url: str
@@ -59,6 +61,8 @@ class ServedEngine(Engine):
         self._loras = Loras(self.base, self._client)
 
     def _stream(self, row: Row, stop: threading.Event) -> Iterator[str]:
+        room = self.base.context_length - len(row.prompt)
+        row = replace(row, sampling=replace(row.sampling, max_tokens=min(row.sampling.max_tokens, room)))
         if row.adapter is None:
             yield from self._client.pieces(self._client.base_name, row, stop)
             return
@@ -72,9 +76,10 @@ class Client:
     def __init__(self, server: Server) -> None:
         self.server = server
         headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
-        self._http = httpx.Client(base_url=server.url.rstrip("/"), headers=headers, timeout=PATIENCE)
         self._prefix = "/v1" if server.kind == "vllm" else ""
-        self.base_name: str = self._call("GET", "/v1/models")["data"][0]["id"]
+        with self._translated():
+            self._http = httpx.Client(base_url=server.url.rstrip("/"), headers=headers, timeout=PATIENCE)
+            self.base_name: str = self._call("GET", "/v1/models")["data"][0]["id"]
 
     def model_of(self, lora: str) -> str:
         """What a completion has to ask for, to be written with this LoRA."""
@@ -97,16 +102,16 @@ class Client:
             "temperature": row.sampling.temperature,
             "top_p": row.sampling.top_p,
             "seed": row.sampling.seed,
-            "stop": list(row.sampling.stop),
+            "stop": [text for text in row.sampling.stop if text],
             "stream": True,
         }
         with self._translated(), self._http.stream("POST", "/v1/completions", json=asked) as answer:
             _check(answer)
-            for line in answer.iter_lines():
-                data = line.removeprefix("data:").strip()
-                if data == "[DONE]" or stop.is_set():
-                    return
-                if data and (piece := json.loads(data)["choices"][0]["text"]):
+            begun = False
+            for piece in _texts(answer, stop):
+                # A reply begins with its first letter here too; what a template leaves before it is no part of it.
+                if piece := piece if begun else piece.lstrip():
+                    begun = True
                     yield piece
 
     def _call(self, method: str, path: str, **body: str) -> Any:
@@ -119,11 +124,47 @@ class Client:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (httpx.HTTPError, json.JSONDecodeError, KeyError, IndexError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
             reason = str(error) or type(error).__name__
             raise ServerError(
-                f"The server at {self.server.url} did not write a reply ({reason}); see whether it runs."
+                f"The server at {self.server.url} did not answer as vLLM or SGLang do ({reason}); see whether it runs."
             ) from error
+
+
+def _texts(answer: httpx.Response, stop: threading.Event) -> Iterator[str]:
+    """What a stream of completions says, piece by piece, up to its end or `stop`."""
+    with _hung_up_on(stop, answer):
+        try:
+            for line in answer.iter_lines():
+                data = line.removeprefix("data:").strip()
+                if data == "[DONE]" or stop.is_set():
+                    return
+                for choice in json.loads(data)["choices"] if data else ():
+                    yield choice["text"]
+        except httpx.HTTPError:
+            if not stop.is_set():
+                raise
+
+
+@contextmanager
+def _hung_up_on(stop: threading.Event, answer: httpx.Response) -> Iterator[None]:
+    """End the connection at `stop` also while the server sends nothing, which would hold the reader for minutes."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if stop.wait(LOOKING_SECONDS):
+                wire = answer.extensions["network_stream"].get_extra_info("socket")
+                with suppress(OSError):  # it has ended by itself
+                    wire.shutdown(socket.SHUT_RDWR)
+                return
+
+    watcher = threading.Thread(target=watch, name="stop", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _check(answer: httpx.Response) -> None:
@@ -134,57 +175,69 @@ def _check(answer: httpx.Response) -> None:
 
 
 class Loras:
-    """The adapters that the server holds, each under a name of its own; those of dead adapters are taken away."""
+    """The LoRAs of the replies that are being written, each in a folder and under a name of its own.
+
+    Their folders lie in one of this process, which is locked while it runs: what a killed one left is taken away.
+    """
 
     def __init__(self, base: Base, client: Client) -> None:
-        self._base, self._client, self._folder = base, client, client.server.folder
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in self._folder.glob(f"{NAMED}*"):  # by a process that was killed
-            shutil.rmtree(left)
-        self._names = OrderedDict[int, str]()  # by the id of the adapter, the one used last at the end
-        self._using = Counter[str]()
-        self._lock = threading.RLock()  # an adapter may die while another is being loaded
+        self._base, self._client = base, client
+        self._room = threading.BoundedSemaphore(client.server.loras)
+        self._folder = client.server.folder / f"{NAMED}{token_hex(8)}"
+        try:
+            self._folder.mkdir(mode=0o700, parents=True)
+            self._lock = (self._folder / LOCK).open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            atexit.register(shutil.rmtree, self._folder, True)
+            self._sweep()
+        except OSError as error:
+            raise ServerError(
+                f"The folder {client.server.folder} for LoRAs cannot be used ({error.strerror}); choose another."
+            ) from error
 
     @contextmanager
     def loaded(self, adapter: Adapter) -> Iterator[str]:
-        """Have the server hold an adapter in the block, and after it until room is needed; the name it has there."""
-        with self._lock:
-            name = self._names.get(id(adapter)) or self._load(adapter)
-            self._names.move_to_end(id(adapter))
-            self._using[name] += 1
-        try:
-            yield name
-        finally:
-            with self._lock:
-                self._using[name] -= 1
-
-    def _load(self, adapter: Adapter) -> str:
-        while len(self._names) >= self._client.server.loras and (spare := self._spare()):
-            self._unload(spare)
+        """Have the server hold an adapter in the block; the name it has there."""
         name, full = NAMED + token_hex(8), adapter.lora_B[0].shape[-1]
-        rank = min(self._client.server.rank or full, full)
-        try:
-            save_lora(self._folder / name, self._base, adapter, rank=rank)
-            self._client.load(name, self._folder / name)
-        except BaseException:
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-            raise
-        self._names[id(adapter)] = name
-        weakref.finalize(adapter, self._unload, id(adapter))
-        return name
-
-    def _spare(self) -> int | None:
-        """The adapter that was used longest ago and writes nothing now."""
-        return next((key for key, name in self._names.items() if not self._using[name]), None)
-
-    def _unload(self, key: int) -> None:
-        with self._lock:
-            name = self._names.pop(key, None)
-            if name is None:
-                return
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-            self._using.pop(name, None)
+        folder, rank = self._folder / name, min(self._client.server.rank or full, full)
+        with self._room:
             try:
-                self._client.unload(name)
-            except ServerError as error:
-                log.warning("the server may still hold a memory that is gone here: %s", error)
+                _save(folder, self._base, adapter, rank)
+                self._client.load(name, folder)
+                yield name
+            finally:
+                self._take_away(folder)
+
+    def _take_away(self, folder: Path) -> None:
+        """Also where loading failed: the server may have it all the same."""
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            self._client.unload(folder.name)
+        except ServerError as error:
+            log.debug("a LoRA is not unloaded: %s", error)
+
+    def _sweep(self) -> None:
+        """Take away the LoRAs of processes that were killed."""
+        for other in self._folder.parent.glob(f"{NAMED}*"):
+            if other == self._folder or not _is_abandoned(other / LOCK):
+                continue
+            for left in other.glob(f"{NAMED}*"):
+                self._take_away(left)
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _save(folder: Path, base: Base, adapter: Adapter, rank: int) -> None:
+    try:
+        save_lora(folder, base, adapter, rank=rank)
+    except OSError as error:
+        raise ServerError(f"A LoRA cannot be written to {folder} ({error.strerror}); make room there.") from error
+
+
+def _is_abandoned(lock: Path) -> bool:
+    """Whether no process holds it any more."""
+    try:
+        with lock.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -6,7 +6,6 @@ A base is built on the meta device, where weights have shapes and no bytes.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from core.base import Base
 from core.checkpoint import read_config
 from core.config import GeneratorConfig, PublishedConfig
+from core.errors import CheckpointError
 from core.generator import GatedGenerator, Generator, PublishedGenerator
+from core.origin import CONFIGS, Origin
 
 HALF, WHOLE = 2, 4  # bytes of a number in bfloat16 and in float32
+TEXT_BYTES = 4.5  # of English a token, about
 GEOMETRIES = Path(__file__).parent / "geometries.toml"
 
 
@@ -42,11 +44,21 @@ class Sizes:
         """Tokens of history whose key-value cache is as large as a state: below, memory takes more."""
         return -(-self.state // self.cache_a_token)
 
+    @property
+    def break_even_as_text(self) -> int:
+        """Tokens of history that take as much as a state when they are kept as English text."""
+        return round(self.state / TEXT_BYTES)
 
-def sizes_of_parts(parts: Mapping[str, Path]) -> Sizes:
-    """Of a model's folders (see origin.py), from their configs alone; raise CheckpointError as opening them does."""
-    base = base_of(AutoConfig.from_pretrained(parts["base"], local_files_only=True))
-    return sizes_of(base, read_config(parts["generator"], base))
+
+def sizes_of_origin(origin: Origin) -> Sizes:
+    """Of a model, from its configs alone, which are all that is fetched; raise CheckpointError as opening it does."""
+    parts = origin.parts(CONFIGS)
+    try:
+        base = base_of(AutoConfig.from_pretrained(parts["base"], local_files_only=True))
+        return sizes_of(base, read_config(parts["generator"], base))
+    except (OSError, ValueError, LookupError, ImportError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise CheckpointError(f"What {origin.name} takes cannot be read from its configs ({reason}).") from error
 
 
 def sizes_of_known(state_size: int | None = None) -> dict[str, Sizes]:
@@ -88,15 +100,16 @@ def sizes_of(base: Base, config: GeneratorConfig) -> Sizes:
     """The bytes of everything, for a base and a generator's shapes."""
     with torch.device("meta"):
         generator = generator_of(config)
-    rank = config.rank if isinstance(config, PublishedConfig) else config.value_size
-    d_in, d_out, layers = config.input_size, config.output_size, config.layers
+    d_in, d_out, layers, (r_k, r_v) = config.input_size, config.output_size, config.layers, generator.state_shape[1:]
     published = isinstance(config, PublishedConfig)
+    rank = config.rank if isinstance(config, PublishedConfig) else r_k
+    adapter = HALF * layers * rank * (d_in + d_out)
     return Sizes(
         base=HALF * sum(weight.numel() for weight in base.model.parameters()),
         generator=WHOLE * sum(weight.numel() for weight in generator.parameters()),
-        state=WHOLE * layers * config.key_size * config.value_size,
-        adapter=HALF * layers * rank * (d_in + d_out),
-        own=HALF * layers * (rank * (config.key_size + config.value_size) if published else rank * config.key_size),
+        state=WHOLE * layers * r_k * r_v,
+        adapter=adapter,
+        own=min(adapter, HALF * layers * (rank * (r_k + r_v) if published else r_k * r_v)),
         cache_a_token=HALF * 2 * layers * _key_value_width(base.model.config.get_text_config()),
     )
 

@@ -49,6 +49,7 @@ class FakeEngine:
     prompts: list[list[Message]] = field(default_factory=list)
     folds: list[list[Message]] = field(default_factory=list)
     materialised: int = 0
+    reads_sequentially: bool = False
 
     def empty_state(self) -> State:
         return State(torch.zeros(2, len(WORDS), 3))

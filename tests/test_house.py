@@ -43,7 +43,7 @@ SEES_BOTH = {
     "settings",
     "upkeep",
 }
-PLAIN_VALUES = {"storage.records", "core.adapter", "core.sizes"}
+PLAIN_VALUES = {"storage.records", "core.adapter", "core.sizes", "core.errors"}
 SEES_NEITHER = ("app/ui.py", "app/plots.py", "app/intake.py")
 MEGABYTE = 1_000_000
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}

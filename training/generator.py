@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -25,6 +27,7 @@ from core.base import Base
 from core.checkpoint import load_base, load_generator, load_tokenizer, save_generator
 from core.config import GeneratorConfig, PublishedConfig
 from core.device import Placement
+from core.errors import CoreError
 from core.generator import GatedGenerator, Generator, PublishedGenerator
 from core.origin import folder_of
 from core.published import save_published
@@ -32,7 +35,10 @@ from core.sizes import ends_of, generator_of
 from training.fitting import Fitting
 from training.windows import Examples, read_entries, single
 
-LOG, CHECKPOINT = "log.jsonl", "checkpoint"
+LOG, CHECKPOINT, NEWER, OLDER = "log.jsonl", "checkpoint", "checkpoint.new", "checkpoint.old"
+
+
+CHOICES = {"kind": ("gated", "published"), "dtype": ("bfloat16", "float32")}
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,11 @@ class FitConfig:
     seed: int = 0
     start: str = ""
 
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it has to be one of {', '.join(known)}.")
+
     def shapes(self, base: Base) -> GeneratorConfig:
         """Of the generator to be trained."""
         sizes = {"key_size": self.state_size, "value_size": self.state_size, "window": self.window}
@@ -77,7 +88,7 @@ class Fit:
         # The order of an epoch is its number's, so that a run goes on where it was.
         order = DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed)
         self.accelerator = Accelerator(gradient_accumulation_steps=config.batch, dataloader_config=order)
-        self.config, self.out = config, out
+        self.config, self.out, self.examples = config, out, examples
         fitting = Fitting(base, generator.to(self.accelerator.device), config.rows_at_once)
         optimizer = torch.optim.AdamW(fitting.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         # The schedule is stepped once for each process, whatever their number.
@@ -90,8 +101,11 @@ class Fit:
         self.steps = config.epochs * an_epoch if config.epochs else config.steps
         self.step = self.epoch = self.seen = 0
         self.accelerator.register_for_checkpointing(self)
-        if (out / CHECKPOINT).is_dir():
-            self.accelerator.load_state(str(out / CHECKPOINT))
+        # The older one is whole where a kill came between the two renames of a save.
+        for kept in (out / CHECKPOINT, out / OLDER):
+            if kept.is_dir():
+                self.accelerator.load_state(str(kept))
+                break
 
     def state_dict(self) -> dict[str, int]:
         """How far the run is: `seen` examples of this epoch."""
@@ -110,6 +124,7 @@ class Fit:
 
     def _train_epoch(self, bar: Any) -> None:
         self.loader.set_epoch(self.epoch)
+        self.examples.epoch = self.epoch
         losses = list[float]()
         for example in self.accelerator.skip_first_batches(self.loader, self.seen):
             with self.accelerator.accumulate(self.fitting):
@@ -139,7 +154,16 @@ class Fit:
             self._save()
 
     def _save(self) -> None:
-        self.accelerator.save_state(str(self.out / CHECKPOINT))
+        """Write a checkpoint so that a kill at any moment leaves a whole one."""
+        self.accelerator.save_state(str(self.out / NEWER))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree(self.out / OLDER, ignore_errors=True)
+            if (self.out / CHECKPOINT).is_dir():
+                (self.out / CHECKPOINT).rename(self.out / OLDER)
+            (self.out / NEWER).rename(self.out / CHECKPOINT)
+            shutil.rmtree(self.out / OLDER, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
 
     def export(self, base: str) -> None:
         """Write the generator, in the format of its kind."""
@@ -153,8 +177,16 @@ class Fit:
 
 
 def main() -> None:
-    """Train, or go on training, and export."""
+    """Train, or go on training, and export; end with one sentence where data or base cannot be used."""
     arguments, config = parse()
+    try:
+        run(arguments, config)
+    except (CoreError, OSError, ValueError) as error:
+        sys.exit(f"Nothing can be trained: {error}")
+
+
+def run(arguments: argparse.Namespace, config: FitConfig) -> None:
+    """One start of a run."""
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     set_seed(config.seed)
@@ -181,14 +213,14 @@ def parse() -> tuple[argparse.Namespace, FitConfig]:
     parser.add_argument("--config", type=Path, help="a TOML file, such as training/configs/paper.toml")
     for field in fields(FitConfig):
         kind = {"int": int, "float": float}.get(str(field.type), str)
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, choices=CHOICES.get(field.name))
     arguments = parser.parse_args()
     stated = tomllib.loads(arguments.config.read_text(encoding="utf-8")) if arguments.config else {}
     flags = {field.name: getattr(arguments, field.name) for field in fields(FitConfig)}
     try:
         return arguments, FitConfig(**stated | {name: value for name, value in flags.items() if value is not None})
-    except TypeError as error:
-        parser.error(f"{arguments.config}: {error}")
+    except (TypeError, ValueError) as error:
+        parser.error(f"{arguments.config or 'flags'}: {error}")
 
 
 if __name__ == "__main__":

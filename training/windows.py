@@ -41,10 +41,13 @@ def _entries(file: Path) -> Iterator[Entry]:
     if file.suffix == ".txt":
         yield {"text": text}
         return
-    for number, line in enumerate(text.splitlines(), 1):
-        entry = json.loads(line) if line.strip() else None
-        if entry is None:
+    for number, line in enumerate(text.split("\n"), 1):  # other ends of lines may stand in a JSON text
+        if not line.strip():
             continue
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{file}, line {number} is not JSON ({error}).") from error
         if not isinstance(entry, dict) or not (
             {"text"} <= entry.keys() or {"context", "question", "answer"} <= entry.keys()
         ):
@@ -53,12 +56,13 @@ def _entries(file: Path) -> Iterator[Entry]:
 
 
 class Examples(Dataset[Example]):
-    """One example for each entry, cut anew by the dice of its number."""
+    """One example for each entry; of a long document another stretch in each `epoch`."""
 
     def __init__(
         self, entries: Sequence[Entry], tokenizer: PreTrainedTokenizerBase, window: int, windows: int, seed: int
     ) -> None:
         self.tokenizer, self.window, self.windows, self.seed = tokenizer, window, windows, seed
+        self.epoch = 0
         self.entries = [entry for entry in entries if len(self._tokens(_folded(entry))) >= LEAST]
         if not self.entries:
             raise ValueError(f"None of the documents has {LEAST} tokens; there is nothing to train on.")
@@ -70,7 +74,7 @@ class Examples(Dataset[Example]):
         entry = self.entries[number]
         tokens = self._tokens(_folded(entry))
         if "text" in entry:
-            return document(self._stretch(tokens, Random(f"{self.seed}-{number}")), self.window)
+            return document(self._stretch(tokens, Random(f"{self.seed}-{self.epoch}-{number}")), self.window)
         asked = [Message("user", entry["question"]), Message("assistant", entry["answer"])]
         prompt = encode(self.tokenizer, asked[:1], reply=True)
         whole = encode(self.tokenizer, asked, reply=False)

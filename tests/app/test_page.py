@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from storage.store import Store
+from tests.tiny import tiny_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,9 +102,12 @@ def asked(host, *rest, **more):
 socket.socket.connect, socket.getaddrinfo = watched, asked
 import launch
 from app import bootstrap
-bootstrap._load = lambda *_: None
 import os, signal
-threading.Timer(4, os.kill, (os.getpid(), signal.SIGTERM)).start()
+def loaded(service):
+    print("LOADED", service.model_name)
+    time.sleep(2)
+    os.kill(os.getpid(), signal.SIGTERM)
+bootstrap._recover = loaded
 sys.argv = ["launch.py", "--port", sys.argv[1], "--model", sys.argv[2], "--database", sys.argv[3]]
 try: launch.main()
 finally: print("AWAY", away)
@@ -111,12 +115,13 @@ finally: print("AWAY", away)
 
 
 def test_a_start_connects_to_nothing_outside(tmp_path: Path) -> None:
-    where = ["17861", str(tmp_path), f"sqlite:///{tmp_path}/x.db"]
+    where = ["17861", str(tiny_folder(tmp_path / "tiny")), f"sqlite:///{tmp_path}/x.db"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("GRADIO_", "HF_"))}
     ran = subprocess.run(
         [sys.executable, "-c", OFFLINE, *where], cwd=ROOT, env=clean, capture_output=True, text=True, timeout=60
     )
     assert "Imprint is at http://127.0.0.1:17861" in ran.stdout, ran.stderr
+    assert "LOADED tiny" in ran.stdout
     assert "AWAY []" in ran.stdout
     assert ran.returncode == 0
 

@@ -62,6 +62,14 @@ def test_a_model_folder_that_is_not_there_is_named(home: Path) -> None:
         load_settings(model=home / "nowhere")
 
 
+def test_bits_come_as_text_from_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPRINT_BITS", "4")
+    assert load_settings().bits == 4
+    monkeypatch.setenv("IMPRINT_BITS", "5")
+    with pytest.raises(SettingsError, match="IMPRINT_BITS"):
+        load_settings()
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         load_settings().port = 1

@@ -33,7 +33,9 @@ class LoraServer:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self.loaded, self.ever, self.written = set[str](), list[str](), 0
-        self._lock = threading.Lock()
+        self.asked = list[dict[str, Any]]()
+        self._lock, self.gate = threading.Lock(), threading.Event()
+        self.gate.set()  # while it is not, nothing is written
         self.app = FastAPI()
         prefix = "/v1" if kind == "vllm" else ""
         self.app.get("/v1/models")(lambda: {"object": "list", "data": [{"id": BASE}]})
@@ -61,6 +63,7 @@ class LoraServer:
         return PlainTextResponse(f"Success: LoRA adapter '{lora_name}' removed successfully.")
 
     def complete(self, asked: dict[str, Any]) -> StreamingResponse:
+        self.asked.append(asked)
         model = asked["model"]
         name = model if self.kind == "vllm" else model.partition(":")[2]
         if model != BASE and name not in self.loaded:
@@ -72,6 +75,7 @@ class LoraServer:
     def _pieces(self, prompt: list[int], most: int, name: str | None) -> Iterator[str]:
         ids, said = list(prompt), ""
         for _ in range(most):
+            self.gate.wait(READY)
             token = self._next(ids, name)
             self.written += 1
             if token == self.tokenizer.eos_token_id:

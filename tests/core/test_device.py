@@ -44,8 +44,10 @@ def test_a_gpu_takes_the_newest_flash_attn_that_is_there(monkeypatch: pytest.Mon
     assert resolve(Choice()).attention == "flash_attention_2"
     provide(monkeypatch, "flash_attn_interface")
     assert resolve(Choice()).attention == "flash_attention_3"
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 0))
-    assert resolve(Choice()).attention == "flash_attention_2"
+    assert resolve(Choice(dtype="float32")).attention == "sdpa"
+    for generation in (8, 10):  # version 3 is made for one generation
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_, now=generation: (now, 0))
+        assert resolve(Choice()).attention == "flash_attention_2"
     assert resolve(Choice(attention="sdpa")).reason == "bfloat16 and sdpa on the GPU"
 
 
@@ -54,6 +56,7 @@ def test_a_gpu_takes_the_newest_flash_attn_that_is_there(monkeypatch: pytest.Mon
     ("choice", "sentence"),
     [
         (Choice(attention="flash_attention_2"), "flash_attn cannot be imported"),
+        (Choice(attention="flash_attention_2", dtype="float32"), "float16 and bfloat16 alone"),
         (Choice("cuda:3"), "only 1 GPUs"),
         (Choice(bits=4), "need bitsandbytes"),
         (Choice("cpu", bits=8), "needs a GPU"),
@@ -72,7 +75,7 @@ def test_what_is_asked_for_and_not_there_is_refused(choice: Choice, sentence: st
 @pytest.mark.usefixtures("hopper")
 def test_an_older_gpu_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
-    with pytest.raises(DeviceError, match=r"older than compute capability 8\.0"):
+    with pytest.raises(DeviceError, match="not of compute capability 8 to 99"):
         resolve(Choice(attention="flash_attention_2"))
 
 

@@ -56,6 +56,12 @@ def test_a_memory_comes_on_top_and_belongs_to_this_base_alone(folder: Path, lora
     assert with_it.fingerprint != bare.fingerprint
 
 
+def test_weights_as_pickle_are_refused(folder: Path, lora: Path) -> None:
+    (lora / "adapter_model.safetensors").rename(lora / "adapter_model.bin")
+    with pytest.raises(CheckpointError, match=r"has no adapter_model\.safetensors"):
+        load_engine(Origin(str(folder), lora=str(lora)), CPU)
+
+
 def test_one_for_another_base_is_refused_in_one_sentence(folder: Path, lora: Path) -> None:
     (lora / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "target_modules": ["nothing"]}')
     with pytest.raises(CheckpointError, match=r"The LoRA in .* does not fit this base") as refused:

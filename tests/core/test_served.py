@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import gc
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -63,36 +65,49 @@ def test_replies_are_those_of_this_process(folder: Path, there: LoraServer, serv
     expected = [written(here, adapter) for adapter in adapters]
     assert [written(served, adapter) for adapter in adapters] == expected
     assert len(set(expected)) > 1  # the memories are seen in what is written
-    assert len(there.loaded) == 2
+    assert len(there.ever) == 2
 
 
-def test_a_memory_is_sent_once_and_taken_away_with_its_adapter(folder: Path, there: LoraServer, server: Server) -> None:
+def test_a_memory_is_there_while_a_reply_is_written_and_no_longer(
+    folder: Path, there: LoraServer, server: Server
+) -> None:
     engine = opened(folder, server)
     adapter = told(engine, "My name is Marta.")
-    written(engine, adapter), written(engine, adapter)
-    assert there.ever == list(there.loaded) == [path.name for path in server.folder.iterdir()]
-    del adapter
-    gc.collect()
-    assert not there.loaded and not list(server.folder.iterdir())
+    writing = iter(engine.reply(adapter, ASK, SHORT))
+    next(writing)
+    assert there.ever == list(there.loaded) == loras(server)
+    "".join(writing)
+    assert not there.loaded and not loras(server)
+    written(engine, adapter)
+    assert len(set(there.ever)) == 2  # a name is never used again
 
 
-def test_no_more_are_held_than_the_server_takes(folder: Path, there: LoraServer, server: Server) -> None:
+def loras(server: Server) -> list[str]:
+    """Those that lie in the shared folder."""
+    return [path.name for path in server.folder.glob("*/imprint-*")]
+
+
+def test_a_reply_that_is_left_takes_its_memory_away(folder: Path, there: LoraServer, server: Server) -> None:
     engine = opened(folder, server)
-    adapters = [told(engine, text) for text in ("I am Ada.", "I am Bob.", "I am Cid.")]
-    replies = [written(engine, adapter) for adapter in adapters]
-    assert len(there.loaded) == 2 and there.ever[0] not in there.loaded
-    assert written(engine, adapters[0]) == replies[0]
-    assert len(set(there.ever)) == 4 and len(there.loaded) == 2  # a new name each time
+    writing = iter(engine.reply(told(engine, "I am Ada."), ASK, SHORT))
+    next(writing)
+    writing.close()
+    assert not there.loaded and not loras(server)
 
 
-def test_one_that_is_writing_is_never_taken_away(folder: Path, there: LoraServer, server: Server) -> None:
+def test_no_more_are_there_at_once_than_the_server_takes(folder: Path, there: LoraServer, server: Server) -> None:
     engine = opened(folder, replace(server, loras=1))
     first, second = told(engine, "I am Ada."), told(engine, "I am Bob.")
-    expected = written(engine, first)
+    expected = [written(engine, first), written(engine, second)]
     writing = iter(engine.reply(first, ASK, SHORT))
-    start = next(writing)
-    written(engine, second)
-    assert start + "".join(writing) == expected
+    start, others = next(writing), list[str]()
+    waiting = threading.Thread(target=lambda: others.append(written(engine, second)))
+    waiting.start()
+    waiting.join(0.5)
+    assert waiting.is_alive() and len(there.loaded) == 1
+    assert start + "".join(writing) == expected[0]
+    waiting.join(10)
+    assert others == expected[1:]
 
 
 def test_a_stopped_reply_ends(folder: Path, server: Server) -> None:
@@ -103,26 +118,73 @@ def test_a_stopped_reply_ends(folder: Path, server: Server) -> None:
     assert len("".join(reply)) == 0
 
 
+def test_no_more_is_asked_for_than_the_context_has_room_for(folder: Path, there: LoraServer, server: Server) -> None:
+    engine = opened(folder, server)
+    next(iter(engine.reply(None, ASK, Sampling(max_tokens=100_000))))
+    asked = there.asked[-1]
+    assert asked["max_tokens"] == engine.base.context_length - len(asked["prompt"])
+
+
 def test_a_rank_beyond_the_servers_is_refused_or_cut(folder: Path, there: LoraServer, server: Server) -> None:
     there.rank = 4
     engine = opened(folder, server)
     adapter = told(engine, "My name is Marta.")
     with pytest.raises(ServerError, match=r"refuses with 400: .*max_lora_rank 4"):
         written(engine, adapter)
-    assert not list(server.folder.iterdir())
+    assert not loras(server)
     assert written(opened(folder, replace(server, rank=4)), adapter)
 
 
-def test_what_a_killed_process_left_is_swept(folder: Path, server: Server) -> None:
-    (server.folder / "imprint-old").mkdir(parents=True)
-    (server.folder / "other").mkdir()
+LIVE = """
+import sys, time
+from pathlib import Path
+from core.checkpoint import load_checkpoint
+from core.device import Choice, resolve
+from core.origin import Origin
+from core.served import ServedEngine, Server
+checkpoint = load_checkpoint(Origin(sys.argv[1]), resolve(Choice("cpu")))
+engine = ServedEngine(checkpoint, Server(sys.argv[2], sys.argv[3], Path(sys.argv[4])))
+(engine._loras._folder / "imprint-left").mkdir()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_is_taken_away_and_what_a_live_one_has_is_not(
+    folder: Path, there: LoraServer, server: Server
+) -> None:
+    there.loaded.add("imprint-left")
+    command = [sys.executable, "-c", LIVE, str(folder), server.url, server.kind, str(server.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout and other.stdout.readline() == "ready\n"
+        opened(folder, server)
+        assert loras(server) == ["imprint-left"] and there.loaded
+        other.kill()
     opened(folder, server)
-    assert [path.name for path in server.folder.iterdir()] == ["other"]
+    assert not loras(server) and not there.loaded
 
 
-def test_a_server_that_is_not_there_is_said(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match="see whether it runs"):
-        opened(folder, Server("http://127.0.0.1:9", "vllm", tmp_path))
+def test_a_stop_is_heard_while_the_server_says_nothing(folder: Path, there: LoraServer, server: Server) -> None:
+    engine, stop = opened(folder, server), threading.Event()
+    there.gate.clear()
+    reply = engine.reply(told(engine, "I am Ada."), ASK, SHORT, stop)
+    threading.Timer(0.3, stop.set).start()
+    started = time.monotonic()
+    assert "".join(reply) == ""
+    assert time.monotonic() - started < 10 and not there.loaded
+    there.gate.set()
+
+
+def test_what_is_no_such_server_is_said(folder: Path, tmp_path: Path) -> None:
+    for url in ("http://127.0.0.1:9", "http://host:abc"):
+        with pytest.raises(ServerError, match="see whether it runs"):
+            opened(folder, Server(url, "vllm", tmp_path))
+
+
+def test_a_folder_that_cannot_be_used_is_said(folder: Path, server: Server) -> None:
+    server.folder.write_text("a file")
+    with pytest.raises(ServerError, match="choose another"):
+        opened(folder, server)
 
 
 def test_folding_does_not_ask_the_server(folder: Path, there: LoraServer, server: Server) -> None:

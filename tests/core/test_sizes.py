@@ -13,9 +13,10 @@ from core.chat import Message
 from core.checkpoint import Checkpoint
 from core.config import PublishedConfig
 from core.engine import Engine
+from core.errors import CheckpointError
 from core.generator import Generator, PublishedGenerator
 from core.origin import Origin
-from core.sizes import ends_of, sizes_of, sizes_of_known, sizes_of_parts
+from core.sizes import ends_of, sizes_of, sizes_of_known, sizes_of_origin
 from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_folder, tiny_tokenizer
 
@@ -49,6 +50,13 @@ def test_they_are_the_bytes_of_what_is_made(family: str, kind: str) -> None:
     assert 2 * 10 * sizes.cache_a_token == held
 
 
+def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "tiny")
+    (folder / "base" / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="What tiny takes cannot be read"):
+        sizes_of_origin(Origin(str(folder)))
+
+
 def test_known_bases_have_the_parameters_that_they_are_named_for() -> None:
     known = sizes_of_known()
     for name, parameters in PARAMETERS.items():
@@ -57,13 +65,14 @@ def test_known_bases_have_the_parameters_that_they_are_named_for() -> None:
     assert known["Mistral-7B"].generator / 4 == pytest.approx(537e6, rel=0.001)
     assert known["Mistral-7B"].state / 4 == 32 * 1024**2
     assert known["Mistral-7B"].break_even == 1024
+    assert all(sizes.own <= sizes.adapter for sizes in known.values())
 
 
 def test_a_folder_is_measured_from_its_configs_alone(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "tiny")
     for weights in folder.glob("*/*.safetensors"):
         weights.unlink()
-    assert "a memory" in in_words(sizes_of_parts(Origin(str(folder)).parts()))
+    assert "a memory" in in_words(sizes_of_origin(Origin(str(folder))))
 
 
 @pytest.mark.parametrize(("mark", "state"), [("published", None), ("gated", 128)])

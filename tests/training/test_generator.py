@@ -56,6 +56,35 @@ def test_lines_that_are_neither_are_named(tmp_path: Path) -> None:
         read_entries([tmp_path / "data.jsonl"])
 
 
+def test_a_line_that_is_not_json_is_named_and_other_ends_of_lines_are_text(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"text": "a\u2028b"}\n{', encoding="utf-8")
+    with pytest.raises(ValueError, match="line 2 is not JSON"):
+        read_entries([tmp_path / "data.jsonl"])
+
+
+def test_a_long_document_is_read_elsewhere_in_another_epoch() -> None:
+    examples = Examples([{"text": TEXT * 20}], tiny_tokenizer(), 8, 3, 0)
+    first = examples[0]["ids"]
+    assert torch.equal(examples[0]["ids"], first)
+    examples.epoch = 1
+    assert not torch.equal(examples[0]["ids"], first)
+
+
+def test_what_cannot_be_trained_on_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "data.jsonl").write_text("{")
+    with pytest.raises(SystemExit, match=r"Nothing can be trained: .* is not JSON"):
+        run(monkeypatch, folder)
+    (folder / "config.toml").write_text('kind = "gatd"')
+    with pytest.raises(SystemExit):
+        run(monkeypatch, folder, "--config", str(folder / "config.toml"))
+
+
+def test_a_kill_between_the_renames_of_a_save_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, folder, "--steps", "3")
+    (folder / "out" / "checkpoint").rename(folder / "out" / "checkpoint.old")
+    assert len(run(monkeypatch, folder, "--steps", "4")) == 4
+
+
 def test_nothing_to_train_on_is_said() -> None:
     with pytest.raises(ValueError, match="nothing to train on"):
         Examples([{"text": ""}], tiny_tokenizer(), 8, 3, 0)
