@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -176,6 +178,21 @@ def test_a_run_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert run(monkeypatch, folder, "--steps", "6") == whole
     again = opened(folder).generator.state_dict()
     assert all(torch.equal(again[name], weights[name]) for name in weights)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_generator(folder: Path) -> None:
+    where = ["--base", folder / "tiny" / "base", "--data", folder / "data.jsonl", "--out", folder / "out"]
+    few = ["--config", "training/configs/small.toml", "--steps", "4"]
+    launch = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node", "2", "-m", "training.generator"]
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    ran = subprocess.run([*launch, *where, *few], env=alone, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert len((folder / "out" / LOG).read_text().splitlines()) == 4
+    assert not list((folder / "out").glob("checkpoint.*"))
+    kept = list((folder / "out" / "checkpoint").glob("random_states_*.pkl"))
+    assert len(kept) == 2  # of both
+    assert opened(folder).generator.state_shape[1:] == (16, 16)
 
 
 def test_a_published_generator_is_trained_written_and_gone_on_from(
