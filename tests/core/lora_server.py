@@ -22,7 +22,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 BASE = "tiny-base"
-READY = 10.0  # seconds
+READY, SILENCE = 10.0, 60.0  # seconds
 
 
 class LoraServer:
@@ -75,7 +75,7 @@ class LoraServer:
     def _pieces(self, prompt: list[int], most: int, name: str | None) -> Iterator[str]:
         ids, said = list(prompt), ""
         for _ in range(most):
-            self.gate.wait(READY)
+            self.gate.wait(SILENCE)
             token = self._next(ids, name)
             self.written += 1
             if token == self.tokenizer.eos_token_id:

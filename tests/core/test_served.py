@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -169,9 +168,8 @@ def test_a_stop_is_heard_while_the_server_says_nothing(folder: Path, there: Lora
     there.gate.clear()
     reply = engine.reply(told(engine, "I am Ada."), ASK, SHORT, stop)
     threading.Timer(0.3, stop.set).start()
-    started = time.monotonic()
     assert "".join(reply) == ""
-    assert time.monotonic() - started < 10 and not there.loaded
+    assert there.asked and there.written == 0 and not there.loaded  # the server is still silent
     there.gate.set()
 
 
