@@ -6,6 +6,8 @@ import json
 import logging
 from typing import Any, Literal
 
+from app.reply import Reply
+
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 EVENT = "event"  # what an entry's `extra` holds under this name are fields of their own in JSON
 
@@ -30,3 +32,14 @@ def set_up_logging(style: Literal["text", "json"] = "text", level: str = "WARNIN
     if style == "json":
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonLines())
+
+
+def figures_of(reply: Reply, answered: float, fold_seconds: float) -> dict[str, Any]:
+    """What a log says of a turn: numbers, and nothing of what was said."""
+    return {
+        "user": reply.turn.user_id,
+        "turn": reply.turn.id,
+        "prompt_tokens": reply.reading.prompt_tokens,
+        "reply_seconds": round(answered - reply.began, 3),
+        "fold_seconds": round(fold_seconds, 3),
+    }

@@ -19,7 +19,7 @@ from app.asking import Asking, Given, fitted
 from app.errors import EXPECTED, NameMissing
 from app.intake import checked_strength, checked_text, checked_title
 from app.ledger import Cause, messages_of, pair_of
-from app.logs import EVENT
+from app.logs import EVENT, figures_of
 from app.reply import Reading, Remembered, Reply, Stream, TemporaryChat
 from app.upkeep import Upkeep
 from core.chat import Message
@@ -81,6 +81,7 @@ class Service(Upkeep):
         text = checked_text(text, self._settings.message_characters)
         strength = None if strength is None else checked_strength(strength)
         engine, sampling = self._engine.result(), self._sampling(**(given.sampling if given else {}))
+        self._pace.take(user_id)
         with ExitStack() as held:
             held.enter_context(self._alone(user_id))
             memory = self._memories.settle(engine, user_id)
@@ -101,6 +102,7 @@ class Service(Upkeep):
         """
         strength = None if strength is None else checked_strength(strength)
         engine = self._engine.result()
+        self._pace.take(user_id)
         with ExitStack() as held:
             held.enter_context(self._alone(user_id))
             memory, turn = self._memories.reopen(engine, self._last_turn(user_id, conversation_id))
@@ -143,6 +145,7 @@ class Service(Upkeep):
         text = checked_text(said[-1].text, self._settings.message_characters)
         strength = checked_strength(strength)
         engine = self._engine.result()
+        self._pace.take(user_id)
         with self._alone(user_id):
             memory = self._memories.load(engine, user_id)
             if chat.as_of is None:
@@ -222,7 +225,7 @@ class Service(Upkeep):
             self._memories.adapter(engine, turn.user_id, memory)
             seconds = perf_counter() - started
             self.metrics.fold.observe(seconds)
-            log.info("remembered", extra={EVENT: _figures(reply, started, seconds)})
+            log.info("remembered", extra={EVENT: figures_of(reply, started, seconds)})
             return Remembered(seconds, *_size(memory))
 
     def _whisper(self, engine: Engine, user_id: int, asking: Asking, stream: Stream, chat: TemporaryChat) -> None:
@@ -280,17 +283,6 @@ class Service(Upkeep):
         """For a retry: greedily the same reply would come once more."""
         warm = max(self._settings.temperature, RETRY_TEMPERATURE)
         return self._sampling(temperature=warm, top_p=min(self._settings.top_p, RETRY_TOP_P), seed=randbits(31))
-
-
-def _figures(reply: Reply, answered: float, fold_seconds: float) -> dict[str, Any]:
-    """What a log says of a turn: numbers, and nothing of what was said."""
-    return {
-        "user": reply.turn.user_id,
-        "turn": reply.turn.id,
-        "prompt_tokens": reply.reading.prompt_tokens,
-        "reply_seconds": round(answered - reply.began, 3),
-        "fold_seconds": round(fold_seconds, 3),
-    }
 
 
 def _size(memory: Memory | None) -> tuple[int, int]:

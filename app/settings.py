@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     seed: int = 0
 
+    messages_a_minute: int = Field(default_factory=lambda: 30 if on_a_space() else 0, ge=0)
     replies_at_once: int = Field(4, ge=1, le=256)
     patience_seconds: float = Field(120.0, gt=0.0)
     adapter_cache_bytes: int = Field(256 * 1024 * 1024, ge=0)

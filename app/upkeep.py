@@ -18,6 +18,7 @@ from app.intake import checked_text
 from app.ledger import Verification, messages_of
 from app.memories import Memories, MemoryView
 from app.metrics import Metrics
+from app.pace import Pace
 from app.proof import opened
 from app.readout import Answer, Change
 from app.reply import Stream
@@ -40,6 +41,7 @@ class Upkeep:
         self._memories = Memories(store, settings.adapter_cache_bytes)
         self._workers = ThreadPoolExecutor(settings.replies_at_once, thread_name_prefix="turn")
         self.accounts = Accounts(store, settings.passphrases)
+        self._pace = Pace(settings.messages_a_minute)
         self._gates: dict[int, Lock] = {}
         self._running: set[tuple[int, Stream]] = set()
         self._closing = Event()

@@ -49,7 +49,7 @@ def render() -> str:
     parts += [disagreements_line(control["disagreements"]), readout_line(load("readout"))]
     parts += [capacity_table(load("capacity"))]
     parts += [speed_table(load("speed")), crash_line(load("crash")), verbs_line(list(map(load, VERBS)))]
-    parts += [load_line(load("load")), dry_run_line(load("dry_run"))]
+    parts += [start_line(load("start")), load_line(load("load")), dry_run_line(load("dry_run"))]
     return "\n\n".join(parts)
 
 
@@ -228,6 +228,14 @@ def load_line(result: dict[str, Any]) -> str:
         f"{result['whole_p95']:.2f} s. The process holds {result['resident_mb']} MB and grows by "
         f"{result['resident_mb_a_minute']:.1f} MB a minute in the second half. {result['recalled']} are told their own "
         f"invented name in the end, {result['told_anothers_name']} times somebody is told another's."
+    )
+
+
+def start_line(result: dict[str, Any]) -> str:
+    """How soon it is there."""
+    return (
+        f"Start (`python -m benchmarks.start`; median of {result['repeats']} starts): the page is there after "
+        f"{result['page_seconds']:.1f} s, the first piece of a first reply after {result['word_seconds']:.1f} s."
     )
 
 

@@ -93,9 +93,7 @@ def signed_up(url: str, count: int, rng: Random) -> list[Client]:
 @contextmanager
 def served(settings: Settings, url: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The server in a process of its own, ready to answer."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     flags = ["--port", str(port), "--database", url, "--model", str(settings.model)]
     with subprocess.Popen([sys.executable, "launch.py", *flags], cwd=HOME, stdout=subprocess.DEVNULL) as process:
         try:
@@ -105,6 +103,13 @@ def served(settings: Settings, url: str) -> Iterator[tuple[str, subprocess.Popen
         finally:
             process.terminate()
             process.wait(PATIENCE)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _await_ready(address: str, process: subprocess.Popen[bytes]) -> None:
@@ -153,7 +158,7 @@ def _say(client: Client, http: httpx.Client, text: str) -> None:
         with http.stream("POST", "/chat/completions", json=body) as answer:
             answer.raise_for_status()
             for line in answer.iter_lines():
-                piece = _content(line)
+                piece = content(line)
                 if piece and not any(pieces):
                     client.first.append(time.monotonic() - began)
                 pieces.append(piece)
@@ -163,7 +168,8 @@ def _say(client: Client, http: httpx.Client, text: str) -> None:
     client.replies.append("".join(pieces))
 
 
-def _content(line: str) -> str:
+def content(line: str) -> str:
+    """What a line of a streamed completion says; "" for one that says nothing."""
     data = line.removeprefix("data: ")
     if data == line or data == "[DONE]":
         return ""

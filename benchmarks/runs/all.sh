@@ -5,7 +5,9 @@
 set -euo pipefail
 python=${PYTHON:-python} results=benchmarks/results
 "$python" -m benchmarks.speed --json $results/speed.json
+"$python" -m benchmarks.start --json $results/start.json
 "$python" -m benchmarks.load --minutes "${LOAD_MINUTES:-10}" --json $results/load.json
+"$python" -m benchmarks.dry_run --json $results/dry_run.json
 "$python" -m benchmarks.memory_control --json $results/memory_control.json
 export OMP_NUM_THREADS=1
 others() {
