@@ -142,8 +142,8 @@ class Page:
             self.title = gr.Textbox(label="Name", max_lines=1, submit_btn="Rename", elem_id="title")
             self.strength = gr.Slider(0, 1, 1, step=0.05, label="Memory strength", buttons=[], elem_id="strength")
             with gr.Row():
-                self.save = gr.Button("Markdown", size="sm", min_width=60, elem_id="save")
-                self.save_json = gr.Button("JSON", size="sm", min_width=60, elem_id="save-json")
+                self.save = gr.Button("Save as .md", size="sm", min_width=90, elem_id="save")
+                self.save_json = gr.Button("Save as .json", size="sm", min_width=90, elem_id="save-json")
                 self.forget_here = gr.Button("Forget", variant="stop", size="sm", min_width=60, elem_id="forget-here")
         self.saved = gr.Textbox(visible="hidden", elem_id="saved")
         self.leave = gr.Button("Sign out", size="sm", elem_id="leave")

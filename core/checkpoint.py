@@ -30,7 +30,7 @@ from transformers.utils.logging import disable_progress_bar
 from core.base import Base
 from core.config import GeneratorConfig
 from core.device import Placement
-from core.errors import CheckpointError
+from core.errors import CheckpointError, first_line
 from core.generator import GatedGenerator, Generator
 from core.lora import merged
 from core.origin import Origin
@@ -79,7 +79,7 @@ def load_base(folder: Path, placement: Placement) -> PreTrainedModel:
         model = AutoModelForCausalLM.from_pretrained(folder, **how, **_in_few_bits(placement))
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"The base in {folder} cannot be opened ({_first_line(error)}); fetch it again."
+            f"The base in {folder} cannot be opened ({first_line(error)}); fetch it again."
         ) from error
     model = model if placement.bits else _placed(model, placement)
     return model.eval().requires_grad_(False)
@@ -114,11 +114,11 @@ def load_generator(folder: Path, base: Base) -> Generator:
         generator = load_published(folder, base) if (folder / PUBLISHED_CONFIG).exists() else _load_ours(folder)
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(
-            f"The generator in {folder} cannot be opened ({_first_line(error)}); fetch it again."
+            f"The generator in {folder} cannot be opened ({first_line(error)}); fetch it again."
         ) from error
     except RuntimeError as error:
         raise CheckpointError(
-            f"The generator's weights in {folder} do not fit its config ({_first_line(error)})."
+            f"The generator's weights in {folder} do not fit its config ({first_line(error)})."
         ) from error
     config = generator.config
     ours = (config.layers, config.hidden_size, config.input_size, config.output_size)
@@ -211,12 +211,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"The tokenizer in {folder} cannot be opened ({_first_line(error)}); fetch it again."
+            f"The tokenizer in {folder} cannot be opened ({first_line(error)}); fetch it again."
         ) from error
     if not tokenizer.chat_template:
         raise CheckpointError(f"The tokenizer in {folder} has no chat template; use an instruction-tuned base.")
     return tokenizer
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

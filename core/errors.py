@@ -31,3 +31,8 @@ class DeviceError(CoreError):
 
 class ServerError(CoreError):
     """The server that writes the replies does not answer, or refuses what it is asked."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, short enough to stand in a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from core.adapter import Adapter
 from core.base import Base
-from core.errors import CheckpointError
+from core.errors import CheckpointError, first_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 UNFIT = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, UserWarning, SafetensorError)
@@ -65,9 +65,8 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
             warnings.filterwarnings("error", message="Found missing adapter keys")  # it would change nothing
             return PeftModel.from_pretrained(model, folder).merge_and_unload(safe_merge=True)
     except UNFIT as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise CheckpointError(
-            f"The LoRA in {folder} does not fit this base ({reason}); use one made for it."
+            f"The LoRA in {folder} does not fit this base ({first_line(error)}); use one made for it."
         ) from error
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import CheckpointError
+from core.errors import CheckpointError, first_line
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 WANTED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt")  # weights as pickle are never fetched
@@ -78,8 +78,7 @@ def folder_of(name: str, wanted: Sequence[str] = WANTED) -> Path:
     try:
         return Path(snapshot_download(repository, **chosen))
     except Exception as error:  # of the hub, of its HTTP library, and of its own downloader: they share no root
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise CheckpointError(
-            f"{repository} is no folder here and cannot be fetched from the hub ({reason}); "
+            f"{repository} is no folder here and cannot be fetched from the hub ({first_line(error)}); "
             "check the name, the network and HF_TOKEN."
         ) from error

@@ -214,7 +214,7 @@ class Loras:
         try:
             self._client.unload(folder.name)
         except ServerError as error:
-            log.debug("a LoRA is not unloaded: %s", error)
+            log.warning("a LoRA is not unloaded: %s", error)
 
     def _sweep(self) -> None:
         """Take away the LoRAs of processes that were killed."""

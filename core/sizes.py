@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from core.base import Base
 from core.checkpoint import read_config
 from core.config import GeneratorConfig, PublishedConfig
-from core.errors import CheckpointError
+from core.errors import CheckpointError, first_line
 from core.generator import GatedGenerator, Generator, PublishedGenerator
 from core.origin import CONFIGS, Origin
 
@@ -57,8 +57,9 @@ def sizes_of_origin(origin: Origin) -> Sizes:
         base = base_of(AutoConfig.from_pretrained(parts["base"], local_files_only=True))
         return sizes_of(base, read_config(parts["generator"], base))
     except (OSError, ValueError, LookupError, ImportError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise CheckpointError(f"What {origin.name} takes cannot be read from its configs ({reason}).") from error
+        raise CheckpointError(
+            f"What {origin.name} takes cannot be read from its configs ({first_line(error)})."
+        ) from error
 
 
 def sizes_of_known(state_size: int | None = None) -> dict[str, Sizes]:

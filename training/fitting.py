@@ -41,7 +41,7 @@ class Fitting(nn.Module):
             loss = loss + checkpoint(
                 self._loss, example["asked"][rows], example["labels"][rows], chosen, use_reentrant=False
             )
-        return loss / (example["labels"][:, 1:] != IGNORED).sum()
+        return loss / (example["labels"][:, 1:] != IGNORED).sum().clamp_min(1)
 
     def states(self, ids: Tensor, windows: Tensor) -> Tensor:
         """The state after each window, (k, layers, r_k, r_v); windows are read as the generator reads them.

@@ -14,7 +14,7 @@ import sys
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from accelerate import Accelerator
@@ -37,8 +37,9 @@ from training.windows import Examples, read_entries, single
 
 LOG, CHECKPOINT, NEWER, OLDER = "log.jsonl", "checkpoint", "checkpoint.new", "checkpoint.old"
 
-
-CHOICES = {"kind": ("gated", "published"), "dtype": ("bfloat16", "float32")}
+Kind = Literal["gated", "published"]
+Dtype = Literal["bfloat16", "float32"]
+CHOICES = {"kind": get_args(Kind), "dtype": get_args(Dtype)}
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class FitConfig:
     on each device make a step. `start` is a generator to go on from, of the same shapes.
     """
 
-    kind: Literal["gated", "published"] = "gated"
+    kind: Kind = "gated"
     state_size: int = 128
     rank: int = 128
     alpha: float = 64.0
@@ -63,7 +64,7 @@ class FitConfig:
     epochs: int = 0
     save_steps: int = 200
     rows_at_once: int = 1
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    dtype: Dtype = "bfloat16"
     attention: str = "sdpa"
     seed: int = 0
     start: str = ""

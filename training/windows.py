@@ -25,7 +25,7 @@ Example = dict[str, Tensor]
 state after window `after` (n,), from 0."""
 
 Entry = dict[str, str]
-LEAST = 4  # tokens: two windows of two, of which one is read to predict the other
+LEAST = 16  # characters: less has next to nothing to complete
 
 
 def read_entries(files: Sequence[Path]) -> list[Entry]:
@@ -63,9 +63,10 @@ class Examples(Dataset[Example]):
     ) -> None:
         self.tokenizer, self.window, self.windows, self.seed = tokenizer, window, windows, seed
         self.epoch = 0
-        self.entries = [entry for entry in entries if len(self._tokens(_folded(entry))) >= LEAST]
+        # Told by its letters: tokens are made when an example is drawn, not for all of the data at every start.
+        self.entries = [entry for entry in entries if len(_folded(entry).strip()) >= LEAST]
         if not self.entries:
-            raise ValueError(f"None of the documents has {LEAST} tokens; there is nothing to train on.")
+            raise ValueError(f"None of the documents has {LEAST} characters; there is nothing to train on.")
 
     def __len__(self) -> int:
         return len(self.entries)

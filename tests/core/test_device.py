@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import get_args
 
 import pytest
 import torch
 
-from core.device import Choice, resolve
+from app.settings import Settings
+from core.device import Attention, Bits, Choice, Dtype, resolve
 from core.errors import DeviceError
 
 
@@ -85,3 +87,8 @@ def test_few_bits_are_said_and_need_a_numbered_gpu(monkeypatch: pytest.MonkeyPat
     found = resolve(Choice(bits=4))
     assert (found.device, found.bits) == (torch.device("cuda", 0), 4)
     assert found.reason.startswith("weights in 4 bits, computing in bfloat16")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("dtype", Dtype), ("attention", Attention), ("bits", Bits)])
+def test_the_settings_offer_what_there_is(name: str, kind: object) -> None:
+    assert get_args(Settings.model_fields[name].annotation) == get_args(kind)

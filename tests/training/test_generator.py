@@ -87,6 +87,15 @@ def test_a_kill_between_the_renames_of_a_save_loses_nothing(folder: Path, monkey
     assert len(run(monkeypatch, folder, "--steps", "4")) == 4
 
 
+def test_a_document_of_one_token_has_no_loss_and_no_harm() -> None:
+    base = Base(model_of("Llama"))
+    fitting = Fitting(base, generator_for(base).requires_grad_())
+    loss = fitting(document([7], window=12))
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in fitting.parameters())
+
+
 def test_nothing_to_train_on_is_said() -> None:
     with pytest.raises(ValueError, match="nothing to train on"):
         Examples([{"text": ""}], tiny_tokenizer(), 8, 3, 0)
