@@ -11,14 +11,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from hashlib import sha256
-from secrets import token_urlsafe
+from secrets import token_hex, token_urlsafe
 from threading import Lock
 
 from argon2 import PasswordHasher
-from argon2.exceptions import VerificationError
+from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.errors import BadPassphrase
-from storage.records import Key, User
+from storage.records import NOBODY, Key, User
 from storage.store import Store
 
 SHORTEST, LONGEST = 8, 200
@@ -26,6 +26,7 @@ FAILURES, SECONDS = 5, 60.0
 """How many wrong passphrases a name bears within how long, before even the right one has to wait."""
 KEY_PREFIX = "imprint-"
 SESSION_DAYS = 30
+GUEST = "guest-"
 
 
 class Accounts:
@@ -40,22 +41,38 @@ class Accounts:
         self._lock = Lock()
         self._hashing = Lock()  # a hash takes 64 MiB: one at a time, however many ask
 
-    def sign_in(self, name: str, passphrase: str) -> tuple[User, str]:
+    def sign_in(self, name: str, passphrase: str, session: str = "") -> tuple[User, str]:
         """The person of this name, and what a browser keeps to come back under it, for `SESSION_DAYS`.
 
         A new one keeps the passphrase, if one is given, and a name that nobody guards yet is guarded from now on by the
-        one that comes with it. Raise BadPassphrase or InvalidName.
+        one that comes with it; so is a guest's, where the `session` is theirs. Raise BadPassphrase or InvalidName.
         """
-        user, secret = self._let_in(name, passphrase)
+        user, secret = self._let_in(name, passphrase, session)
+        return user, self._opened(user, secret)
+
+    def sign_in_as_guest(self) -> tuple[User, str]:
+        """Somebody new without a name of their own, whom nothing but this browser's session lets in again."""
+        user = self._store.ensure_user(GUEST + token_hex(8))
+        self._store.claim(user.id, NOBODY)
+        return user, self._opened(user, NOBODY)
+
+    def _opened(self, user: User, secret: str | None) -> str:
+        """A new session."""
         token = token_urlsafe(32)
         if not self._store.open_session(user.id, _digest(token), time.time() + SESSION_DAYS * 86_400, secret):
             raise BadPassphrase("Somebody has guarded this name just now; it needs their passphrase.")
-        return user, token
+        return token
 
-    def _let_in(self, name: str, passphrase: str) -> tuple[User, str | None]:
+    def _let_in(self, name: str, passphrase: str, session: str) -> tuple[User, str | None]:
         """The person, and the hash that guards the name: None where nothing does."""
         known = self._store.find_user(name)
         secret = self._store.load_secret(known.id) if known else None
+        if known and secret == NOBODY and self.owner_of_session(session) == known:
+            if not passphrase:
+                return known, secret
+            secret = self._hashed(passphrase)
+            self._store.set_secret(known.id, secret)
+            return known, secret
         if known and secret:
             self._check(known, secret, passphrase)
             return known, secret
@@ -114,7 +131,7 @@ class Accounts:
         try:
             with self._hashing:
                 self._hasher.verify(secret, passphrase)
-        except (VerificationError, UnicodeEncodeError) as error:
+        except (VerificationError, InvalidHashError, UnicodeEncodeError) as error:
             raise BadPassphrase("This name is guarded by a passphrase, and that was not it; write it below.") from error
         with self._lock:
             self._failures.pop(user.id, None)

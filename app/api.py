@@ -8,26 +8,27 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.concurrency import iterate_in_threadpool, run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, Field
 
-from app.api_errors import IMPORT, Unauthorised, refusing
+from app.api_errors import BEARER, IMPORT, REFUSALS, refusing
 from app.asking import Given
 from app.errors import BadMessage
 from app.readout import Answer
 from app.reply import Reply, Stream, TemporaryChat
 from app.service import Service
-from storage.records import User
+from storage.records import Manner, User
 
-BEARER = HTTPBearer(auto_error=False, description="A key from `python launch.py key add --user NAME`.")
 KEY = Depends(BEARER)
 Questions = Annotated[list[str] | None, Query(max_length=50)]
+FILE = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+EVENTS: dict[str, Any] = {"content": {"text/event-stream": {}}}
 
 
 class Part(BaseModel):
@@ -97,20 +98,20 @@ class Completion(BaseModel):
 
 def build_api(service: Service) -> FastAPI:
     """What is served below /v1, with its description at /v1/openapi.json; no page that loads scripts from elsewhere."""
-    app = FastAPI(title="Imprint", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Imprint", docs_url=None, redoc_url=None, responses=REFUSALS)
     app.router.route_class = refusing(service)
-
-    def owner_of(credentials: HTTPAuthorizationCredentials | None = KEY) -> User:
-        owner = service.accounts.owner_of_key(credentials.credentials) if credentials else None
-        if owner is None:
-            raise Unauthorised("The key opens nothing; make one with `python launch.py key add --user NAME`.")
-        return owner
 
     known = Depends(owner_of)
     _add_completions(app, service, known)
     _add_memory(app, service, known)
     _add_changes(app, service, known)
     return app
+
+
+def owner_of(request: Request, _: HTTPAuthorizationCredentials | None = KEY) -> User:
+    """The person whose key came with the request, as the route has found out; here it is described."""
+    owner: User = request.state.owner
+    return owner
 
 
 def _add_completions(app: FastAPI, service: Service, known: Any) -> None:
@@ -121,7 +122,7 @@ def _add_completions(app: FastAPI, service: Service, known: Any) -> None:
         """The one model that runs."""
         return {"object": "list", "data": [{"id": service.model_name, "object": "model", "owned_by": "imprint"}]}
 
-    @app.post("/chat/completions", tags=["OpenAI"])
+    @app.post("/chat/completions", tags=["OpenAI"], responses={200: EVENTS})
     def complete(asked: Completion, owner: User = known) -> Any:
         """A reply by the owner's memory, which remembers the last message and the reply."""
         stream = begin(service, owner, asked)
@@ -153,12 +154,12 @@ def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
         """What the weights alone answer to a list of questions, or to those asked, the surest first."""
         return [one.fields() for one in service.read_out(owner.id, ask or ())]
 
-    @app.get("/memory/export", tags=["memory"])
+    @app.get("/memory/export", tags=["memory"], response_class=Response, responses={200: FILE})
     def export(texts: bool = True, owner: User = known) -> Response:
         """State, ledger, texts and proof as one file."""
         return Response(service.export_memory(owner.id, texts), media_type="application/octet-stream")
 
-    @app.post(IMPORT, tags=["memory"])
+    @app.post(IMPORT, tags=["memory"], openapi_extra={"requestBody": {"required": True, **FILE}})
     async def take_in(request: Request, merge: bool = False, owner: User = known) -> dict[str, int]:
         """Take in what export gave; with `merge` beside what is held."""
         data = await request.body()
@@ -214,12 +215,13 @@ def _sure(answer: Answer) -> str | None:
 def begin(service: Service, owner: User, asked: Completion) -> Stream:
     """Start the reply to the last message."""
     last, memory = asked.messages[-1], asked.memory
+    strength = 0.0 if memory.mode == "off" else memory.strength
     if last.role != "user":
         raise BadMessage(f"The last message is the {last.role}'s; a reply can be given to a user's only.")
     if memory.mode == "on":
-        return service.send(owner.id, memory.conversation, last.text, memory.strength, asked.given())
-    strength = memory.strength if memory.mode == "read" else 0.0
-    return service.send_temporarily(owner.id, TemporaryChat(), last.text, strength, asked.given())
+        manner = replace(service.manner(owner.id, memory.conversation), strength=strength)
+        return service.send(owner.id, memory.conversation, last.text, manner, asked.given())
+    return service.send_temporarily(owner.id, TemporaryChat(), last.text, Manner(strength), asked.given())
 
 
 async def stopping(sent: Iterator[str], stream: Stream) -> AsyncIterator[str]:

@@ -6,19 +6,24 @@ An unexpected error shows its kind and never its content; bodies have a size; a 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from app.errors import AppError, ModelLoading, ShuttingDown, UserBusy, WrongModel, log_error, sentence_of
 from app.service import Service
 from core.errors import CoreError, ServerError
 from storage.errors import NotEmpty, NotFound, StorageError
+from storage.records import User
 
+BEARER = HTTPBearer(auto_error=False, description="A key from `python launch.py key add --user NAME`.")
 BODY_BYTES, FILE_BYTES = 1_000_000, 16_000_000
 IMPORT = "/memory/import"
 STATUSES: tuple[tuple[type[Exception], int], ...] = (
@@ -33,6 +38,36 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (AppError, 400),
     (CoreError, 400),
 )
+
+
+class Fault(BaseModel):
+    """What was refused and why, as OpenAI says it."""
+
+    message: str
+    type: Literal["invalid_request_error", "server_error"]
+    param: None = None
+    code: None = None
+
+
+class Refused(BaseModel):
+    """The body of every answer but a good one."""
+
+    error: Fault
+
+
+REASONS: dict[int | str, str] = {
+    400: "The request cannot be used.",
+    401: "The key opens nothing.",
+    404: "The key's owner has nothing of this number.",
+    409: "The memory was made by another model, or holds turns already.",
+    413: "The body is too long.",
+    429: "Another message is still being answered, or too many were sent in a minute.",
+    503: "The model is loading, or the server is ending.",
+    "default": "Something went wrong inside.",
+}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refused, "description": reason} for status, reason in REASONS.items()
+}
 
 
 class Unauthorised(AppError):
@@ -52,10 +87,14 @@ def refusing(service: Service) -> type[APIRoute]:
 
             async def handled(request: Request) -> Response:
                 try:
+                    # Before the body is read: a stranger can fill no memory with it, and is told nothing about it.
+                    request.state.owner = await run_in_threadpool(_owner_of, service, await BEARER(request))
                     await _check_size(request)
                     if not service.is_ready:
                         raise ModelLoading("The model is still loading; ask again in a few seconds.")
                     return await handler(request)
+                except (RequestValidationError, HTTPException) as error:
+                    return refusal(error)
                 except Exception as error:
                     log_error(error)
                     return refusal(error)
@@ -63,6 +102,13 @@ def refusing(service: Service) -> type[APIRoute]:
             return handled
 
     return Refusing
+
+
+def _owner_of(service: Service, credentials: HTTPAuthorizationCredentials | None) -> User:
+    owner = service.accounts.owner_of_key(credentials.credentials) if credentials else None
+    if owner is None:
+        raise Unauthorised("The key opens nothing; make one with `python launch.py key add --user NAME`.")
+    return owner
 
 
 async def _check_size(request: Request) -> None:
@@ -79,6 +125,8 @@ def refusal(error: Exception) -> JSONResponse:
     """The answer to a request that failed."""
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return _answer(400, "The request's body is not JSON.")
         where = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
         return _answer(400, f"The request's {where} cannot be used: {first['msg'].lower()}.")
     if isinstance(error, HTTPException):

@@ -1,6 +1,6 @@
 """What an engine is asked for one reply: which messages fit, with which adapter, and how words are chosen.
 
-Plain values and one pure function; knows neither storage nor whose turn it is.
+Plain values and pure functions; knows neither storage nor whose turn it is.
 """
 
 from __future__ import annotations
@@ -10,12 +10,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.errors import BadMessage
+from app.intake import checked_strength, checked_text
 from core.chat import Message
+from storage.records import Manner
 
 if TYPE_CHECKING:
     from core.adapter import Adapter
     from core.decoding import Sampling
     from core.engine import Engine
+
+
+HOTTEST = 2.0  # temperature
+PLAIN = Manner()
+"""How a conversation is answered of which nobody said how."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,21 @@ class Asking(NamedTuple):
     sampling: Sampling
 
 
+def checked_manner(manner: Manner, longest: int) -> Manner:
+    """Return how a conversation is to be answered; raise BadStrength or BadMessage where it cannot be so."""
+    warmth = manner.temperature
+    if warmth is not None and not 0 <= warmth <= HOTTEST:
+        raise BadMessage(f"The temperature cannot be {warmth!r}; give a number from 0 (no chance) to {HOTTEST:g}.")
+    told = checked_text(manner.instructions, longest) if manner.instructions.strip() else ""
+    return Manner(checked_strength(manner.strength), told, warmth)
+
+
+def instructed(manner: Manner, recent: Sequence[Message]) -> Sequence[Message]:
+    """The last turns after a manner's instructions, unless a program has given others."""
+    given = any(message.role == "system" for message in recent)
+    return recent if given or not manner.instructions else [Message("system", manner.instructions), *recent]
+
+
 def fitted(engine: Engine, recent: Sequence[Message], text: str) -> tuple[list[Message], int]:
     """The last turns of a conversation and the message, as much as the model can read; and their tokens.
 
@@ -50,6 +72,7 @@ def fitted(engine: Engine, recent: Sequence[Message], text: str) -> tuple[list[M
         tokens = engine.count_tokens(messages)
         if tokens <= engine.max_prompt_tokens:
             return messages, tokens
+    said = "message and its instructions have" if start else "message has"
     raise BadMessage(
-        f"The message has {tokens:,} tokens and the model reads at most {engine.max_prompt_tokens:,}; shorten it."
+        f"The {said} {tokens:,} tokens and the model reads at most {engine.max_prompt_tokens:,}; shorten it."
     )

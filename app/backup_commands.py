@@ -20,7 +20,7 @@ File = Annotated[Path, typer.Argument(help="The file of the backup.")]
 
 def backup(context: typer.Context, file: File, database: Database = None) -> None:
     """Write everything kept to a new file, also while Imprint runs."""
-    bootstrap.back_up(load_settings(**given(context, None, database)).database_url, file)
+    bootstrap.back_up(load_settings(**given(context, None, database)), file)
     print(f"Wrote {file}. It holds what everybody said: keep it as you would the chats.")
 
 

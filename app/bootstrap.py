@@ -17,11 +17,13 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from app.errors import EXPECTED, PortTaken
+from app.errors import EXPECTED, PortTaken, SettingsError, sentence_of
 from app.logs import set_up_logging
 from app.service import Service
 from app.settings import Settings
-from storage.database import open_database, restore_database
+from app.snapshots import NAME, Snapshots, Source, kept_up
+from storage.database import Database, open_database, restore_database
+from storage.errors import StorageError
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -33,23 +35,62 @@ log = logging.getLogger(__name__)
 @contextmanager
 def running_service(settings: Settings) -> Iterator[tuple[Service, Future[Engine]]]:
     """A service over the settings' database and model; on leaving, all that is under way is stored and folded."""
+    with opened(settings) as database, _served_from(database, settings) as running:
+        yield running
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """The settings' database with all sealed that has to be; where there is none yet, what a snapshot holds."""
+    _restore_snapshot(settings)
     database = open_database(settings.database_url, master=settings.master, old_master=settings.old_master)
     try:
-        store = Store(database)
-        store.unlock()
-        engine = begin_loading(settings)
-        service = Service(store, engine, settings)
-        try:
-            yield service, engine
-        finally:
-            service.close()
+        Store(database).unlock()
+        yield database
     finally:
         database.close()
 
 
-def back_up(url: str, file: Path) -> None:
+@contextmanager
+def _served_from(database: Database, settings: Settings) -> Iterator[tuple[Service, Future[Engine]]]:
+    engine = begin_loading(settings)
+    service = Service(Store(database), engine, settings)
+    try:
+        yield service, engine
+    finally:
+        service.close()
+
+
+def _restore_snapshot(settings: Settings) -> None:
+    """Every command begins with it, so that none leaves an empty database which would soon be the snapshot."""
+    folder, file = settings.snapshot_folder, settings.database_file
+    if not folder or not file or file.exists() or not (folder / NAME).exists():
+        return
+    try:
+        restore_database(folder / NAME, settings.database_url)
+    except StorageError as error:
+        raise SettingsError(f"The snapshot {folder / NAME} is not restored. {sentence_of(error)}") from error
+    log.warning("restored the snapshot %s", folder / NAME)
+
+
+@contextmanager
+def snapshots_of(database: Database, settings: Settings) -> Iterator[None]:
+    """Within, snapshots are written to the settings' folder, if they name one, the last of them on leaving."""
+    folder, file = settings.snapshot_folder, settings.database_file
+    if not folder or not file:
+        yield
+        return
+    with database.watched() as version:
+        source = Source(database.copy_to, version, database.erased)
+        snapshots = Snapshots(source, folder, file.with_name(f"{file.name}.snapshot"))
+        with kept_up(snapshots, database.erased, settings.snapshot_minutes * 60):
+            yield
+
+
+def back_up(settings: Settings, file: Path) -> None:
     """Write all that a database holds to a new file; raise StorageError where one of the two cannot be used."""
-    database = open_database(url)
+    _restore_snapshot(settings)
+    database = open_database(settings.database_url)
     try:
         database.copy_to(file)
     finally:
@@ -112,7 +153,12 @@ def serve(settings: Settings) -> None:
     over = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
-    with running_service(settings) as (service, engine), _page(service, settings) as address:
+    with (
+        opened(settings) as database,
+        snapshots_of(database, settings),
+        _served_from(database, settings) as (service, engine),
+        _page(service, settings) as address,
+    ):
         print(f"Imprint is at {address}", flush=True)
         engine.add_done_callback(lambda loaded: over.set() if loaded.exception() else _recover(service))
         over.wait()

@@ -20,7 +20,7 @@ from app.rendering import pairs, replied
 from app.reply import Reading, Reply, Stream, TemporaryChat
 from app.service import Service
 from app.tab import Tab
-from storage.records import User
+from storage.records import Manner, User
 
 Shown = tuple[Any, ...]
 Here = int | TemporaryChat | None  # the conversation that a page shows: a stored one, a temporary one, or none yet
@@ -36,6 +36,12 @@ class ChatHandlers:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._usual = service.manner(0, None)
+
+    @property
+    def usual(self) -> Shown:
+        """How a conversation is answered of which nobody said how: `show_manner` but for the status."""
+        return self.show_manner(None, None)[:-1]
 
     def start_anew(self, user: User | None) -> Shown:
         """An empty prompt: (conversation, conversations, chat, box, status)."""
@@ -54,33 +60,36 @@ class ChatHandlers:
         return conversation_id, SAME, chat, resting_box(user), self._status(user, conversation_id)
 
     def send(
-        self, tab: Tab, number: int, user: User | None, here: Here, strength: float, content: object
+        self, tab: Tab, number: int, user: User | None, here: Here, content: object, *dials: Any
     ) -> Iterator[Shown]:
-        """Stream a turn: (conversation, conversations, chat, box, status). Nothing while one is being written."""
-        owner, text = named(user), text_of(content)
+        """Stream a turn: (conversation, conversations, chat, box, status). Nothing while one is being written.
+
+        The `dials` are those that `show_manner` sets.
+        """
+        owner, text, manner = named(user), text_of(content), Manner(*dials)
         if isinstance(here, TemporaryChat):
-            start = partial(self._service.send_temporarily, owner.id, here, text, strength)
+            start = partial(self._service.send_temporarily, owner.id, here, text, manner)
             chat = pairs([*here.settled(), (text, "")])
             return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, chat, start))
-        answer = self._answer(tab, number, owner, partial(self._service.send, owner.id, here, text, strength))
+        answer = self._answer(tab, number, owner, partial(self._service.send, owner.id, here, text, manner))
         return self._in_place(tab, number, answer)
 
     def send_example(
-        self, tab: Tab, number: int, user: User | None, here: Here, strength: float, picked: gr.SelectData
+        self, tab: Tab, number: int, user: User | None, here: Here, picked: gr.SelectData, *dials: Any
     ) -> Iterator[Shown]:
         """Send the example that was clicked: as `send`."""
-        return self.send(tab, number, user, here, strength, picked.value)
+        return self.send(tab, number, user, here, picked.value, *dials)
 
-    def retry(self, tab: Tab, number: int, user: User | None, here: Here, strength: float) -> Iterator[Shown]:
+    def retry(self, tab: Tab, number: int, user: User | None, here: Here, *dials: Any) -> Iterator[Shown]:
         """Have the last message answered anew: as `send`. Nothing where there is none."""
-        owner = named(user)
+        owner, manner = named(user), Manner(*dials)
         if isinstance(here, int):
-            answer = self._answer(tab, number, owner, partial(self._service.retry, owner.id, here, strength))
+            answer = self._answer(tab, number, owner, partial(self._service.retry, owner.id, here, manner))
             return self._in_place(tab, number, answer)
         if here is None or not here.settled():
             return iter(())
         chat = pairs([*here.said[:-1], (here.said[-1][0], "")])
-        start = partial(self._service.retry_temporarily, owner.id, here, strength)
+        start = partial(self._service.retry_temporarily, owner.id, here, manner)
         return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, chat, start))
 
     def take_back(self, user: User | None, here: Here) -> Shown:
@@ -170,11 +179,10 @@ class ChatHandlers:
         causes = self._service.why(owner.id, answered[-1].id)
         return wording.causes_shown(causes, self._service.reply_without(owner.id, answered[-1].id))
 
-    def show_strength(self, user: User | None, here: Here) -> Shown:
-        """How much of the memory the conversation that was opened reads: (strength, status)."""
-        if user is None or here is None or isinstance(here, TemporaryChat):
-            return 1.0, SAME
-        return self._service.strength(user.id, here), SAME
+    def show_manner(self, user: User | None, here: Here) -> Shown:
+        """How the conversation that was opened is answered: (strength, instructions, temperature, status)."""
+        manner = self._service.manner(user.id, here) if user and isinstance(here, int) else self._usual
+        return manner.strength, manner.instructions, manner.temperature, SAME
 
     def await_model(self, tab: Tab, _: int, user: User | None, here: Here) -> Shown:
         """While the model loads, and once it is there; a message says by itself what it waits for: (timer, status)."""

@@ -20,13 +20,13 @@ from app.key_commands import key
 from app.logs import set_up_logging
 from app.memory_commands import memory
 from app.options import Database, Model, Name, given
-from app.people_commands import delete, guard, people
+from app.people_commands import admin, delete, guard, people
 from app.reply import Reading, Reply, Stream, TemporaryChat
 from app.service import Service
 from app.settings import load_settings
 from app.sizes_commands import sizes
 from app.wording import facts_of
-from storage.records import User
+from storage.records import Manner, User
 
 FAILED, MISUSED = 1, 2
 
@@ -39,6 +39,7 @@ memory.command()(check)
 memory.command()(lora)
 program.command()(people)
 program.command()(guard)
+program.command()(admin)
 program.command()(delete)
 program.command()(backup)
 program.command()(restore)
@@ -78,6 +79,7 @@ def chat(
     user: Name,
     temporary: Annotated[bool, typer.Option("--temporary", help="Read the memory, and leave nothing.")] = False,
     strength: Annotated[float, typer.Option(help="How much of the memory is read, from 0 to 1.")] = 1.0,
+    instructions: Annotated[str, typer.Option(help="What the model reads before everything else.")] = "",
     model: Model = None,
     database: Database = None,
 ) -> None:
@@ -88,7 +90,7 @@ def chat(
         print("Loading the model...", file=sys.stderr)
         engine.result()
         service.recover()
-        _converse(service, owner, temporary, strength)
+        _converse(service, owner, temporary, Manner(strength, instructions))
 
 
 @program.command()
@@ -100,7 +102,7 @@ def rebuild(context: typer.Context, user: Name, model: Model = None, database: D
         print(f"Folded {turns} turns of {owner.name} anew.")
 
 
-def _converse(service: Service, owner: User, temporary: bool, strength: float) -> None:
+def _converse(service: Service, owner: User, temporary: bool, manner: Manner) -> None:
     here: TemporaryChat | int | None = TemporaryChat() if temporary else None
     while (line := _ask(owner.name)) is not None:
         try:
@@ -108,9 +110,9 @@ def _converse(service: Service, owner: User, temporary: bool, strength: float) -
             if text.strip() == "/new":
                 here = TemporaryChat() if temporary else None
             elif isinstance(here, TemporaryChat):
-                _show_temporarily(service.send_temporarily(owner.id, here, text, strength))
+                _show_temporarily(service.send_temporarily(owner.id, here, text, manner))
             else:
-                reply = service.send(owner.id, here, text, strength)
+                reply = service.send(owner.id, here, text, manner)
                 here = reply.turn.conversation_id
                 _show(reply)
         except EXPECTED as error:

@@ -15,7 +15,14 @@ class Entering(ChatHandlers):
     def enter(self, name: str | None, passphrase: str | None = None, session: str | None = None) -> Shown:
         """Chat as this name; the page is given a session to come back with, and the one it had is over."""
         accounts = self._service.accounts
-        user, new = accounts.sign_in(name or "", passphrase or "")
+        user, new = accounts.sign_in(name or "", passphrase or "", session or "")
+        accounts.close_session(session or "")
+        return self._shown(user, new)
+
+    def enter_as_guest(self, session: str | None) -> Shown:
+        """Chat without a name of one's own: as `enter`."""
+        accounts = self._service.accounts
+        user, new = accounts.sign_in_as_guest()
         accounts.close_session(session or "")
         return self._shown(user, new)
 

@@ -5,6 +5,7 @@ AppError
 ├── BadMessage        what was sent is not a message
 ├── BadStrength       no number between 0 and 1
 ├── BadPassphrase     a name is guarded, and what came with it does not open it
+├── NotAdmin          what was asked for is the admin's to do
 ├── NameMissing       nobody was named, or nobody has that name
 ├── WrongModel        a memory was made by another model than the one running
 ├── BadParcel         a file is not a memory that can be taken in
@@ -43,6 +44,10 @@ class BadStrength(AppError):
 
 class BadPassphrase(AppError):
     """A name is guarded by a passphrase, or has to be, and what came with it does not do."""
+
+
+class NotAdmin(AppError):
+    """What was asked for is the admin's to do."""
 
 
 class NameMissing(AppError):

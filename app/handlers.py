@@ -13,9 +13,9 @@ import gradio as gr
 
 from app import wording
 from app.chat_handlers import Here, Shown, named, resting_box
-from app.entering import Entering
 from app.errors import BadMessage
 from app.guards import SAME
+from app.people_handlers import PeopleHandlers
 from app.plots import plot_norms, plot_spectrum
 from app.receipts import receipt_shown, verdict
 from app.reply import TemporaryChat
@@ -23,7 +23,7 @@ from app.tab import Tab
 from storage.records import Receipt, User
 
 
-class Handlers(Entering):
+class Handlers(PeopleHandlers):
     """The page's handlers over one service."""
 
     def show_memory(self, user: User | None) -> Shown:

@@ -1,6 +1,6 @@
-"""`python launch.py people`, `guard`, `delete`: what an operator sees of people, and does about them, in a terminal.
+"""`python launch.py people`, `guard`, `admin`, `delete`: what an operator sees of people, and does about them.
 
-Sizes and times, and nothing of what anybody said. None of them waits for the model.
+In a terminal. Sizes and times, and nothing of what anybody said. None of them waits for the model.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def people(context: typer.Context, as_json: AsJson = False, model: Model = None,
         return print_json([asdict(one) for one in found])
     for one in found:
         kept = f"{wording.counted(one.turns, 'turn'):>12}  {wording.sized(one.memory_bytes):>10}"
-        guarded = "guarded" if one.is_guarded else "open"
-        print(f"{kept}  {wording.moment(one.last_turn_at) or 'never':16}  {guarded:8}  {one.user.name}")
+        guarded = "guest" if one.is_guest else "guarded" if one.is_guarded else "open"
+        admin = "  (admin)" if one.user.is_admin else ""
+        print(f"{kept}  {wording.moment(one.last_turn_at) or 'never':16}  {guarded:8}  {one.user.name}{admin}")
 
 
 def guard(
@@ -40,6 +41,19 @@ def guard(
     with running_service(load_settings(**given(context, model, database))) as (service, _):
         service.accounts.guard(service.ensure_user(user).id, passphrase)
     print(f"{user} is guarded now.")
+
+
+def admin(
+    context: typer.Context,
+    user: Name,
+    undo: Annotated[bool, typer.Option("--undo", help="No longer.")] = False,
+    model: Model = None,
+    database: Database = None,
+) -> None:
+    """Have a name see on the page how much is kept of everybody, and delete people there."""
+    with opened(context, user, model, database) as (service, owner):
+        service.set_admin(owner.id, not undo)
+    print(f"{user} is admin no longer." if undo else f"{user} is admin now.")
 
 
 def delete(

@@ -11,20 +11,21 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import replace
 from secrets import randbits
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.asking import Asking, Given, fitted
-from app.errors import EXPECTED, NameMissing
-from app.intake import checked_strength, checked_text, checked_title
+from app.asking import PLAIN, Asking, Given, checked_manner, fitted, instructed
+from app.errors import EXPECTED
+from app.intake import checked_text, checked_title
 from app.ledger import Cause, messages_of, pair_of
 from app.logs import EVENT, figures_of
 from app.reply import Reading, Remembered, Reply, Stream, TemporaryChat
 from app.upkeep import Upkeep
 from core.chat import Message
 from storage.errors import NotFound
-from storage.records import Conversation, Memory, Turn, User
+from storage.records import Conversation, Manner, Memory, Turn
 
 if TYPE_CHECKING:
     from core.adapter import Adapter
@@ -40,17 +41,6 @@ log = logging.getLogger(__name__)
 
 class Service(Upkeep):
     """Everything a page or a terminal may ask for. Safe to use from any thread."""
-
-    def ensure_user(self, name: str) -> User:
-        """Return the person of this name, who is new if nobody had it."""
-        return self._store.ensure_user(name)
-
-    def load_user(self, name: str) -> User:
-        """Return the person of this name; raise NameMissing where nobody has it."""
-        user = self._store.find_user(name)
-        if user is None:
-            raise NameMissing(f"Nobody in this database is named {name!r}; check the spelling and the database.")
-        return user
 
     def list_conversations(self, user_id: int, containing: str = "") -> list[Conversation]:
         """Newest first; only those in which this text is, if one is given."""
@@ -69,48 +59,50 @@ class Service(Upkeep):
         user_id: int,
         conversation_id: int | None,
         text: str,
-        strength: float | None = None,
+        manner: Manner | None = None,
         given: Given | None = None,
     ) -> Reply:
         """Store a message, start its reply, and fold the turn once the reply has ended or was stopped.
 
-        The turn is durable when this returns; where no conversation is given a new one is started. `strength`, where
-        it is given, is how much of the memory the conversation reads from now on, from 0 to 1. Waits for the person's
-        turn before, so that what was said there is known here. Whatever is refused has changed nothing.
+        The turn is durable when this returns; where no conversation is given a new one is started. `manner`, where
+        it is given, is how the conversation is answered from now on. Waits for the person's turn before, so that what
+        was said there is known here. Whatever is refused has changed nothing.
         """
         text = checked_text(text, self._settings.message_characters)
-        strength = None if strength is None else checked_strength(strength)
-        engine, sampling = self._engine.result(), self._sampling(**(given.sampling if given else {}))
+        manner = self._wanted(user_id, conversation_id, manner)
+        engine, sampling = self._engine.result(), self._words(manner, given)
         self._pace.take(user_id)
         with ExitStack() as held:
             held.enter_context(self._alone(user_id))
             memory = self._memories.settle(engine, user_id)
             recent = given.messages() if given else self._recent(user_id, conversation_id)
-            messages, tokens = fitted(engine, recent, text)
+            messages, tokens = fitted(engine, instructed(manner, recent), text)
             if conversation_id is None:
                 conversation_id = self._store.start_conversation(user_id).id
-            adapter = self._adapter(engine, user_id, memory, self._dialled(user_id, conversation_id, strength))
+            self._keep_manner(user_id, conversation_id, manner)
+            adapter = self._adapter(engine, user_id, memory, manner.strength)
             turn = self._store.append_turn(user_id, conversation_id, text)
             reply = Reply(turn, Reading(tokens, *_size(memory)))
             return self._begin(held, engine, reply, Asking(adapter, messages, sampling))
 
-    def retry(self, user_id: int, conversation_id: int, strength: float | None = None) -> Reply:
+    def retry(self, user_id: int, conversation_id: int, manner: Manner | None = None) -> Reply:
         """Answer the last turn of a conversation anew, with chance, from the memory that never saw it.
 
-        The turn stays stored throughout, and is folded with its new reply; `strength` is as for `send`. Raise NotFound
+        The turn stays stored throughout, and is folded with its new reply; `manner` is as for `send`. Raise NotFound
         where there is no turn.
         """
-        strength = None if strength is None else checked_strength(strength)
+        manner = self._wanted(user_id, conversation_id, manner)
         engine = self._engine.result()
         self._pace.take(user_id)
         with ExitStack() as held:
             held.enter_context(self._alone(user_id))
             memory, turn = self._memories.reopen(engine, self._last_turn(user_id, conversation_id))
-            adapter = self._adapter(engine, user_id, memory, self._dialled(user_id, conversation_id, strength))
-            recent = self._recent(user_id, conversation_id, before=turn.id)
+            self._keep_manner(user_id, conversation_id, manner)
+            adapter = self._adapter(engine, user_id, memory, manner.strength)
+            recent = instructed(manner, self._recent(user_id, conversation_id, before=turn.id))
             messages, tokens = fitted(engine, recent, turn.user_text)
             reply = Reply(turn, Reading(tokens, *_size(memory)))
-            return self._begin(held, engine, reply, Asking(adapter, messages, self._chance()))
+            return self._begin(held, engine, reply, Asking(adapter, messages, self._chance(manner)))
 
     def take_back(self, user_id: int, conversation_id: int) -> Turn:
         """Forget the last turn of a conversation as `forget_turns` does, and return it once more.
@@ -124,44 +116,45 @@ class Service(Upkeep):
             return turn
 
     def send_temporarily(
-        self, user_id: int, chat: TemporaryChat, text: str, strength: float = 1.0, given: Given | None = None
+        self, user_id: int, chat: TemporaryChat, text: str, manner: Manner = PLAIN, given: Given | None = None
     ) -> Stream:
         """Start a reply that reads the memory and leaves nothing anywhere: no row, no fold, no line in a log."""
         recent = given.messages() if given else [one for said in self._last(chat.settled()) for one in pair_of(*said)]
-        sampling = self._sampling(**(given.sampling if given else {}))
-        return self._reply_temporarily(user_id, chat, [*recent, Message("user", text)], strength, sampling)
+        said = [*recent, Message("user", text)]
+        return self._reply_temporarily(user_id, chat, said, manner, self._words(manner, given))
 
-    def retry_temporarily(self, user_id: int, chat: TemporaryChat, strength: float = 1.0) -> Stream:
+    def retry_temporarily(self, user_id: int, chat: TemporaryChat, manner: Manner = PLAIN) -> Stream:
         """Answer the last message of such a chat anew, with chance."""
         if not chat.settled():
             raise NotFound("There is no turn in this temporary chat.")
         text, _ = chat.said.pop()
         recent = [one for said in self._last(chat.settled()) for one in pair_of(*said)]
-        return self._reply_temporarily(user_id, chat, [*recent, Message("user", text)], strength, self._chance())
+        return self._reply_temporarily(user_id, chat, [*recent, Message("user", text)], manner, self._chance(manner))
 
     def _reply_temporarily(
-        self, user_id: int, chat: TemporaryChat, said: Sequence[Message], strength: float, sampling: Sampling
+        self, user_id: int, chat: TemporaryChat, said: Sequence[Message], manner: Manner, sampling: Sampling
     ) -> Stream:
         text = checked_text(said[-1].text, self._settings.message_characters)
-        strength = checked_strength(strength)
+        manner = checked_manner(manner, self._settings.message_characters)
         engine = self._engine.result()
         self._pace.take(user_id)
         with self._alone(user_id):
             memory = self._memories.load(engine, user_id)
             if chat.as_of is None:
-                adapter = self._adapter(engine, user_id, memory, strength)
+                adapter = self._adapter(engine, user_id, memory, manner.strength)
             else:
-                adapter = self._memories.adapter_after(engine, user_id, chat.as_of).scaled(strength)
-        messages, tokens = fitted(engine, said[:-1], text)
+                adapter = self._memories.adapter_after(engine, user_id, chat.as_of).scaled(manner.strength)
+        messages, tokens = fitted(engine, instructed(manner, said[:-1]), text)
         stream = Stream(Reading(tokens, *_size(memory)))
         asking = Asking(adapter, messages, sampling)
         chat.writing = self._workers.submit(self._whisper, engine, user_id, asking, stream, chat)
         chat.writing.add_done_callback(self._note_failure)
         return stream
 
-    def strength(self, user_id: int, conversation_id: int | None) -> float:
-        """How much of the memory a conversation reads, from 0 to 1; all of it where there is none yet."""
-        return 1.0 if conversation_id is None else self._store.load_strength(user_id, conversation_id)
+    def manner(self, user_id: int, conversation_id: int | None) -> Manner:
+        """How a conversation is answered; the usual manner where there is none yet."""
+        manner = PLAIN if conversation_id is None else self._store.load_manner(user_id, conversation_id)
+        return manner if manner.temperature is not None else replace(manner, temperature=self._settings.temperature)
 
     def read(self, user_id: int, conversation_id: int | None) -> Reading:
         """What the model would read now, before the next message."""
@@ -174,7 +167,7 @@ class Service(Upkeep):
         """The turns in memory that a reply came from, the one that spoke for it most first."""
         engine = self._engine.result()
         turn = self._store.load_turn(user_id, turn_id)
-        strength = self.strength(user_id, turn.conversation_id)
+        strength = self.manner(user_id, turn.conversation_id).strength
         return self._memories.causes(engine, turn, self._messages_to(engine, turn)[:-1], strength)
 
     def reply_without(self, user_id: int, turn_id: int) -> str:
@@ -247,13 +240,17 @@ class Service(Upkeep):
             raise NotFound(f"There is no turn in conversation {conversation_id}.")
         return turns[-1]
 
-    def _dialled(self, user_id: int, conversation_id: int, strength: float | None) -> float:
-        """The strength of a conversation, which is this one from now on, if one is given."""
-        before = self.strength(user_id, conversation_id)
-        if strength is None or strength == before:
-            return before
-        self._store.set_strength(user_id, conversation_id, strength)
-        return strength
+    def _wanted(self, user_id: int, conversation_id: int | None, manner: Manner | None) -> Manner:
+        """The manner that is asked for, or else the conversation's."""
+        return (
+            checked_manner(manner, self._settings.message_characters)
+            if manner
+            else self.manner(user_id, conversation_id)
+        )
+
+    def _keep_manner(self, user_id: int, conversation_id: int, manner: Manner) -> None:
+        if manner != self.manner(user_id, conversation_id):
+            self._store.set_manner(user_id, conversation_id, manner)
 
     def _adapter(self, engine: Engine, user_id: int, memory: Memory | None, strength: float) -> Adapter | None:
         """The memory at this strength; None at none, which leaves the base as it is, bit for bit."""
@@ -265,7 +262,8 @@ class Service(Upkeep):
     def _messages_to(self, engine: Engine, turn: Turn) -> list[Message]:
         """What was read before a turn was answered, its message last."""
         recent = self._recent(turn.user_id, turn.conversation_id, before=turn.id)
-        return fitted(engine, recent, turn.user_text)[0]
+        manner = self.manner(turn.user_id, turn.conversation_id)
+        return fitted(engine, instructed(manner, recent), turn.user_text)[0]
 
     def _recent(self, user_id: int, conversation_id: int | None, before: float = math.inf) -> list[Message]:
         """Both sides of the last answered turns of a conversation, oldest first; of those with an id below `before`."""
@@ -279,9 +277,15 @@ class Service(Upkeep):
         """As many of the turns as stay in the prompt."""
         return turns[max(0, len(turns) - self._settings.turns_in_prompt) :]
 
-    def _chance(self) -> Sampling:
+    def _words(self, manner: Manner, given: Given | None) -> Sampling:
+        """How words are chosen: as is given, or else in this manner."""
+        warm = {} if manner.temperature is None else {"temperature": manner.temperature}
+        return self._sampling(**{**warm, **(given.sampling if given else {})})
+
+    def _chance(self, manner: Manner) -> Sampling:
         """For a retry: greedily the same reply would come once more."""
-        warm = max(self._settings.temperature, RETRY_TEMPERATURE)
+        usual = self._settings.temperature if manner.temperature is None else manner.temperature
+        warm = max(usual, RETRY_TEMPERATURE)
         return self._sampling(temperature=warm, top_p=min(self._settings.top_p, RETRY_TOP_P), seed=randbits(31))
 
 

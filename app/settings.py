@@ -1,4 +1,4 @@
-"""How this process runs: command line, then `IMPRINT_*` in the environment, then a default that works.
+"""How this process runs: command line, then `IMPRINT_*` in the environment, then in `.env`, then a default that works.
 
 Read once, frozen, handed to `bootstrap`. Says nothing about what the weights were trained with.
 """
@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import SettingsError
 from core.origin import HUB_NAME, Origin
-from storage.database import file_url
+from storage.database import file_url, find_file
 
 HOME = Path(__file__).resolve().parent.parent
 PREFIX = "IMPRINT_"
@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     bits: Literal[0, 4, 8] = 0
     master_key: SecretStr | None = None
     old_master_key: SecretStr | None = None
+    snapshot_folder: Path | None = None
+    snapshot_minutes: float = Field(5.0, gt=0.0, le=1440.0)
 
     server: str | None = Field(None, pattern=r"^https?://")
     server_kind: Literal["vllm", "sglang"] = "vllm"
@@ -110,6 +112,26 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _snapshots_have_source_and_place(self) -> Self:
+        if self.snapshot_folder is None:
+            return self
+        if self.database_file is None:
+            raise SettingsError(
+                f"{PREFIX}SNAPSHOT_FOLDER is for a SQLite file, and {PREFIX}DATABASE_URL names none; unset one of them."
+            )
+        if not os.access(self.snapshot_folder, os.W_OK | os.X_OK) or not self.snapshot_folder.is_dir():
+            raise SettingsError(
+                f"{self.snapshot_folder} is no folder that can be written to; create or mount it, "
+                f"or name another one with {PREFIX}SNAPSHOT_FOLDER."
+            )
+        return self
+
+    @property
+    def database_file(self) -> Path | None:
+        """Where everything is kept, None where that is no SQLite file."""
+        return find_file(self.database_url)
+
     @property
     def origin(self) -> Origin:
         """Where base, generator and LoRA come from."""
@@ -138,11 +160,16 @@ def load_settings(**given: Any) -> Settings:
     Raise SettingsError for anything that cannot be used, an unknown `IMPRINT_*` variable included.
     """
     _refuse_unknown_variables()
+    chosen = {name: value for name, value in given.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**{"_env_file": HOME / ".env", **chosen})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(
+                f"{name.upper()} in the file .env is not a setting; .env.example has them all."
+            ) from error
         raise SettingsError(
             f"The setting {name} (--{name.replace('_', '-')}, {PREFIX}{name.upper()}) cannot be "
             f"{first['input']!r}: {first['msg'].lower()}."

@@ -5,15 +5,19 @@ No rules and no words beyond labels. Events are private: nothing but the page it
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from app import wording
+from app.asking import HOTTEST
+from app.chat_handlers import Shown
 from app.guards import SAME, in_turn
 from app.handlers import Handlers
 from app.memory_panel import CHAT, MemoryPanel, wire_panel
+from app.people_panel import PeoplePanel, wire_people
 from app.steady import SteadyBlocks
 from app.tab import Tab
 from app.wiring import LAST_ACTION, QUIET, on, on_leaving, on_looking, on_message
@@ -88,7 +92,7 @@ SAVED_SESSION = """(tab) => {
 class Page:
     """The components that events read and write; made inside a `gr.Blocks`."""
 
-    def __init__(self) -> None:
+    def __init__(self, usual: Shown) -> None:
         self.user = gr.State(None)
         self.conversation = gr.State(None)
         self.tab = gr.State(Tab())
@@ -96,12 +100,14 @@ class Page:
         self.timer = gr.Timer(TICK_SECONDS)
         with gr.Row(elem_id="page"):
             with gr.Column(scale=0, min_width=250, elem_id="side"):
-                self._lay_out_side()
+                self._lay_out_side(usual)
             with gr.Column(min_width=320, elem_id="main"), gr.Tabs() as self.tabs:
                 with gr.Tab("Chat", id=CHAT):
                     self._lay_out_chat()
                 with gr.Tab("Memory") as self.memory_tab:
                     self.memory = MemoryPanel()
+                with gr.Tab("People", visible=False) as self.people_tab:
+                    self.people = PeoplePanel()
 
     @property
     def entering(self) -> list[Any]:
@@ -113,7 +119,12 @@ class Page:
         """Outputs of everything that changes the chat."""
         return [self.conversation, self.conversations, self.chat, self.box, self.status]
 
-    def _lay_out_side(self) -> None:
+    @property
+    def dials(self) -> list[Any]:
+        """How the conversation is answered: the fields of a `Manner`, in order."""
+        return [self.strength, self.instructions, self.temperature]
+
+    def _lay_out_side(self, usual: Shown) -> None:
         gr.HTML(wording.BRAND, elem_id="brand")
         self.name = gr.Textbox(
             label="Chat as",
@@ -131,6 +142,7 @@ class Page:
             max_lines=1,
             elem_id="passphrase",
         )
+        self.guest = gr.Button("Chat as a guest", size="sm", elem_id="guest")
         self.session = gr.Textbox(visible="hidden", elem_id="session")
         self.anew = gr.Button("New conversation", size="sm", elem_id="anew")
         self.temporary = gr.Button("Temporary chat", size="sm", elem_id="temporary")
@@ -140,13 +152,22 @@ class Page:
         self.conversations = gr.Radio([], label="Conversations", container=False, elem_id="conversations")
         with gr.Accordion("This conversation", open=False, elem_id="this"):
             self.title = gr.Textbox(label="Name", max_lines=1, submit_btn="Rename", elem_id="title")
-            self.strength = gr.Slider(0, 1, 1, step=0.05, label="Memory strength", buttons=[], elem_id="strength")
+            self._lay_out_dials(usual)
             with gr.Row():
                 self.save = gr.Button("Save as .md", size="sm", min_width=90, elem_id="save")
                 self.save_json = gr.Button("Save as .json", size="sm", min_width=90, elem_id="save-json")
                 self.forget_here = gr.Button("Forget", variant="stop", size="sm", min_width=60, elem_id="forget-here")
         self.saved = gr.Textbox(visible="hidden", elem_id="saved")
         self.leave = gr.Button("Sign out", size="sm", elem_id="leave")
+
+    def _lay_out_dials(self, usual: Shown) -> None:
+        strength, _, warm = usual
+        plain: dict[str, Any] = {"buttons": []}
+        self.strength = gr.Slider(0, 1, strength, step=0.05, label="Memory strength", elem_id="strength", **plain)
+        self.instructions = gr.Textbox(
+            label="Instructions", placeholder=wording.INSTRUCTIONS, max_lines=4, elem_id="instructions"
+        )
+        self.temperature = gr.Slider(0, HOTTEST, warm, step=0.1, label="Temperature", elem_id="temperature", **plain)
 
     def _lay_out_chat(self) -> None:
         # It gets HTML (see rendering.py), and no Markdown: the browser's would show images, which fetch.
@@ -186,20 +207,21 @@ def build_page(handlers: Handlers) -> gr.Blocks:
     upload_seconds = (600, 600)  # how often to look for files that were sent and not taken, and how old those are
     shape: dict[str, Any] = {"fill_height": True, "fill_width": True}
     with SteadyBlocks(title="Imprint", analytics_enabled=False, delete_cache=upload_seconds, **shape) as blocks:
-        page = Page()
+        page = Page(handlers.usual)
         _wire(page, handlers)
         resumed = in_turn(handlers.resume, [SAME] * 8)
         nudge = gr.Button(visible="hidden", elem_id="nudge")  # stream.js clicks it, also while the last one waits
         nudge.click(lambda: None, trigger_mode="multiple", **QUIET)
-        blocks.load(resumed, [page.tab, page.number, page.session], page.entering, js=SAVED_SESSION, **QUIET)
+        back = blocks.load(resumed, [page.tab, page.number, page.session], page.entering, js=SAVED_SESSION, **QUIET)
+        on(back.then, handlers.show_people_tab, [page.user], [page.people_tab, *page.people.showing])
     return blocks
 
 
 def _wire(page: Page, handlers: Handlers) -> None:
     here = [page.user, page.conversation]
-    on_message(page, page.box.submit, handlers.send, [*here, page.strength, page.box])
-    on_message(page, page.chat.example_select, handlers.send_example, [*here, page.strength])
-    on_message(page, page.retry.click, handlers.retry, [*here, page.strength])
+    on_message(page, page.box.submit, handlers.send, [*here, page.box, *page.dials])
+    on_message(page, page.chat.example_select, handlers.send_example, [*here, *page.dials])
+    on_message(page, page.retry.click, handlers.retry, [*here, *page.dials])
     on_leaving(page, page.take_back.click, handlers.take_back, here, page.conversing)
     forgotten = on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
     on(forgotten.then, handlers.show_memory, [page.user], page.memory.remembering)
@@ -214,6 +236,8 @@ def _wire(page: Page, handlers: Handlers) -> None:
     named = [page.name, page.passphrase, page.session]
     entering = (page.name.submit, page.passphrase.submit)
     entered = [on_leaving(page, event, handlers.enter, named, page.entering, departing=True) for event in entering]
+    as_guest = (handlers.enter_as_guest, [page.session], page.entering)
+    entered.append(on_leaving(page, page.guest.click, *as_guest, departing=True))
     for event in (page.leave.click, page.memory.delete.click):
         event(None, page.session, None, js=DROP_SESSION, **QUIET)
     left = on_leaving(page, page.leave.click, handlers.leave, [page.session], page.entering, departing=True)
@@ -225,21 +249,24 @@ def _wire(page: Page, handlers: Handlers) -> None:
     on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user], page.conversing)
     picked = [page.user, page.conversations]
     opened = on_leaving(page, page.conversations.input, handlers.open_conversation, picked, page.conversing)
-    on(opened.then, handlers.show_strength, here, [page.strength, page.status])
+    on(opened.then, handlers.show_manner, here, [*page.dials, page.status])
     waited = in_turn(handlers.await_model, [SAME])
     page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
 
     on_looking(page, page.why.click, handlers.explain, here, [page.causes])
-    _wire_clearing(page)
+    _wire_clearing(page, handlers.usual)
     for looked in (page.memory_tab.select, *(one.then for one in (*entered, left, deleted))):
         on(looked, handlers.show_memory, [page.user], page.memory.remembering)
     wire_panel(page, page.memory, handlers)
+    changed = [one.then for one in (*entered, left, deleted)]
+    wire_people(page, page.people, page.people_tab, handlers, changed)
 
 
-def _wire_clearing(page: Page) -> None:
+def _wire_clearing(page: Page, usual: Shown) -> None:
     """What was found out about somebody goes with them, and with what was forgotten or corrected."""
     memory = page.memory
-    changing_person = (page.name.submit, page.passphrase.submit, page.leave.click, memory.delete.click)
+    entering = (page.name.submit, page.passphrase.submit, page.guest.click)
+    changing_person = (*entering, page.leave.click, memory.delete.click)
     moving_on = (page.box.submit, page.chat.example_select, page.retry.click)
     elsewhere = (page.anew.click, page.temporary.click, page.conversations.input, memory.back_then.click)
     forgetting = [page.take_back.click, page.forget_here.click, memory.correction.submit]
@@ -248,6 +275,7 @@ def _wire_clearing(page: Page) -> None:
         event(None, None, page.causes, js="() => ''", **QUIET)
     for event in (*changing_person, *elsewhere):
         event(None, None, page.title, js="() => ''", **QUIET)
+        event(None, None, page.dials, js=f"() => {json.dumps(usual)}", **QUIET)
     for event in (*changing_person, *forgetting):
         event(None, None, [memory.disputes, memory.known], js=UNKNOWN, **QUIET)
         event(lambda: ("", ""), None, [memory.said, memory.changes], **QUIET)

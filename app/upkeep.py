@@ -13,7 +13,7 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from app.accounts import Accounts
-from app.errors import ModelLoading, ShuttingDown, UserBusy
+from app.errors import ModelLoading, NameMissing, ShuttingDown, UserBusy
 from app.intake import checked_text
 from app.ledger import Verification, messages_of
 from app.memories import Memories, MemoryView
@@ -23,7 +23,7 @@ from app.proof import opened
 from app.readout import Answer, Change
 from app.reply import Stream
 from app.settings import Settings
-from storage.records import Person, Receipt, Turn
+from storage.records import Person, Receipt, Turn, User
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -70,6 +70,17 @@ class Upkeep:
     def count_tokens(self, text: str) -> int:
         """Tokens of a text by itself."""
         return self._engine.result().length_of(text)
+
+    def ensure_user(self, name: str) -> User:
+        """Return the person of this name, who is new if nobody had it."""
+        return self._store.ensure_user(name)
+
+    def load_user(self, name: str) -> User:
+        """Return the person of this name; raise NameMissing where nobody has it."""
+        user = self._store.find_user(name)
+        if user is None:
+            raise NameMissing(f"Nobody in this database is named {name!r}; check the spelling and the database.")
+        return user
 
     def held_turns(self, user_id: int) -> list[Turn]:
         """The ledger: the turns in a memory, in the order of their folding."""
@@ -129,6 +140,10 @@ class Upkeep:
     def list_people(self) -> list[Person]:
         """Everybody, and how much is kept of each: for the operator."""
         return self._store.list_people()
+
+    def set_admin(self, user_id: int, is_admin: bool) -> None:
+        """Have somebody see how much is kept of everybody, and delete them, or no longer: for the operator."""
+        self._store.set_admin(user_id, is_admin)
 
     def pin(self, user_id: int, turn_id: int, pinned: bool) -> None:
         """Have a held turn fade no more, or fade again. Raise NotFound unless it is this person's."""

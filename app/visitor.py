@@ -19,6 +19,7 @@ class Visitor:
 
     def owner(self) -> User:
         """The person, asked anew each time: raise NameMissing once the session is over, here or elsewhere."""
-        if self.owner_of(self.session) != self.user:
+        owner = self.owner_of(self.session)
+        if owner is None or owner.id != self.user.id:
             raise NameMissing(f"You are signed out of {self.user.name} here: write the name once more to go on.")
-        return self.user
+        return owner

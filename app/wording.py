@@ -14,7 +14,7 @@ from app.ledger import Cause
 from app.memories import MemoryView
 from app.readout import SURE, Answer, Change
 from app.reply import Reading
-from storage.records import Turn, User
+from storage.records import Person, Turn, User
 
 LOADING = "The model is loading; you may write already"
 NOBODY = "Write a name under 'Chat as' to begin"
@@ -24,6 +24,7 @@ CAUSES = 5
 UNMOVED = "Nothing in memory speaks for this reply: it came from the conversation and the model itself."
 WHY = "This reply came from these turns. The number says how much each speaks for it (nats)."
 WITHOUT = "Without memory the reply would be:"
+INSTRUCTIONS = "Read before everything else. The bundled model was never taught to heed them; others are."
 UNEXPLAINED = "A temporary chat keeps no replies to explain"
 NEARLY_FULL = 0.4  # of the directions in use: with the bundled model recall is above 0.9 below (benchmarks/capacity.py)
 SURE_OF = (
@@ -35,6 +36,12 @@ CHANGED = "What the weights alone were sure of then, and are now"
 UNSURE = "memory is not sure of it"
 ASKED = "Asked with an empty prompt, the weights alone answer this."
 NOT_SURE = "Questions that memory is not sure of"
+OPENS = {
+    (False, False): "its name",
+    (True, False): "a passphrase",
+    (True, True): "a guest's browser",
+}
+"""By whether a name is guarded and a guest's: what lets somebody in under it."""
 SLIGHT = 0.05  # nats: less says nothing of where a reply came from
 
 BRAND = "<b>Imprint</b><small>remembers you in its weights</small>"
@@ -237,6 +244,18 @@ def _otherwise(answer: Answer) -> str:
 def _source(answer: Answer) -> str:
     unknown = "" if answer.is_sure else UNSURE
     return f"from turn {answer.turn.id}: {excerpt(answer.turn.user_text)}" if answer.turn else unknown
+
+
+def person_row(person: Person) -> list[str | int]:
+    """Somebody in the list of everybody."""
+    opens = OPENS[person.is_guarded, person.is_guest]
+    admin = " (admin)" if person.user.is_admin else ""
+    return [person.user.name, person.turns, sized(person.memory_bytes), moment(person.last_turn_at), opens + admin]
+
+
+def deleting(name: str) -> str:
+    """What is asked before somebody is deleted."""
+    return f"<p>Delete <b>{escape(name)}</b> and all that is kept under that name, for good?</p>"
 
 
 def markdown(said: Iterable[tuple[str, str]]) -> str:

@@ -1,31 +1,23 @@
 """`python -m benchmarks.crash_verbs [--kills N] [--on KIND] [--model DIR] [--json OUT]`: is any verb ever half done?
 
-Kills a process with SIGKILL at random moments while it sends, retries, takes back, forgets, pins, corrects and merges.
-After each kill the memory holds what was acknowledged, with the verb that was cut off done or not done, and a replay of
-the ledger gives its state bit for bit. benchmarks/crash.py asks the same of sending alone, with processes started anew;
-here they are forked, which takes no time, so that there can be many. KIND is sqlite, sealed (the same with a master
-key) or postgresql, whose server is started for it and goes on living.
+Kills a process with SIGKILL at random moments while it sends, retries, takes back, forgets, pins, corrects, merges a
+file into a memory and imports it under a new name; one kill in five comes while it brings an older database to the
+newest revision instead (crash_migration.py). After each kill the memory holds what was acknowledged, with the verb that
+was cut off done or not done, and a replay of the ledger gives its state bit for bit. benchmarks/crash.py asks the same
+of sending alone, with processes started anew. KIND is sqlite, sealed (the same with a master key) or postgresql, whose
+server is started for it and goes on living.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import signal
 import sys
-import time
-import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from pydantic import SecretStr
@@ -33,21 +25,20 @@ from tqdm import tqdm
 
 from app.service import Service
 from app.settings import Settings, load_settings
-from benchmarks import postgres
+from benchmarks.crash_migration import killed_migrating
+from benchmarks.killing import KINDS, NAME, Do, Findings, Verb, database_of, killed, serving
 from benchmarks.report import finish, origin
 from core.device import Choice
 from core.engine import Engine, load_engine
-from storage.database import file_url, open_database
-from storage.records import User
-from storage.store import Store
+from storage.records import Turn, User
 from storage.vault import KEY_BYTES
 
-KINDS = ("sqlite", "sealed", "postgresql")
-NAME, MOST = "Ada", 24  # turns held, about: what is more is forgotten, so that a replay stays short
+GUEST, MOST = "Carol", 24  # turns held, about: what is more is forgotten, so that a replay stays short
 LONGEST = 1.2  # seconds from a start to its kill
+MIGRATIONS = 5  # one kill of so many
 
-Held = dict[str, bool]  # by text, whether the turn is pinned
-Verb = dict[str, Any]
+Held = dict[str, bool]  # by text, whether the turn is pinned; a text of the guest's begins with her name
+Act = tuple[Verb, Callable[[], object]]
 
 
 @dataclass(frozen=True)
@@ -56,16 +47,6 @@ class Parcel:
 
     file: bytes
     said: dict[float, str]
-
-
-@dataclass
-class Findings:
-    """What the kills left."""
-
-    verbs: Counter[str]
-    cut: Counter[str]
-    wrong: int = 0
-    unclean: int = 0
 
 
 def main() -> int:
@@ -79,13 +60,15 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # a process that has started threads cannot be forked safely
     settings = load_settings(model=arguments.model, device="cpu").model_copy(update={"reply_tokens": 4})
-    engine = load_engine(settings.origin, Choice("cpu"))
-    with database_of(arguments.on) as url:
-        master = SecretStr(os.urandom(KEY_BYTES).hex()) if arguments.on == "sealed" else None
-        place = settings.model_copy(update={"database_url": url, "master_key": master})
-        found = killed_often(place, engine, arguments.kills, arguments.seed)
-    for name, count in sorted(found.verbs.items()):
-        print(f"{name:12}{count:>7} done {found.cut[name]:>5} cut off")
+    engine, found = load_engine(settings.origin, Choice("cpu")), Findings()
+    migrations = arguments.kills // MIGRATIONS
+    for kill, kills in ((killed_often, arguments.kills - migrations), (killed_migrating, migrations)):
+        with database_of(arguments.on) as url:
+            master = SecretStr(os.urandom(KEY_BYTES).hex()) if arguments.on == "sealed" else None
+            place = settings.model_copy(update={"database_url": url, "master_key": master})
+            kill(place, engine, kills, arguments.seed, found)
+    for name in sorted({*found.verbs, *found.cut}):
+        print(f"{name:12}{found.verbs[name]:>7} done {found.cut[name]:>5} cut off")
     print(f"{'wrong':12}{found.wrong:>7}\n{'unclean':12}{found.unclean:>7}")
     counts = {"verbs": dict(found.verbs), "cut": dict(found.cut), "wrong": found.wrong, "unclean": found.unclean}
     asked = {"on": arguments.on, "kills": arguments.kills, "seed": arguments.seed}
@@ -93,38 +76,33 @@ def main() -> int:
     return 1 if found.wrong or found.unclean else 0
 
 
-@contextmanager
-def database_of(kind: str) -> Iterator[str]:
-    """The address of an empty database of a kind, which is gone afterwards."""
-    if kind == "postgresql":
-        if not postgres.find_binaries():
-            raise SystemExit(f"There is no PostgreSQL server in {postgres.DEBIAN}; install Debian's package.")
-        with postgres.running() as address:
-            yield address.format(name="postgres")
-        return
-    with TemporaryDirectory() as folder:
-        yield file_url(Path(folder) / "crash.db")
-
-
-def killed_often(settings: Settings, engine: Engine, kills: int, seed: int) -> Findings:
+def killed_often(settings: Settings, engine: Engine, kills: int, seed: int, found: Findings) -> None:
     """Fork, kill, look; `kills` times on one database."""
-    rng, found, held = Random(seed), Findings(Counter(), Counter()), Held()
-    parcel = _parcel(settings, engine)
+    rng, held, parcel = Random(seed), Held(), _parcel(settings, engine)
     for number in tqdm(range(kills), unit="kill", disable=None):
-        begun, done = _killed(settings, engine, Random(f"{seed}-{number}"), parcel, rng.uniform(0, LONGEST))
-        found.verbs.update(verb["verb"] for verb in done)
-        cut = begun[len(done) :]
-        found.cut.update(verb["verb"] for verb in cut)
+        act = partial(_act, settings, engine, Random(f"{seed}-{number}"), parcel)
+        done, cut = killed(act, rng.uniform(0, LONGEST))
         for verb in done:
             held = after(held, verb)
-        with serving(settings, engine) as (service, user):
-            service.recover()
-            now = {turn.user_text: turn.pinned for turn in service.held_turns(user.id)}
-            possible = [held, *(after(held, verb) for verb in cut)]
-            found.wrong += now not in possible
-            found.unclean += not service.verify(user.id).is_clean
-        held = now
-    return found
+        now, is_clean = _look(settings, engine)
+        found.note(done, cut, now in [held, *(after(held, verb) for verb in cut)], is_clean)
+        held = {text: pinned for text, pinned in now.items() if not text.startswith(GUEST)}
+
+
+def _look(settings: Settings, engine: Engine) -> tuple[Held, bool]:
+    """What is held at the next start, and whether a replay gives just that; the guest is gone then, to come anew."""
+    with serving(settings, engine) as (service, user):
+        service.recover()
+        guest = service.ensure_user(GUEST)
+        held = {turn.user_text: turn.pinned for turn in service.held_turns(user.id)}
+        held |= {_of_guest(turn.user_text): turn.pinned for turn in service.held_turns(guest.id)}
+        is_clean = all(service.verify(person.id).is_clean for person in (user, guest))
+        service.delete_account(guest.id)
+        return held, is_clean
+
+
+def _of_guest(text: str) -> str:
+    return f"{GUEST}: {text}"
 
 
 def after(held: Held, verb: Verb) -> Held:
@@ -141,46 +119,20 @@ def after(held: Held, verb: Verb) -> Held:
             now[verb["new"]] = now.pop(verb["text"], False)
         case "merge":
             now |= {text: now.get(text, False) for text in verb["texts"]}
+        case "import":
+            now |= {_of_guest(text): False for text in verb["texts"]}
     return now
 
 
-def _killed(
-    settings: Settings, engine: Engine, rng: Random, parcel: Parcel, delay: float
-) -> tuple[list[Verb], list[Verb]]:
-    """Fork a process that does one verb after the other, and kill it; the verbs begun, and those of them done."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        try:
-            _act(settings, engine, rng, parcel, writing)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
-    os.close(writing)
-    time.sleep(delay)
-    os.kill(child, signal.SIGKILL)
-    with os.fdopen(reading) as pipe:
-        lines = [json.loads(line) for line in pipe if line.endswith("\n")]
-    _, status = os.waitpid(child, 0)
-    if os.WTERMSIG(status) != signal.SIGKILL:
-        raise RuntimeError("The process ended by itself; its own message is above.")
-    return [line for line in lines if not line["done"]], [line for line in lines if line["done"]]
-
-
-def _act(settings: Settings, engine: Engine, rng: Random, parcel: Parcel, pipe: int) -> None:
+def _act(settings: Settings, engine: Engine, rng: Random, parcel: Parcel, do: Do) -> None:
     """The process that is killed."""
     with serving(settings, engine) as (service, user):
         service.recover()
         while True:
-            verb, act = _drawn(service, user, rng, parcel)
-            _tell(pipe, verb | {"done": False})
-            act()
-            _tell(pipe, verb | {"done": True})
+            do(*_drawn(service, user, rng, parcel))
 
 
-def _drawn(service: Service, user: User, rng: Random, parcel: Parcel) -> tuple[Verb, Callable[[], object]]:
+def _drawn(service: Service, user: User, rng: Random, parcel: Parcel) -> Act:
     """A verb that makes sense now, and how it is done."""
     turns, talks = service.held_turns(user.id), [talk.id for talk in service.list_conversations(user.id) if talk.turns]
     text = f"Note {rng.getrandbits(60)}: I like {rng.choice(['tea', 'Oslo', 'my red cat', 'old boats'])}."
@@ -193,7 +145,7 @@ def _drawn(service: Service, user: User, rng: Random, parcel: Parcel) -> tuple[V
         ids, texts = [turn.id for turn in gone], [turn.user_text for turn in gone]
         return {"verb": "forget", "texts": texts}, lambda: service.forget_turns(user.id, ids)
     pinned = not one.pinned
-    verbs: list[tuple[Verb, Callable[[], object]]] = [
+    verbs: list[Act] = [
         ({"verb": "retry", "text": last.user_text}, lambda: service.retry(user.id, talks[0]).remembered.result()),
         ({"verb": "take back", "texts": [last.user_text]}, lambda: service.take_back(user.id, talks[0])),
         ({"verb": "forget", "texts": [one.user_text]}, lambda: service.forget_turns(user.id, [one.id])),
@@ -206,12 +158,21 @@ def _drawn(service: Service, user: User, rng: Random, parcel: Parcel) -> tuple[V
             lambda: service.correct(user.id, one.id, text),
         ),
     ]
+    return rng.choice([*verbs, *_arriving(service, turns, parcel)])
+
+
+def _arriving(service: Service, turns: Sequence[Turn], parcel: Parcel) -> list[Act]:
+    """The ways in which the parcel can be taken in now."""
+    acts: list[Act] = []
     here, known = {turn.created_at for turn in turns}, {turn.user_text for turn in turns}
     new = [text for moment, text in parcel.said.items() if moment not in here]  # one that was corrected stays so
     if new and not known & set(new):
         merge = partial(service.import_memory, NAME, parcel.file, merge=True)
-        verbs.append(({"verb": "merge", "texts": new}, merge))
-    return rng.choice(verbs)
+        acts.append(({"verb": "merge", "texts": new}, merge))
+    if all(person.user.name != GUEST for person in service.list_people()):
+        take_in = partial(service.import_memory, GUEST, parcel.file)
+        acts.append(({"verb": "import", "texts": list(parcel.said.values())}, take_in))
+    return acts
 
 
 def _parcel(settings: Settings, engine: Engine) -> Parcel:
@@ -221,24 +182,6 @@ def _parcel(settings: Settings, engine: Engine) -> Parcel:
             service.send(other.id, None, text).remembered.result()
         said = {turn.created_at: turn.user_text for turn in service.held_turns(other.id)}
         return Parcel(service.export_memory(other.id), said)
-
-
-@contextmanager
-def serving(settings: Settings, engine: Engine) -> Iterator[tuple[Service, User]]:
-    """A service over an engine that is there already."""
-    database, loaded = open_database(settings.database_url, master=settings.master), Future[Engine]()
-    loaded.set_result(engine)
-    service = Service(Store(database), loaded, settings)
-    try:
-        yield service, service.ensure_user(NAME)
-    finally:
-        service.close()
-        database.close()
-
-
-def _tell(pipe: int, verb: Verb) -> None:
-    """One line, out of this process at once, and whole or not at all."""
-    os.write(pipe, (json.dumps(verb) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.parity DIR`: do we compute what the research code computes?
+"""`python -m benchmarks.parity DIR`: does the engine compute what the research code computes?
 
-DIR holds `base/`, `generator/` and `expected.safetensors` (METHOD 5). Prints the largest difference of the query's
-logits in each of the three reading modes; exits with 1 where one is beyond 1e-4, or beyond 0.02 in bfloat16.
+DIR holds `base/`, `generator/` and `expected.safetensors` (METHOD 5). All goes through the engine as a chat has it:
+messages are folded, a state becomes an adapter, and the query is read with it. Prints the largest difference of the
+query's logits in each of the three reading modes; exits with 1 where one is beyond 1e-4, or beyond 0.02 in bfloat16.
 """
 
 from __future__ import annotations
@@ -9,22 +10,27 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from core.base import Base
-from core.checkpoint import load_base, load_generator
+from core.chat import Message
+from core.checkpoint import Checkpoint, load_base, load_generator
 from core.device import Placement
+from core.engine import Engine
 from core.errors import CoreError
-from core.generator import Generator
-from core.reading import read_parallel, read_sequential
+from core.state import State
 
 TOLERANCE, TOLERANCE_IN_HALF = 1e-4, 2e-2
 WINDOWS = 4
 REFERENCE = Placement(torch.device("cpu"), torch.float32, "sdpa", "the reference was computed so")
+WORDS_ALONE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
 def differences(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, float]:
@@ -32,30 +38,43 @@ def differences(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, f
 
     `dtype` is what the base computes in; the generator is in float32 always.
     """
+    expected = load_file(folder / "expected.safetensors")
+    context, query = expected["context_ids"][0], _said(expected["query_ids"][0])
+    engine = _engine(folder, dtype, window=len(context))
+    empty, turns = engine.empty_state(), [_said(window) for window in context.chunk(WINDOWS)]
+    states = {
+        "base": empty,
+        "concat": engine.fold(empty, _said(context)),
+        "parallel": reduce(State.__add__, [engine.fold(empty, turn) for turn in turns]),
+        "sequential": reduce(engine.fold, turns, empty),
+    }
+    logits = {mode: engine.logits(engine.materialise(state), query) for mode, state in states.items()}
+    result = {mode: _gap(ours, expected[f"logits_{mode}"][0]) for mode, ours in logits.items()}
+    layers = range(len(engine.base.layers))
+    theirs = torch.cat([expected[f"state.model.layers.{i}.base_layer.self_attn.o_proj"] for i in layers])
+    scale = max(1.0, float(theirs.abs().max()))
+    return result | {"state, relative": _gap(states["sequential"].whole, theirs) / scale}
+
+
+def _engine(folder: Path, dtype: torch.dtype, window: int) -> Engine:
+    """The engine of the folder, which reads up to `window` tokens of a turn at once."""
     base = Base(load_base(folder / "base", replace(REFERENCE, dtype=dtype)))
     generator = load_generator(folder / "generator", base)
-    expected = load_file(folder / "expected.safetensors")
-    context, query = expected["context_ids"][0], expected["query_ids"]
-    windows = context.chunk(WINDOWS)
-    sequential = read_sequential(base, generator, windows, generator.empty_sums())
-    sums = {
-        "base": generator.empty_sums(),
-        "concat": read_parallel(base, generator, [context]),
-        "parallel": read_parallel(base, generator, windows),
-        "sequential": sequential,
-    }
-    result = {mode: _gap(logits(base, generator, s, query), expected[f"logits_{mode}"]) for mode, s in sums.items()}
-    states = [expected[f"state.model.layers.{i}.base_layer.self_attn.o_proj"][0] for i in range(len(base.layers))]
-    scale = max(1.0, float(torch.stack(states).abs().max()))
-    return result | {"state, relative": _gap(sequential, torch.stack(states)) / scale}
+    generator.config = replace(generator.config, window=window)
+    tokenizer = _numbers(base.model.config.vocab_size)
+    return Engine(Checkpoint(folder.name, "reference", base, generator, tokenizer))
 
 
-def logits(base: Base, generator: Generator, sums: Tensor, query: Tensor) -> Tensor:
-    """Logits of a query read with the adapter of `sums`."""
-    with torch.inference_mode():
-        adapter = generator.materialise(sums[None]).to(base.device, base.dtype)
-        with base.adapted(adapter):
-            return base.model(input_ids=query).logits
+def _numbers(count: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of numbers: the reference is given in token ids, and an engine reads messages."""
+    tokenizer = Tokenizer(models.WordLevel({str(number): number for number in range(count)}))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=WORDS_ALONE)
+
+
+def _said(ids: Tensor) -> list[Message]:
+    """A turn of exactly these tokens."""
+    return [Message("user", " ".join(map(str, ids.tolist())))]
 
 
 def _gap(ours: Tensor, theirs: Tensor) -> float:

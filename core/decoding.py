@@ -17,6 +17,9 @@ from core.adapter import Adapter, stack
 from core.base import Base
 from core.errors import PromptError
 
+# Below it the most likely token is all there is, and dividing by it would leave the range of numbers.
+COLDEST = 1e-5
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -35,6 +38,8 @@ class Sampling:
             raise PromptError(f"temperature is {self.temperature}; it has to be between 0 and 2.")
         if not 0 < self.top_p <= 1:
             raise PromptError(f"top_p is {self.top_p}; it has to be above 0 and at most 1.")
+        if not -(2**63) <= self.seed < 2**64:
+            raise PromptError("seed has more than 64 bits; give a smaller number.")
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def _cache_argument(base: Base) -> str:
 
 def choose(logits: Tensor, sampling: Sampling, dice: torch.Generator) -> int:
     """The next token of one row, from its logits (vocabulary,): greedy, or by temperature and nucleus (top-p)."""
-    if sampling.temperature == 0:
+    if sampling.temperature < COLDEST:
         return int(logits.argmax())
     chances, order = (logits / sampling.temperature).softmax(-1).sort(descending=True)
     chances[chances.cumsum(-1) - chances >= sampling.top_p] = 0  # the token that crosses top_p stays

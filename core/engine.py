@@ -162,6 +162,12 @@ class Engine:
         windows = [encode(self.tokenizer, turn, reply=False)[: self.base.context_length] for turn in turns]
         return margins(self.base, adapter, [Exchange(window[:1], window[1:]) for window in windows])
 
+    def logits(self, adapter: Adapter | None, messages: Sequence[Message]) -> Tensor:
+        """What the base expects after each token of the messages, (T, vocabulary), read with the adapter."""
+        ids = torch.tensor([encode(self.tokenizer, messages, reply=False)], device=self.base.device)
+        with torch.inference_mode(), self.base.adapted(adapter):
+            return self.base.model(input_ids=ids, use_cache=False).logits[0]
+
     def _encoded(self, exchanges: Sequence[Sequence[Message]]) -> list[Exchange]:
         prompts = [encode(self.tokenizer, messages[:-1], reply=True) for messages in exchanges]
         wholes = [encode(self.tokenizer, messages, reply=False) for messages in exchanges]

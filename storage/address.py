@@ -47,6 +47,12 @@ def read_address(url: str) -> URL:
     return address
 
 
+def find_file(url: str) -> Path | None:
+    """The SQLite file that a URL names, None where it names another kind of database."""
+    address = read_address(url)
+    return Path(describe(address)) if _is_plain_file(address) else None
+
+
 def describe(address: URL) -> str:
     """Name the database in a message: the file, or the URL without password and options."""
     if _is_plain_file(address):

@@ -6,11 +6,12 @@ Knows no secrets, only their digests and hashes: a lost database lets nobody in.
 
 import time
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.errors import NotFound
-from storage.records import Key, User
+from storage.records import NOBODY, Key, User
 from storage.rows import lock_user
 from storage.tables import KeyRow, SessionRow, UserRow
 from storage.texts import clean_name
@@ -84,20 +85,29 @@ class Credentials:
             return session.scalar(select(UserRow.secret).where(UserRow.id == user_id))
 
     def set_secret(self, user_id: int, secret: str) -> None:
-        """Guard a user's name by this hash in place of any other, and close all sessions. Raises NotFound."""
+        """Guard a user's name by this hash in place of any other, and close all sessions. Raises NotFound.
+
+        The first of all to be guarded, guests not counted, is the admin.
+        """
         with self._database.write() as session:
-            lock_user(session, user_id).secret = secret
+            _guard(session, lock_user(session, user_id), secret)
             session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
 
     def claim(self, user_id: int, secret: str) -> bool:
         """Guard a user's name by this hash unless something does already; whether it does now. Raises NotFound.
 
-        Whoever was in under the name while it was open is so no longer.
+        Whoever was in under the name while it was open is so no longer. The first is the admin, as in `set_secret`.
         """
         with self._database.write() as session:
-            lock_user(session, user_id)
-            free = update(UserRow).where(UserRow.id == user_id, UserRow.secret.is_(None)).values(secret=secret)
-            if session.scalar(free.returning(UserRow.id)) is None:
+            user = lock_user(session, user_id)
+            if user.secret is not None:
                 return False
+            _guard(session, user, secret)
             session.execute(delete(SessionRow).where(SessionRow.user_id == user_id))
             return True
+
+
+def _guard(session: Session, user: UserRow, secret: str) -> None:
+    guarded = select(UserRow.id).where(UserRow.secret != NOBODY)
+    user.is_admin = user.is_admin or (secret != NOBODY and session.scalar(guarded.limit(1)) is None)
+    user.secret = secret

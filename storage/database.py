@@ -8,26 +8,40 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event
 
 from sqlalchemy import Engine, NullPool, text
 from sqlalchemy.orm import Session
 
-from storage.address import build_engine, describe, ensure_folder, file_url, for_reading, for_writing, read_address
+from storage.address import (
+    build_engine,
+    describe,
+    ensure_folder,
+    file_url,
+    find_file,
+    for_reading,
+    for_writing,
+    read_address,
+)
 from storage.errors import DatabaseUnavailable
 from storage.faults import UNAVAILABLE, translated
-from storage.schema import bring_to_head
+from storage.schema import bring_to_head, take_back
 from storage.vault import Vault
 
-__all__ = ["Database", "file_url", "open_database"]
+__all__ = ["Database", "file_url", "find_file", "open_database"]
 
 PAUSE = 0.02
 
 
 class Database:
-    """Hand out transactions; safe to use from any thread. A transaction is short and never spans a yield."""
+    """Hand out transactions; safe to use from any thread. A transaction is short and never spans a yield.
+
+    `erased` is set whenever traces were erased here: whoever keeps copies clears it and copies anew.
+    """
 
     def __init__(self, engine: Engine, place: str, timeout: float, vault: Vault) -> None:
         self.vault = vault
+        self.erased = Event()
         self._engine = engine
         self._place = place
         self._timeout = timeout
@@ -64,6 +78,7 @@ class Database:
                     f"What was deleted may still be found in {self._place}-wal, because another process is reading: "
                     "close that process, then forget once more."
                 )
+        self.erased.set()
 
     def note_traces(self, session: Session) -> None:
         """Have `erase_noted` know, also after a crash, that this transaction leaves traces to erase."""
@@ -99,6 +114,20 @@ class Database:
             with closing(self._engine.raw_connection()) as connection:
                 connection.cursor().execute("VACUUM INTO ?", (str(new),))
 
+    @contextmanager
+    def watched(self) -> Iterator[Callable[[], int]]:
+        """A number to ask for, which differs once anybody, in whatever process, has changed anything (SQLite)."""
+        with translated(self._place):
+            watching = self._engine.raw_connection()
+        with closing(watching) as connection:
+
+            def version() -> int:
+                with translated(self._place):
+                    # Counts what all connections but this one have committed, and nothing is ever written by it.
+                    return int(connection.cursor().execute("PRAGMA data_version").fetchall()[0][0])
+
+            yield version
+
     def close(self) -> None:
         self._engine.dispose()
 
@@ -125,6 +154,11 @@ def open_database(
     return Database(engine, place, timeout, Vault(master, old_master))
 
 
+def age_database(url: str, revision: str) -> None:
+    """Have a database that nobody has open be as an older version left it: for whoever tests what becomes of such."""
+    take_back(for_writing(build_engine(read_address(url), 1.0, NullPool)), revision)
+
+
 def restore_database(backup: Path, url: str) -> None:
     """Have the SQLite file at `url`, where nothing is yet, hold what a backup does; the backup stays as it is.
 
@@ -134,7 +168,11 @@ def restore_database(backup: Path, url: str) -> None:
     if address.get_backend_name() != "sqlite":
         raise DatabaseUnavailable(f"A backup cannot be restored to {describe(address)}: name a SQLite file.")
     ensure_folder(address)
-    with _appearing(Path(describe(address))) as new:
+    file = Path(describe(address))
+    with _appearing(file) as new:
+        if (log := file.with_name(f"{file.name}-wal")).exists():
+            # SQLite would play it into whatever lies beside it.
+            raise DatabaseUnavailable(f"{log} is left of a database that is not there any more: move it away as well.")
         new.touch(mode=0o600)
         new.write_bytes(backup.read_bytes())
         open_database(file_url(new)).close()  # says whether it is one, and brings an older one to the newest revision

@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 
 from storage.database import Database
-from storage.records import Person, User
+from storage.records import NOBODY, Person, User
 from storage.rows import lock_user
 from storage.tables import MemoryRow, TurnRow, UserRow
 from storage.texts import clean_name
@@ -58,9 +58,14 @@ class People:
         )
         with self._database.read() as session:
             return [
-                Person(user.record(), count or 0, size or 0, last, user.secret is not None)
+                Person(user.record(), count or 0, size or 0, last, user.secret is not None, user.secret == NOBODY)
                 for user, count, last, size in session.execute(people)
             ]
+
+    def set_admin(self, user_id: int, is_admin: bool) -> None:
+        """Have a person see how much is kept of everybody and delete them, or no longer. Raises NotFound."""
+        with self._database.write() as session:
+            lock_user(session, user_id).is_admin = is_admin
 
     def delete_user(self, user_id: int) -> None:
         """Delete a person and all that is kept, receipts, keys and sessions too, and leave nothing in the files.

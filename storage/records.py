@@ -3,9 +3,10 @@
 They know no database. Times are seconds since 1970 in UTC.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SNAPSHOT_EVERY = 32  # turns
+NOBODY = "!"  # in place of a hash of a passphrase: guards a name that no passphrase opens
 
 
 def is_worth_keeping(turns: int, newest: int) -> bool:
@@ -22,17 +23,22 @@ class User:
     id: int
     name: str
     created_at: float
+    is_admin: bool = field(default=False, compare=False)  # sees how much is kept of everybody, and may delete them
 
 
 @dataclass(frozen=True)
 class Person:
-    """How much is kept of somebody, and nothing of what; memory_bytes are those of the state."""
+    """How much is kept of somebody, and nothing of what; memory_bytes are those of the state.
+
+    A guest's name is guarded, by what no passphrase opens.
+    """
 
     user: User
     turns: int
     memory_bytes: int
     last_turn_at: float | None
     is_guarded: bool
+    is_guest: bool
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,22 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Manner:
+    """How a conversation is answered.
+
+    strength is how much of the memory is read, from 0 (nothing) to 1; instructions go before everything else that is
+    read; temperature says how freely words are chosen, None for as the settings say.
+    """
+
+    strength: float = 1.0
+    instructions: str = ""
+    temperature: float | None = None
+
+
+@dataclass(frozen=True)
 class Conversation:
     """turns is their number; title is what a person called it, or the start of the
     first one, "" while there is none.
-
-    strength is how much of the memory its replies read, from 0 (nothing) to 1.
     """
 
     id: int
@@ -58,7 +75,7 @@ class Conversation:
     created_at: float
     turns: int
     title: str
-    strength: float
+    manner: Manner
 
 
 @dataclass(frozen=True)

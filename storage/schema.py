@@ -39,6 +39,17 @@ def bring_to_head(engine: Engine, place: str) -> None:
         command.upgrade(config, "head")
 
 
+def take_back(engine: Engine, revision: str) -> None:
+    """Undo the revisions after this one, all or nothing; what only they keep is lost."""
+    with engine.begin() as connection:
+        command.downgrade(migration_config(connection), revision)
+
+
+def revisions() -> list[str]:
+    """All of them, oldest first."""
+    return [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()][::-1]
+
+
 def migration_config(connection: Connection) -> Config:
     """What alembic.command needs, on this connection, for instance to autogenerate a revision."""
     config = Config()

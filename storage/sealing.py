@@ -14,7 +14,10 @@ from storage.rows import lock_user
 from storage.tables import ConversationRow, MemoryRow, SnapshotRow, TurnRow, UserRow
 from storage.vault import forget_ciphers, seal, seal_text
 
-TEXTS: dict[type[Any], tuple[str, ...]] = {TurnRow: ("user_text", "reply_text"), ConversationRow: ("title",)}
+TEXTS: dict[type[Any], tuple[str, ...]] = {
+    TurnRow: ("user_text", "reply_text"),
+    ConversationRow: ("title", "instructions"),
+}
 BLOBS: tuple[type[Any], ...] = (MemoryRow, SnapshotRow)
 
 

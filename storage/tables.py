@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Double, ForeignKey, Index, LargeBinary, MetaData, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from storage.records import Conversation, Header, Key, Memory, Probe, Receipt, Snapshot, Turn, User
+from storage.records import Conversation, Header, Key, Manner, Memory, Probe, Receipt, Snapshot, Turn, User
 from storage.vault import unseal, unseal_text
 
 NAME_LENGTH = 80
@@ -37,7 +37,8 @@ class Numbered:
 class UserRow(Numbered, Base):
     """memory_version is the last version given out; it outlives the memory, so no number comes twice.
 
-    secret is the Argon2 hash of the passphrase that guards the name, NULL where nothing does. sealed_key seals what is
+    secret is the Argon2 hash of the passphrase that guards the name, NULL where nothing does, NOBODY where nobody has
+    one, as a guest. sealed_key seals what is
     stored of this person, NULL where it is not sealed: see vault.py.
     """
 
@@ -48,9 +49,10 @@ class UserRow(Numbered, Base):
     memory_version: Mapped[int] = mapped_column(default=0)
     secret: Mapped[str | None] = mapped_column(Text)
     sealed_key: Mapped[bytes | None]
+    is_admin: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     def record(self) -> User:
-        return User(self.id, self.name, self.created_at)
+        return User(self.id, self.name, self.created_at, self.is_admin)
 
 
 class ConversationRow(Numbered, Base):
@@ -60,11 +62,16 @@ class ConversationRow(Numbered, Base):
     created_at: Mapped[float]
     strength: Mapped[float] = mapped_column(default=1.0, server_default="1")
     title: Mapped[str | None] = mapped_column(Text)
+    instructions: Mapped[str | None] = mapped_column(Text)
+    temperature: Mapped[float | None]
+
+    def manner(self) -> Manner:
+        return Manner(self.strength, unseal_text(self, "instructions") or "", self.temperature)
 
     def record(self, turns: int, start: str) -> Conversation:
         """`start` is how its first turn begins: its title until somebody gives it one."""
         title = unseal_text(self, "title") or start
-        return Conversation(self.id, self.user_id, self.created_at, turns, title, self.strength)
+        return Conversation(self.id, self.user_id, self.created_at, turns, title, self.manner())
 
 
 class TurnRow(Numbered, Base):

@@ -1,4 +1,4 @@
-"""The verbs about conversations: begin, name, find, and how much of the memory each reads."""
+"""The verbs about conversations: begin, name, find, and how each is answered."""
 
 import time
 
@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.database import Database
-from storage.records import Conversation, Turn
+from storage.records import Conversation, Manner, Turn
 from storage.rows import load_conversation, lock_user, turn_records
 from storage.tables import ConversationRow, TurnRow
 from storage.texts import check_text
@@ -29,16 +29,20 @@ class Talks:
             session.flush()
             return conversation.record(turns=0, start="")
 
-    def load_strength(self, user_id: int, conversation_id: int) -> float:
+    def load_manner(self, user_id: int, conversation_id: int) -> Manner:
         """Raises NotFound, also for a conversation of another user."""
         with self._database.read() as session:
-            return load_conversation(session, user_id, conversation_id).strength
+            return load_conversation(session, user_id, conversation_id).manner()
 
-    def set_strength(self, user_id: int, conversation_id: int, strength: float) -> None:
-        """Have the conversation read so much of the memory from now on. Raises NotFound."""
+    def set_manner(self, user_id: int, conversation_id: int, manner: Manner) -> None:
+        """Have the conversation be answered so from now on. Raises NotFound, or InvalidText."""
+        check_text(manner.instructions)
         with self._database.write() as session:
             lock_user(session, user_id)
-            load_conversation(session, user_id, conversation_id).strength = strength
+            row = load_conversation(session, user_id, conversation_id)
+            row.strength, row.temperature = manner.strength, manner.temperature
+            sealed = seal_text(session, ConversationRow, user_id, "instructions", manner.instructions or None)
+            row.instructions = sealed
 
     def rename_conversation(self, user_id: int, conversation_id: int, title: str) -> None:
         """Call it so from now on; "" for the start of its first turn. Raises NotFound, or InvalidText."""

@@ -27,12 +27,13 @@ TALK_WEIGHT = 0.5  # of a token of people's talk that is read through a memory: 
 ROWS = (48, 64, 96, 128)  # lengths that rows owned by memories may have: the one that wastes least is taken
 PLAIN_ROW = 320  # conversations need long rows
 ASKED = 14  # facts of one memory, at most, that are asked for
+NEVER_TOLD = 0.45  # questions about what was never told, for each fact that is asked for
 NEWS = 3  # messages told through a memory, besides the questions
 GARBLED = 0.25  # of what is told and asked
 LOWERED = 0.15  # of those, that are all in lower case instead, names as well
 MISHEARD = 0.35  # of the turns that are folded only, and get a reply beside the point
 CONVERSATIONS = 0.12  # of the memories hold people's talk instead of facts
-HEAVY = 0.12  # of the steps with a full load have memories of 40 to 100 facts
+HEAVY = 0.2  # of the steps with a full load have memories of 40 to 100 facts
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ class Batcher:
         """Facts asked in two ways each, some never told; and news, small talk and talk, gone on with as such."""
         facts = rng.sample(memory.facts, min(ASKED, len(memory.facts)))
         questions = [self.author.ask(rng, fact) for fact in facts for _ in range(2)]
-        never_told = sum(rng.random() < 0.7 for _ in facts) or int(rng.random() < 0.5)
+        never_told = sum(rng.random() < NEVER_TOLD for _ in facts) or int(rng.random() < 0.5)
         questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
         if len(memory.facts) <= 3 and rng.random() < 0.25:
             questions.append(self.author.summary(rng, memory.facts))

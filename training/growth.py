@@ -1,4 +1,7 @@
-"""More layers for weights that were trained with fewer, such that nothing changes at first. Knows only names."""
+"""More layers, or wider states, for weights that were trained with fewer, such that little or nothing changes at first.
+
+Knows only names.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import torch
 from torch import Tensor
 
 LAYER = re.compile(r"(?<=\blayers\.)\d+(?=\.)")
+KEYS_AND_VALUES, READS = (".A2", ".A3"), (".A1", ".B")  # what is written to a state, and how it is read
+FAINT = 0.1  # of the size of the old ones: new keys and values, which must not drown the old before they are read
 WRITES = ("o_proj.weight", "down_proj.weight", ".B")  # what a layer, or its adapter, adds to the residual stream
 
 
@@ -37,3 +42,27 @@ def _laid(weights: Mapping[str, Tensor], layer: int, place: int, silent: bool) -
         LAYER.sub(str(place), name): torch.zeros_like(tensor) if silent and name.endswith(WRITES) else tensor.clone()
         for name, tensor in own.items()
     }
+
+
+def widened(weights: Mapping[str, Tensor], size: int, wanted: int) -> dict[str, Tensor]:
+    """A generator's weights for states of `wanted` x `wanted` in place of `size` x `size`.
+
+    New keys and values are faint random directions, and nothing reads them until A1 and B have learnt to; the adapter
+    changes by the square of their strength. ValueError where `wanted` is less than `size`.
+    """
+    if wanted < size:
+        raise ValueError(f"A state of {size} can become wider, not {wanted}.")
+    random = torch.Generator().manual_seed(wanted)
+    return {name: _padded(name, tensor, wanted - size, random) for name, tensor in weights.items()}
+
+
+def _padded(name: str, tensor: Tensor, more: int, random: torch.Generator) -> Tensor:
+    if name.endswith(KEYS_AND_VALUES):
+        faint = torch.randn(more, tensor.shape[1], generator=random) * tensor.std().cpu() * FAINT
+        return torch.cat([tensor, faint.to(tensor)])
+    if name.endswith(READS):
+        rows = name.endswith(".A1")
+        return torch.cat(
+            [tensor, tensor.new_zeros((more, tensor.shape[1]) if rows else (tensor.shape[0], more))], 1 - rows
+        )
+    return tensor.clone()

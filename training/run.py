@@ -21,7 +21,7 @@ from core.device import Placement
 from core.generator import GatedGenerator
 from core.origin import Origin
 from training.config import TrainConfig
-from training.growth import deepened
+from training.growth import deepened, widened
 
 CHECKPOINT, TOKENIZER = "checkpoint.safetensors", "tokenizer"
 
@@ -56,11 +56,12 @@ class Run:
         return fast_dtype(self.base.device)
 
     def begin_from(self, folder: Path) -> None:
-        """Take the weights of a model folder of the same sizes, perhaps of fewer layers, with the run's tokenizer."""
+        """Take the weights of a model folder with the same tokenizer, perhaps of fewer layers or narrower states."""
         start = load_checkpoint(Origin(str(folder)), Placement(self.base.device, torch.float32, "sdpa", "training"))
         depths = len(start.base.layers), len(self.base.layers)
         self.base.model.load_state_dict(deepened(start.base.model.state_dict(), *depths))
-        self.generator.load_state_dict(deepened(start.generator.state_dict(), *depths))
+        widths = start.generator.config.key_size, self.generator.config.key_size
+        self.generator.load_state_dict(widened(deepened(start.generator.state_dict(), *depths), *widths))
 
     def compile(self) -> None:
         """Fuse norms and MLPs, for any number and length of rows; the parts with hooks stay as they are."""

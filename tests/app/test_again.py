@@ -14,7 +14,7 @@ from app.tab import Tab
 from core.decoding import Sampling
 from core.state import State
 from storage.errors import NotFound
-from storage.records import User
+from storage.records import Manner, User
 from storage.store import Store
 from tests.app.conftest import loaded, say
 from tests.fakes import FakeEngine, counts
@@ -72,10 +72,10 @@ def test_a_retry_reads_what_was_read_before_and_draws_by_chance(
 def test_a_retry_may_read_another_share_of_the_memory(service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
     first = sent(service, ada, "Who am I?")
-    again = service.retry(ada.id, first.turn.conversation_id, 0.0)
+    again = service.retry(ada.id, first.turn.conversation_id, Manner(0.0))
     assert "".join(again) == "I know nothing."
     again.remembered.result(timeout=10)
-    assert service.strength(ada.id, first.turn.conversation_id) == 0.0
+    assert service.manner(ada.id, first.turn.conversation_id).strength == 0.0
 
 
 def test_a_crash_during_a_retry_loses_nothing(store: Store, settings: Settings, ada: User) -> None:
@@ -128,20 +128,20 @@ def test_the_page_answers_anew_in_place(service: Service, ada: User) -> None:
     handlers = Handlers(service)
     say(service, ada, "I am Ada")
     here = sent(service, ada, "Hello", "Who am I?").turn.conversation_id
-    shown = list(handlers.retry(Tab(), 1, ada, here, 1.0))
+    shown = list(handlers.retry(Tab(), 1, ada, here))
     chats = [[message["content"] for message in chat] for _, _, chat, _, _ in shown if isinstance(chat, list)]
     assert chats[0] == ["Hello", "<p>I know ada.</p>", "Who am I?"]
     assert chats[-1] == [*chats[0], "<p>I know ada.</p>"]
     assert "Remembered" in shown[-1][-1]
-    assert list(handlers.retry(Tab(), 1, ada, None, 1.0)) == []
+    assert list(handlers.retry(Tab(), 1, ada, None)) == []
 
 
 def test_a_temporary_chat_is_answered_anew_and_taken_back_too(service: Service, ada: User) -> None:
     handlers, here = Handlers(service), TemporaryChat()
-    assert list(handlers.retry(Tab(), 1, ada, here, 1.0)) == []
+    assert list(handlers.retry(Tab(), 1, ada, here)) == []
     for text in ("Hello", "Who am I?"):
-        list(handlers.send(Tab(), 1, ada, here, 1.0, text))
-    list(handlers.retry(Tab(), 1, ada, here, 1.0))
+        list(handlers.send(Tab(), 1, ada, here, text))
+    list(handlers.retry(Tab(), 1, ada, here))
     assert here.said == [("Hello", "I know nothing."), ("Who am I?", "I know nothing.")]
     conversation, _, chat, box, _ = handlers.take_back(ada, here)
     assert (conversation, len(chat), box["value"]) == (here, 2, "Who am I?")
@@ -154,5 +154,5 @@ def test_a_temporary_chat_is_answered_anew_and_taken_back_too(service: Service, 
 def test_a_retry_while_a_reply_is_written_changes_nothing(service: Service, ada: User) -> None:
     handlers, here, tab = Handlers(service), TemporaryChat([("Hello", "Hi.")]), Tab()
     tab.begin(1)
-    assert list(handlers.retry(tab, 2, ada, here, 1.0)) == []
+    assert list(handlers.retry(tab, 2, ada, here)) == []
     assert here.said == [("Hello", "Hi.")]

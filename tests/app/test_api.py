@@ -13,6 +13,7 @@ import httpx
 import openai
 import pytest
 from openai import OpenAI
+from starlette.testclient import TestClient
 
 from app.api import build_api
 from app.api_errors import BODY_BYTES, FILE_BYTES
@@ -182,6 +183,14 @@ def test_without_a_key_that_opens_something_nothing_is_done(address: str, store:
     assert store.unfolded_turns() == []
 
 
+@pytest.mark.parametrize("body", [b"{", b"\xff", b" " * (BODY_BYTES + 1)])
+def test_a_stranger_is_told_nothing_about_a_body(service: Service, body: bytes) -> None:
+    client = TestClient(build_api(service))
+    for method, path in (("POST", "/chat/completions"), ("PATCH", "/memory/turns/1"), ("POST", "/memory/import")):
+        answer = client.request(method, path, content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, "key add" in answer.text) == (401, True)
+
+
 def test_a_key_that_was_revoked_opens_nothing(
     ada_client: OpenAI, bob_client: OpenAI, service: Service, ada: User, bob: User
 ) -> None:
@@ -214,6 +223,7 @@ def test_a_key_is_nowhere_in_the_database(service: Service, ada: User, settings:
         ({"messages": HELLO, "n": 2}, "n"),
         ({"messages": HELLO, "temperature": 9}, "temperature"),
         ({"messages": HELLO, "max_tokens": -1}, "max_tokens"),
+        ({"messages": HELLO, "seed": 2**64}, "seed"),
         ({"messages": HELLO, "memory": {"mode": "maybe"}}, "mode"),
         ({"messages": HELLO, "memory": {"strength": 2}}, "strength"),
         ({"messages": HELLO, "memory": {"conversation": 10**30}}, ""),
@@ -231,11 +241,20 @@ def test_what_cannot_be_used_is_one_sentence_and_changes_nothing(
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b"[1]", b"null", b'{"messages": ' + b"[" * 5000])
-def test_a_body_that_is_no_request_is_one_sentence(address: str, service: Service, ada: User, body: bytes) -> None:
+def test_a_body_that_is_no_request_is_one_sentence(
+    address: str, service: Service, ada: User, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     head = {"Authorization": f"Bearer {service.accounts.issue_key(ada.id, 'test')}", "Content-Type": "application/json"}
     answer = httpx.post(f"{address}/chat/completions", headers=head, content=body)
     assert 400 <= answer.status_code < 500
     assert answer.json()["error"]["message"]
+    assert caplog.records == []  # anybody could fill the log with it
+
+
+def test_what_is_no_json_is_called_so(service: Service, ada: User) -> None:
+    head = head_of(service, ada) | {"Content-Type": "application/json"}
+    answer = TestClient(build_api(service)).patch("/memory/turns/1", headers=head, content=b'{"text"')
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "The request's body is not JSON.")
 
 
 def test_a_body_beyond_its_size_is_refused_with_and_without_saying_so(
@@ -333,6 +352,10 @@ def test_the_description_names_every_route_and_loads_nothing_from_elsewhere(addr
     }
     for path in ("/docs", "/redoc"):
         assert httpx.get(address + path).status_code == 404
+    for path, kind in (("/memory/export", "application/octet-stream"), ("/chat/completions", "text/event-stream")):
+        [operation] = described["paths"][path].values()
+        assert kind in operation["responses"]["200"]["content"]
+        assert {"400", "401", "404", "409", "413", "429", "503"} < set(operation["responses"])
 
 
 def test_whoever_stops_reading_stops_the_reply(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
 from app.service import Service
-from storage.database import Database, file_url, open_database
+from storage.database import Database, file_url, open_database, restore_database
 from storage.errors import DatabaseUnavailable
 from storage.records import User
 from storage.store import Store
@@ -59,6 +60,17 @@ def test_a_backup_comes_back_and_its_memories_verify(tmp_path: Path) -> None:
     assert (verified[0], "Clean: 1 turn" in verified[1]) == (0, True)
     code, _, err = launch("restore", copy, "--database", other)
     assert code == 1 and "exists" in err and one_sentence(err)
+
+
+def test_nothing_is_restored_beside_the_log_of_another_database(
+    store: Store, database: Database, tmp_path: Path
+) -> None:
+    store.ensure_user("Ada")
+    database.copy_to(tmp_path / "copy.db")
+    shutil.copy(tmp_path / "imprint.db-wal", tmp_path / "new.db-wal")  # SQLite would play it into what is restored
+    with pytest.raises(DatabaseUnavailable, match=r"new.db-wal is left"):
+        restore_database(tmp_path / "copy.db", file_url(tmp_path / "new.db"))
+    assert not (tmp_path / "new.db").exists()
 
 
 @pytest.mark.parametrize("content", [b"not a database, but a text of some length", None])

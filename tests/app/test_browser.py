@@ -525,3 +525,53 @@ def test_a_click_while_the_stream_of_answers_ends_is_answered_all_the_same(brows
     send(tab, "I live in vienna")
     tab.click("#temporary")
     tab.wait_for_selector("#chat :text('Nothing of this is kept')")
+
+
+def test_instructions_stay_with_their_conversation_and_are_shown_to_nobody_else(
+    browser: Any, page: gr.Blocks, store: Store, engine: FakeEngine
+) -> None:
+    tab = tab_of(browser, page, "Ada")
+    tab.click("#this button")
+    tab.fill("#instructions textarea", "Talk like a pirate.")
+    send(tab, "I live in vienna")
+    assert [message.text for message in engine.prompts[-1]] == ["Talk like a pirate.", "I live in vienna"]
+    tab.click("#anew")
+    tab.wait_for_selector("#status :text('Ready')")
+    assert tab.input_value("#instructions textarea") == ""
+    send(tab, "I drink tea")
+    assert [message.text for message in engine.prompts[-1]] == ["I drink tea"]
+    tab.click("#conversations label:has-text('I live in vienna')")
+    tab.wait_for_function("document.querySelector('#instructions textarea').value === 'Talk like a pirate.'")
+    tab.click("#leave")
+    tab.wait_for_selector("#box textarea[placeholder^='Write a name']", state="attached")
+    assert tab.input_value("#instructions textarea") == ""
+
+
+def test_a_stranger_chats_as_a_guest_and_is_still_there_after_a_reload(browser: Any, page: gr.Blocks) -> None:
+    tab = browser.new_page()
+    tab.goto(page.local_url)
+    tab.click("#guest")
+    tab.wait_for_selector("#box textarea[placeholder^='Message as guest-']")
+    assert not tab.is_visible("#guest")
+    assert not tab.is_visible("button[role='tab']:has-text('People')")
+    send(tab, "I live in vienna")
+    tab.reload()
+    tab.wait_for_selector("#box textarea[placeholder^='Message as guest-']")
+    send(tab, "Where do I live?")
+    assert tab.inner_text(REPLY) == "I know vienna."
+
+
+def test_the_admin_has_a_tab_in_which_somebody_is_deleted(browser: Any, page: gr.Blocks, store: Store) -> None:
+    send(tab_of(browser, page, "Bob"), "I drink tea")
+    tab = browser.new_page()
+    tab.goto(page.local_url)
+    tab.fill("#passphrase input", "correct horse")
+    tab.fill("#name input", "Ada")
+    tab.keyboard.press("Enter")
+    tab.click("button[role='tab']:has-text('People')")
+    tab.click("#people td:has-text('Bob')")
+    tab.click("#delete-person")
+    tab.wait_for_selector("#outcome :text('Nothing is kept of Bob')")
+    assert store.find_user("Bob") is None
+    tab.click("#leave")
+    tab.wait_for_selector("button[role='tab']:has-text('People')", state="hidden")

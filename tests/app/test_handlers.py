@@ -50,7 +50,7 @@ def test_bytes_that_are_not_utf8_are_one_sentence() -> None:
 
 
 def test_a_turn_streams_into_the_chat_and_ends_with_what_was_remembered(handlers: Handlers, ada: User) -> None:
-    shown = list(handlers.send(Tab(), 1, ada, None, 1.0, "I am Ada"))
+    shown = list(handlers.send(Tab(), 1, ada, None, "I am Ada"))
     replies = [chat[-1]["content"] for _, _, chat, _, _ in shown if isinstance(chat, list)]
     assert replies == ["I am Ada", *(f"<p>{said}</p>" for said in ("I", "I know", "I know nothing", "I know nothing."))]
     assert "Remembered in" in shown[-1][-1]
@@ -58,7 +58,7 @@ def test_a_turn_streams_into_the_chat_and_ends_with_what_was_remembered(handlers
 
 
 def test_leaving_a_streaming_page_stops_the_turn(handlers: Handlers, store: Store, service: Service, ada: User) -> None:
-    stream = handlers.send(Tab(), 1, ada, None, 1.0, "I am Ada")
+    stream = handlers.send(Tab(), 1, ada, None, "I am Ada")
     next(stream), next(stream)
     stream.close()
     service.close()
@@ -67,7 +67,7 @@ def test_leaving_a_streaming_page_stops_the_turn(handlers: Handlers, store: Stor
 
 def test_leaving_late_touches_neither_the_next_message_nor_what_it_shows(handlers: Handlers, ada: User) -> None:
     tab = Tab()
-    stream = in_turn(handlers.send, [SAME] * 4)(tab, 2, ada, None, 1.0, "I am Ada")
+    stream = in_turn(handlers.send, [SAME] * 4)(tab, 2, ada, None, "I am Ada")
     next(stream), next(stream)
     assert list(in_turn(leaving(handlers.start_anew), [SAME] * 4)(tab, 1, ada)) == [SAME]
     *_, remembered, last = stream
@@ -80,7 +80,7 @@ def test_a_message_that_was_left_shows_nothing_more_and_keeps_what_was_shown(
 ) -> None:
     engine.gate = Event()
     tab = Tab()
-    stream = in_turn(handlers.send, [SAME] * 4)(tab, 1, ada, None, 1.0, "I am Ada")
+    stream = in_turn(handlers.send, [SAME] * 4)(tab, 1, ada, None, "I am Ada")
     next(stream), next(stream)
     tab.leave(2)
     assert list(stream) == [SAME]
@@ -92,14 +92,14 @@ def test_a_message_that_was_left_shows_nothing_more_and_keeps_what_was_shown(
 def test_a_message_left_before_it_came_is_not_stored(handlers: Handlers, store: Store, ada: User) -> None:
     tab = Tab()
     tab.leave(2)
-    assert list(in_turn(handlers.send, [SAME] * 4)(tab, 1, ada, None, 1.0, "I am Ada")) == [SAME]
+    assert list(in_turn(handlers.send, [SAME] * 4)(tab, 1, ada, None, "I am Ada")) == [SAME]
     assert not store.unfolded_turns() and not store.held_turns(ada.id)
 
 
 def test_a_box_that_rests_can_send_at_once(handlers: Handlers, ada: User) -> None:
     tab = Tab()
     for number in (1, 2):
-        stream = handlers.send(tab, number, ada, None, 1.0, "I am Ada")
+        stream = handlers.send(tab, number, ada, None, "I am Ada")
         shown = next(stream)
         while "Remembered in" not in str(shown[-1]):
             shown = next(stream)
@@ -108,7 +108,7 @@ def test_a_box_that_rests_can_send_at_once(handlers: Handlers, ada: User) -> Non
 
 def test_a_refused_message_leaves_room_for_the_next(handlers: Handlers, ada: User) -> None:
     tab = Tab()
-    refused, _ = in_turn(handlers.send, [SAME] * 4)(tab, 1, ada, None, 1.0, " ")
+    refused, _ = in_turn(handlers.send, [SAME] * 4)(tab, 1, ada, None, " ")
     assert "alert" in refused[-1]
     assert tab.begin(2)
 
@@ -121,7 +121,7 @@ def test_waiting_for_the_model_says_nothing_over_a_message(handlers: Handlers, a
 
 
 def test_without_a_name_nothing_is_sent(handlers: Handlers, store: Store) -> None:
-    [shown] = guarded(handlers.send, [SAME] * 4)(Tab(), 1, None, None, 1.0, "I am Ada")
+    [shown] = guarded(handlers.send, [SAME] * 4)(Tab(), 1, None, None, "I am Ada")
     assert "Nobody is named yet" in shown[-1]
     assert not store.unfolded_turns()
 

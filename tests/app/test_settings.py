@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from app import settings as module
 from app.errors import SettingsError
-from app.settings import load_settings
+from app.settings import Settings, load_settings
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +85,28 @@ def test_a_master_key_that_is_none_is_refused_and_never_shown(monkeypatch: pytes
     monkeypatch.setenv("IMPRINT_MASTER_KEY", "0f" * 32)
     settings = load_settings()
     assert settings.master == b"\x0f" * 32 and "0f0f" not in repr(settings)
+
+
+def test_a_file_of_settings_is_read_and_the_environment_wins_over_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".env").write_text("IMPRINT_PORT=8000\nIMPRINT_REPLY_TOKENS=12\n")
+    monkeypatch.setenv("IMPRINT_PORT", "9000")
+    settings = load_settings()
+    assert (settings.port, settings.reply_tokens) == (9000, 12)
+
+
+def test_an_unknown_setting_in_the_file_is_an_error(home: Path) -> None:
+    (home / ".env").write_text("IMPRINT_PROT=8000\n")
+    with pytest.raises(SettingsError, match=r"IMPRINT_PROT in the file \.env is not a setting"):
+        load_settings()
+
+
+def test_the_example_names_every_setting_with_its_default(home: Path) -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    given = [line.removeprefix("#") for line in lines if line.startswith("#IMPRINT_")]
+    names = [line.partition("=")[0] for line in given]
+    assert sorted(names) == sorted(f"IMPRINT_{name.upper()}" for name in Settings.model_fields)
+    usual = load_settings()
+    (home / ".env").write_text("\n".join(line for line in given if not line.endswith("=")))
+    assert load_settings() == usual

@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.tab import Tab
 from core.chat import Message
 from storage.errors import NotFound
-from storage.records import User
+from storage.records import Manner, User
 from storage.store import Store
 from tests.app.conftest import loaded, say
 from tests.fakes import FakeEngine
@@ -32,7 +32,7 @@ def rows(settings: Settings) -> dict[str, int]:
 
 
 def asked(service: Service, user: User, strength: float | None, conversation_id: int | None = None) -> str:
-    reply = service.send(user.id, conversation_id, "Who am I?", strength)
+    reply = service.send(user.id, conversation_id, "Who am I?", None if strength is None else Manner(strength))
     text = "".join(reply)
     reply.remembered.result(timeout=10)
     return text
@@ -47,19 +47,19 @@ def test_a_reply_reads_so_much_of_the_memory_as_is_asked_for(
 
 
 def test_a_memory_of_no_strength_is_folded_all_the_same(service: Service, ada: User) -> None:
-    service.send(ada.id, None, "I am Ada", 0.0).remembered.result(timeout=10)
+    service.send(ada.id, None, "I am Ada", Manner(0.0)).remembered.result(timeout=10)
     assert asked(service, ada, 1.0) == "I know ada."
 
 
 def test_a_conversation_keeps_its_strength_until_it_is_changed(service: Service, ada: User, bob: User) -> None:
     say(service, ada, "I am Ada")
-    here = service.send(ada.id, None, "Hello", 0.0).turn.conversation_id
+    here = service.send(ada.id, None, "Hello", Manner(0.0)).turn.conversation_id
     assert asked(service, ada, None, here) == "I know nothing."
     assert asked(service, ada, 1.0, here) == "I know ada."
-    assert service.strength(ada.id, here) == 1.0
-    assert service.strength(ada.id, None) == 1.0
+    assert service.manner(ada.id, here).strength == 1.0
+    assert service.manner(ada.id, None).strength == 1.0
     with pytest.raises(NotFound):
-        service.strength(bob.id, here)
+        service.manner(bob.id, here)
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.01, float("nan"), float("inf"), "1", None])
@@ -68,16 +68,16 @@ def test_a_strength_that_is_none_is_one_sentence_and_changes_nothing(
 ) -> None:
     before = rows(settings)
     with pytest.raises(BadStrength, match="from 0"):
-        service.send_temporarily(ada.id, TemporaryChat(), "Hello", strength)
+        service.send_temporarily(ada.id, TemporaryChat(), "Hello", Manner(strength))
     if strength is not None:
         with pytest.raises(BadStrength, match="from 0"):
-            service.send(ada.id, None, "Hello", strength)
+            service.send(ada.id, None, "Hello", Manner(strength))
     assert rows(settings) == before
 
 
 def test_a_reply_of_no_strength_is_explained_by_no_turn(service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
-    turn = service.send(ada.id, None, "Who am I?", 0.0)
+    turn = service.send(ada.id, None, "Who am I?", Manner(0.0))
     turn.remembered.result(timeout=10)
     assert [cause.influence for cause in service.why(ada.id, turn.turn.id)] == [0.0]
 
@@ -123,7 +123,7 @@ def test_a_temporary_chat_reads_its_own_turns_and_no_other_one_does(
 
 def test_a_temporary_chat_need_not_read_the_memory(service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
-    assert "".join(service.send_temporarily(ada.id, TemporaryChat(), "Who am I?", 0.0)) == "I know nothing."
+    assert "".join(service.send_temporarily(ada.id, TemporaryChat(), "Who am I?", Manner(0.0))) == "I know nothing."
 
 
 def test_a_stopped_temporary_reply_keeps_what_was_shown(store: Store, settings: Settings, ada: User) -> None:
@@ -166,7 +166,7 @@ def test_the_page_shows_a_temporary_chat_and_says_that_it_is_not_remembered(
     assert isinstance(here, TemporaryChat)
     assert "Nothing of this is kept" in empty["placeholder"]
     for number, text in enumerate(("<b>tea</b>", "And now?"), 1):
-        *_, last = shown = list(handlers.send(Tab(), number, ada, here, 1.0, text))
+        *_, last = shown = list(handlers.send(Tab(), number, ada, here, text))
     chats = [chat for _, _, chat, _, _ in shown if isinstance(chat, list)]
     assert [message["content"] for message in chats[-1]] == [
         *("&lt;b&gt;tea&lt;/b&gt;", "<p>I know nothing.</p>"),
@@ -175,7 +175,7 @@ def test_the_page_shows_a_temporary_chat_and_says_that_it_is_not_remembered(
     assert "Not remembered" in last[-1]
     assert "temporary chat" in handlers.explain(Tab(), 0, ada, here)
     assert "Ready" in handlers.await_model(Tab(), 0, ada, here)[-1]
-    assert (handlers.show_strength(ada, here)[0], rows(settings)) == (1.0, before)
+    assert (handlers.show_manner(ada, here)[0], rows(settings)) == (1.0, before)
 
 
 def test_without_a_name_there_is_no_temporary_chat(service: Service) -> None:
@@ -185,10 +185,10 @@ def test_without_a_name_there_is_no_temporary_chat(service: Service) -> None:
 
 def test_the_dial_shows_the_strength_of_the_conversation_that_is_opened(service: Service, ada: User) -> None:
     handlers = Handlers(service)
-    here = service.send(ada.id, None, "Hello", 0.35)
+    here = service.send(ada.id, None, "Hello", Manner(0.35))
     here.remembered.result(timeout=10)
-    assert handlers.show_strength(ada, here.turn.conversation_id)[0] == 0.35
-    assert handlers.show_strength(ada, None)[0] == handlers.show_strength(None, None)[0] == 1.0
+    assert handlers.show_manner(ada, here.turn.conversation_id)[0] == 0.35
+    assert handlers.show_manner(ada, None)[0] == handlers.show_manner(None, None)[0] == 1.0
 
 
 def test_a_reply_is_shown_next_to_the_one_without_memory(service: Service, ada: User) -> None:
@@ -200,7 +200,7 @@ def test_a_reply_is_shown_next_to_the_one_without_memory(service: Service, ada: 
 
 
 def test_the_page_has_a_dial_that_starts_at_all(page: gr.Blocks) -> None:
-    [dial] = [block for block in page.blocks.values() if isinstance(block, gr.Slider)]
+    [dial] = [block for block in page.blocks.values() if getattr(block, "elem_id", None) == "strength"]
     assert (dial.minimum, dial.maximum, dial.value) == (0, 1, 1)
 
 

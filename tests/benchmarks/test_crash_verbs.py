@@ -1,4 +1,4 @@
-"""Killing the verbs: what is expected after each; a run over a tiny model finds what is broken, and nothing else."""
+"""Killing verbs and migrations: what is expected after each; a run finds what is broken, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,15 +14,26 @@ from benchmarks.crash_verbs import KINDS, after
 from tests.tiny import tiny_folder
 
 HOME = Path(__file__).parent.parent.parent
-BROKEN = """
-import sys
+RUN = "import sys; from benchmarks.crash_verbs import main; sys.exit(main())"
+BROKEN_VERB = """
 from storage.store import Store
 
 append = Store.append_turn
 Store.append_turn = lambda self, user_id, talk, text: append(self, user_id, talk, text + "!")
-from benchmarks.crash_verbs import main
-sys.exit(main())
 """
+BROKEN_MIGRATION = """
+from storage.schema import command
+
+upgrade = command.upgrade
+LOSE = "DELETE FROM turns WHERE id = (SELECT max(id) FROM turns)"
+
+def losing(config, revision):
+    upgrade(config, revision)
+    config.attributes["connection"].exec_driver_sql(LOSE)
+
+command.upgrade = losing
+"""
+BROKEN = ("sqlite", BROKEN_VERB), ("sqlite", BROKEN_MIGRATION)
 
 AFTER = [
     ({"verb": "send", "text": "b"}, {"a": True, "b": False}),
@@ -32,6 +43,7 @@ AFTER = [
     ({"verb": "pin", "text": "a", "pinned": False}, {"a": False}),
     ({"verb": "correct", "text": "a", "new": "c"}, {"c": True}),
     ({"verb": "merge", "texts": ["a", "d"]}, {"a": True, "d": False}),
+    ({"verb": "import", "texts": ["a"]}, {"a": True, "Carol: a": False}),
 ]
 
 
@@ -43,15 +55,14 @@ def test_what_is_held_after_a_verb(verb: dict[str, object], held: dict[str, bool
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("on", "broken"), [*((kind, False) for kind in KINDS), ("sqlite", True)])
-def test_kills_leave_nothing_half_done_and_a_broken_verb_is_found(tmp_path: Path, on: str, broken: bool) -> None:
+@pytest.mark.parametrize(("on", "broken"), [*((kind, "") for kind in KINDS), *BROKEN])
+def test_kills_leave_nothing_half_done_and_what_is_broken_is_found(tmp_path: Path, on: str, broken: str) -> None:
     if on == "postgresql" and not postgres.find_binaries():
         pytest.skip(f"no PostgreSQL server in {postgres.DEBIAN}")
-    program = ["-c", BROKEN] if broken else ["-m", "benchmarks.crash_verbs"]
     flags = ["--kills", "6", "--on", on, "--model", str(tiny_folder(tmp_path / "model"))]
-    command = [sys.executable, *program, *flags, "--json", str(tmp_path / "found.json")]
+    command = [sys.executable, "-c", f"{broken}\n{RUN}", *flags, "--json", str(tmp_path / "found.json")]
     ended = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=False)
     found = json.loads((tmp_path / "found.json").read_text())
-    assert ended.returncode == int(broken), ended.stderr
-    assert (bool(found["wrong"]), found["unclean"]) == (broken, 0)
+    assert ended.returncode == bool(broken), ended.stderr
+    assert (bool(found["wrong"]), found["unclean"]) == (bool(broken), 0)
     assert found["verbs"]

@@ -55,6 +55,13 @@ def test_memory_changes_the_reply_and_an_empty_one_does_not(engine: Engine) -> N
     assert reply(engine, engine.fold(engine.empty_state(), TURN), sampling) != bare
 
 
+def test_memory_changes_what_is_expected_after_each_token_and_an_empty_one_does_not(engine: Engine) -> None:
+    bare = engine.logits(None, ASK)
+    assert bare.shape == (len(encode(engine.tokenizer, ASK, reply=False)), len(engine.tokenizer))
+    assert torch.equal(engine.logits(engine.materialise(engine.empty_state()), ASK), bare)
+    assert not torch.allclose(engine.logits(engine.materialise(engine.fold(engine.empty_state(), TURN)), ASK), bare)
+
+
 def test_several_replies_at_once_are_those_of_each_alone(engine: Engine) -> None:
     adapter = engine.materialise(engine.fold(engine.empty_state(), TURN))
     asked = [(adapter, ASK), (None, ASK), (adapter, [*TURN, *ASK]), (None, [Message("user", "Hello.")])]
@@ -82,6 +89,11 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(engine: Engi
 def test_a_narrow_nucleus_is_greedy(engine: Engine) -> None:
     narrow = Sampling(max_tokens=20, temperature=1.0, top_p=1e-6)
     assert reply(engine, None, narrow) == reply(engine, None, Sampling(max_tokens=20))
+
+
+def test_a_temperature_that_nothing_can_be_divided_by_is_greedy(engine: Engine) -> None:
+    cold = Sampling(max_tokens=20, temperature=1e-320)
+    assert reply(engine, None, cold) == reply(engine, None, Sampling(max_tokens=20))
 
 
 def test_stop_ends_the_reply_within_a_token(engine: Engine) -> None:
@@ -152,7 +164,9 @@ def test_a_state_of_another_shape_or_not_finite_is_refused(engine: Engine, sums:
         engine.check_state(State(sums))
 
 
-@pytest.mark.parametrize(("field", "value"), [("max_tokens", 0), ("temperature", -1.0), ("top_p", 0.0)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("max_tokens", 0), ("temperature", -1.0), ("top_p", 0.0), ("seed", 2**64), ("seed", -(2**64))]
+)
 def test_impossible_sampling_is_refused(field: str, value: float) -> None:
     with pytest.raises(PromptError, match=field):
         Sampling(**{field: value})  # type: ignore[arg-type]

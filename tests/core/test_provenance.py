@@ -38,10 +38,9 @@ def windows(engine: Engine, count: int) -> list[Tensor]:
 def scored(engine: Engine, state: State) -> float:
     """ln p of the reply, one token after the other."""
     prompt = encode(engine.tokenizer, ASK, reply=True)
-    whole = encode(engine.tokenizer, [*ASK, Message("assistant", REPLY)], reply=False)
-    with torch.inference_mode(), engine.base.adapted(engine.materialise(state)):
-        logits = engine.base.model(input_ids=torch.tensor([whole])).logits[0].log_softmax(-1)
-    return float(sum(logits[at - 1, whole[at]] for at in range(len(prompt), len(whole))))
+    whole = encode(engine.tokenizer, EXCHANGE, reply=False)
+    chances = engine.logits(engine.materialise(state), EXCHANGE).log_softmax(-1)
+    return float(sum(chances[at - 1, whole[at]] for at in range(len(prompt), len(whole))))
 
 
 def folded(engine: Engine, turns: list[list[Message]]) -> State:

@@ -5,15 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, NullPool, inspect
+from sqlalchemy.exc import OperationalError
 
 from storage.address import build_engine, for_writing, read_address
-from storage.database import Database, file_url, open_database
-from storage.records import Conversation, User
-from storage.schema import bring_to_head, migration_config
+from storage.database import Database, age_database, file_url, open_database
+from storage.records import Conversation, Turn, User
+from storage.schema import bring_to_head, revisions
 from storage.store import Store
 from storage.tables import Base
 from tests.storage.conftest import fold
@@ -52,8 +52,7 @@ def test_turns_held_before_there_was_a_ledger_get_their_order_and_stay(
     for version, turn in enumerate(turns[:2]):
         fold(store, turn, version)
     database.close()
-    with engine_of(path).begin() as connection:
-        command.downgrade(migration_config(connection), "0001")
+    age_database(file_url(path), "0001")
     again = Store(open_database(file_url(path)))
     held = again.held_turns(ada.id)
     assert [(turn.user_text, turn.position, turn.link) for turn in held] == [("one", 1, None), ("two", 2, None)]
@@ -63,10 +62,34 @@ def test_turns_held_before_there_was_a_ledger_get_their_order_and_stay(
     assert (again.load_memory(ada.id) or pytest.fail()).header.turns_folded == 3
 
 
-def test_every_revision_can_be_taken_back(path: Path, database: Database) -> None:
+@pytest.mark.parametrize("revision", revisions()[:-1])
+def test_a_database_of_any_earlier_revision_keeps_its_turns_and_takes_new_ones(
+    path: Path, database: Database, store: Store, ada: User, talk: Conversation, turn: Turn, revision: str
+) -> None:
+    fold(store, turn)
+    database.close()
+    age_database(file_url(path), revision)
+    again = Store(open_database(file_url(path)))
+    fold(again, again.append_turn(ada.id, talk.id, "It likes tuna."), 1)
+    assert [held.user_text for held in again.held_turns(ada.id)] == [turn.user_text, "It likes tuna."]
+
+
+def test_a_migration_that_fails_on_the_way_changes_nothing(path: Path, database: Database) -> None:
+    database.close()
+    age_database(file_url(path), "0001")
     with engine_of(path).begin() as connection:
-        command.downgrade(migration_config(connection), "base")
-        assert inspect(connection).get_table_names() == ["alembic_version"]
+        before = inspect(connection).get_table_names()
+        connection.exec_driver_sql("CREATE TABLE sessions (id INTEGER)")  # which a later revision wants to create
+    with pytest.raises(OperationalError, match="sessions"):
+        bring_to_head(engine_of(path), str(path))
+    with engine_of(path).begin() as connection:
+        assert MigrationContext.configure(connection).get_current_heads() == ("0001",)
+        assert {*inspect(connection).get_table_names()} == {*before, "sessions"}
+
+
+def test_every_revision_can_be_taken_back(path: Path, database: Database) -> None:
+    age_database(file_url(path), "base")
+    assert inspect(engine_of(path)).get_table_names() == ["alembic_version"]
 
 
 def test_processes_that_start_together_all_find_the_newest_schema(path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from storage.database import Database, file_url, open_database
 from storage.errors import CorruptMemory, Sealed
-from storage.records import Folding, Packed
+from storage.records import Folding, Manner, Packed
 from storage.store import Store
 
 ONE, OTHER = bytes(range(32)), bytes(32)
@@ -24,6 +24,7 @@ def tell(store: Store) -> int:
     store.answer_turn(user.id, turn.id, REPLIED)
     store.commit_fold(turn.id, user.id, store.memory_version(user.id), Packed(STATE, "f", 1), Folding(0.1, 9, "link"))
     store.rename_conversation(user.id, turn.conversation_id, "About Miso")
+    store.set_manner(user.id, turn.conversation_id, Manner(instructions="Speak as Miso would."))
     return user.id
 
 
@@ -41,6 +42,7 @@ def test_what_is_sealed_is_read_as_it_was_and_is_nowhere_plain(tmp_path: Path) -
     assert (turn.user_text, turn.reply_text, memory and memory.blob) == (SAID, REPLIED, STATE)
     assert [talk.title for talk in store.list_conversations(user, "MISO")] == ["About Miso"]
     assert store.list_conversations(user, "Rex") == []
+    assert store.load_manner(user, turn.conversation_id).instructions == "Speak as Miso would."
 
 
 def test_what_was_plain_is_sealed_once_there_is_a_key(tmp_path: Path) -> None:
