@@ -18,7 +18,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.errors import BadPassphrase
-from storage.records import NOBODY, Key, User
+from storage.records import GUEST, HUB, Key, User
 from storage.store import Store
 
 SHORTEST, LONGEST = 8, 200
@@ -26,7 +26,7 @@ FAILURES, SECONDS = 5, 60.0
 """How many wrong passphrases a name bears within how long, before even the right one has to wait."""
 KEY_PREFIX = "imprint-"
 SESSION_DAYS = 30
-GUEST = "guest-"
+GUEST_NAME = "guest-"
 
 
 class Accounts:
@@ -52,14 +52,21 @@ class Accounts:
 
     def sign_in_as_guest(self) -> tuple[User, str]:
         """Somebody new without a name of their own, whom nothing but this browser's session lets in again."""
-        user = self._store.ensure_user(GUEST + token_hex(8))
-        self._store.claim(user.id, NOBODY)
-        return user, self._opened(user, NOBODY)
+        user = self._store.ensure_user(GUEST_NAME + token_hex(8))
+        self._store.claim(user.id, GUEST)
+        return user, self._opened(user, GUEST)
+
+    def sign_in_from_hub(self, subject: str, name: str, is_admin: bool) -> tuple[User, str]:
+        """Whom Hugging Face knows by this subject, whatever the name is now; its owner is the `is_admin` of a Space."""
+        user = self._store.ensure_hub_user(subject, name)
+        if is_admin and not user.is_admin:
+            self._store.set_admin(user.id, True)
+        return user, self._opened(user, HUB)
 
     def _opened(self, user: User, secret: str | None) -> str:
         """A new session."""
         token = token_urlsafe(32)
-        if not self._store.open_session(user.id, _digest(token), time.time() + SESSION_DAYS * 86_400, secret):
+        if not self._store.open_session(user.id, _digest(token), _expiry(), secret):
             raise BadPassphrase("Somebody has guarded this name just now; it needs their passphrase.")
         return token
 
@@ -67,7 +74,7 @@ class Accounts:
         """The person, and the hash that guards the name: None where nothing does."""
         known = self._store.find_user(name)
         secret = self._store.load_secret(known.id) if known else None
-        if known and secret == NOBODY and self.owner_of_session(session) == known:
+        if known and secret == GUEST and self.owner_of_session(session) == known:
             if not passphrase:
                 return known, secret
             secret = self._hashed(passphrase)
@@ -116,9 +123,18 @@ class Accounts:
         """Who comes back with it; None where it opens nothing, or does so no longer."""
         return self._store.owner_of_session(_digest(token), guarded_only=self._required) if token else None
 
+    def come_back(self, token: str) -> User | None:
+        """The same, and it lasts `SESSION_DAYS` from now."""
+        owner = self.owner_of_session(token)
+        if owner:
+            self._store.extend_session(_digest(token), _expiry())
+        return owner
+
     def close_session(self, token: str) -> None:
-        """Have it open nothing from now on."""
-        self._store.close_session(_digest(token))
+        """Have it open nothing from now on; but a guest's, which is all that ever lets them in, stays."""
+        owner = self._store.owner_of_session(_digest(token))
+        if owner and self._store.load_secret(owner.id) != GUEST:
+            self._store.close_session(_digest(token))
 
     def _check(self, user: User, secret: str, passphrase: str) -> None:
         """Raise BadPassphrase unless it is the right one, and there were not too many wrong ones of late."""
@@ -146,6 +162,10 @@ class Accounts:
                 return self._hasher.hash(passphrase)
         except UnicodeEncodeError as error:
             raise BadPassphrase("The passphrase has a broken character; choose another.") from error
+
+
+def _expiry() -> float:
+    return time.time() + SESSION_DAYS * 86_400
 
 
 def _digest(token: str) -> str:

@@ -252,7 +252,7 @@ def held_by(stream: Stream) -> dict[str, int] | None:
     if not isinstance(stream, Reply):
         return None
     after = stream.remembered.result()
-    return {"conversation": stream.turn.conversation_id, "turn": stream.turn.id, "turns_held": after.turns}
+    return {"conversation": stream.turn.conversation_id, "turn": stream.turn.id, "turns_held": after.held.turns}
 
 
 def finish_of(service: Service, asked: Completion, text: str) -> str:

@@ -16,7 +16,7 @@ from app import wording
 from app.errors import NameMissing
 from app.guards import SAME
 from app.intake import text_of
-from app.rendering import pairs, replied
+from app.rendering import pairs, replied, turns_shown
 from app.reply import Reading, Reply, Stream, TemporaryChat
 from app.service import Service
 from app.tab import Tab
@@ -152,8 +152,9 @@ class ChatHandlers:
         yield *[SAME] * 4, wording.status("Stopping" if reply.stopped.is_set() else "Folding", reply.reading)
         after = reply.remembered.result()
         note = f"Remembered in {after.seconds * 1000:.0f} ms"
-        reading = Reading(reply.reading.prompt_tokens, after.turns, after.nbytes)
-        return *[SAME] * 3, resting_box(owner), wording.status(note, reading)
+        reading = Reading(reply.reading.prompt_tokens, after.held)
+        chat = self._chat(owner, conversation_id)
+        return SAME, SAME, chat, resting_box(owner), wording.status(note, reading)
 
     def _answer_temporarily(
         self, tab: Tab, number: int, owner: User, chat: list[dict[str, str]], start: Callable[[], Stream]
@@ -193,7 +194,7 @@ class ChatHandlers:
 
     def _chat(self, user: User, conversation_id: int, before: float = math.inf) -> list[dict[str, str]]:
         turns = self._service.load_turns(user.id, conversation_id)
-        return pairs([(turn.user_text, turn.reply_text or "") for turn in turns if turn.id < before])
+        return turns_shown([turn for turn in turns if turn.id < before])
 
     def _list(self, user: User | None, conversation_id: int | None, containing: str = "") -> Any:
         kept = [one for one in self._service.list_conversations(user.id, containing) if one.turns] if user else []

@@ -144,5 +144,5 @@ def _print_pieces(stream: Stream) -> None:
 def _show(reply: Reply) -> None:
     _print_pieces(reply)
     after = reply.remembered.result()
-    reading = Reading(reply.reading.prompt_tokens, after.turns, after.nbytes)
+    reading = Reading(reply.reading.prompt_tokens, after.held)
     print(f"\n[remembered in {after.seconds * 1000:.0f} ms; {', '.join(facts_of(reading))}]")

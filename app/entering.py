@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+import gradio as gr
+
 from app.chat_handlers import ChatHandlers, Shown, named
 from app.guards import SAME
 from app.tab import Tab
@@ -20,16 +24,20 @@ class Entering(ChatHandlers):
         return self._shown(user, new)
 
     def enter_as_guest(self, session: str | None) -> Shown:
-        """Chat without a name of one's own: as `enter`."""
+        """Chat without a name of one's own, as the guest that this browser was, if the session is still theirs."""
         accounts = self._service.accounts
-        user, new = accounts.sign_in_as_guest()
-        accounts.close_session(session or "")
-        return self._shown(user, new)
+        user = accounts.come_back(session or "")
+        return self._shown(user, session or "") if user else self._shown(*accounts.sign_in_as_guest())
 
-    def resume(self, tab: Tab, number: int, session: str | None) -> Shown:
-        """Chat as whoever this browser was last; nothing changes where that is over."""
-        user = self._service.accounts.owner_of_session(session or "")
-        return self._shown(user, session or "") if user else (SAME,) * 9
+    def resume(self, tab: Tab, number: int, session: str | None, profile: gr.OAuthProfile | None = None) -> Shown:
+        """Chat as whoever this browser was last, or is on Hugging Face; nothing changes where it is nobody."""
+        accounts = self._service.accounts
+        if user := accounts.come_back(session or ""):
+            return self._shown(user, session or "")
+        if profile is None:
+            return (SAME,) * 9
+        is_owner = profile.username == os.environ.get("SPACE_AUTHOR_NAME")
+        return self._shown(*accounts.sign_in_from_hub(profile["sub"], profile.username, is_owner))
 
     def leave(self, session: str | None) -> Shown:
         """Nobody chats here any more, and the browser's session opens nothing from now on."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import gradio as gr
 
 from app import wording
+from app.answers import changes_shown, choices_between, numbers_in, readout_shown
 from app.chat_handlers import Here, Shown, named, resting_box
 from app.errors import BadMessage
 from app.guards import SAME
@@ -71,7 +72,7 @@ class Handlers(PeopleHandlers):
     def settle(self, user: User | None, choice: str) -> Shown:
         """Forget the turns of one side, where two disagree: as `forget`."""
         owner = named(user)
-        return self._after(owner, self._service.forget_turns(owner.id, wording.numbers_in(choice)))
+        return self._after(owner, self._service.forget_turns(owner.id, numbers_in(choice)))
 
     def forget_conversation(self, user: User | None, turn_id: int | None) -> Shown:
         """Forget the conversation of one turn of the ledger: as `forget`."""
@@ -138,7 +139,7 @@ class Handlers(PeopleHandlers):
         """What the memory answers otherwise now than after a turn."""
         owner = named(user)
         yield wording.status("Asking the memory, as it was and as it is")
-        yield wording.changes_shown(self._service.changes_since(owner.id, turn_id))
+        yield changes_shown(self._service.changes_since(owner.id, turn_id))
 
     def rename(self, tab: Tab, number: int, user: User | None, here: Here, title: str) -> Shown:
         """Call the conversation that is shown so: (conversations, status)."""
@@ -173,11 +174,11 @@ class Handlers(PeopleHandlers):
         owner = named(user)
         yield SAME, wording.status("Asking the memory")
         answers = self._service.read_out(owner.id)
-        choices = wording.choices_between(answers)
-        yield gr.update(choices=choices, value=None, visible=bool(choices)), wording.readout_shown(answers)
+        choices = choices_between(answers)
+        yield gr.update(choices=choices, value=None, visible=bool(choices)), readout_shown(answers)
 
     def probe(self, tab: Tab, number: int, user: User | None, question: str) -> Iterator[Shown]:
         """What the memory alone answers to a question of one's own: as `read_out`."""
         owner = named(user)
         yield SAME, wording.status("Asking the memory")
-        yield SAME, wording.readout_shown(self._service.read_out(owner.id, [question]), own=True)
+        yield SAME, readout_shown(self._service.read_out(owner.id, [question]), own=True)

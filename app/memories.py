@@ -55,7 +55,7 @@ class MemoryView:
     """A memory as a developer wants to see it; `norms` and `spectrum` have one entry per layer.
 
     `fullness` is the share of the state's directions in use; see benchmarks/capacity.py for what it means for recall.
-    `left` is, for each turn, how much of it has not faded.
+    `left` is, for each turn, how much of it has not faded. `cache_a_token` is what one token in a prompt takes instead.
     """
 
     turns: list[Turn]
@@ -66,6 +66,7 @@ class MemoryView:
     spectrum: list[list[float]]
     fullness: float
     left: list[float]
+    cache_a_token: int
 
 
 class Memories:
@@ -161,10 +162,10 @@ class Memories:
         """The ledger and the numbers of a memory, also of one that another model made."""
         turns, memory = self._store.held_turns(user_id), self._store.load_memory(user_id)
         if memory is None:
-            return MemoryView(turns, 0, engine.fingerprint, engine.fingerprint, [], [], 0.0, [])
+            return MemoryView(turns, 0, engine.fingerprint, engine.fingerprint, [], [], 0.0, [], engine.cache_a_token)
         state, header = unpacked(engine, memory), memory.header
         shape = (state.norms(), state.spectrum(), engine.fullness(state), engine.left([turn.pinned for turn in turns]))
-        return MemoryView(turns, len(memory.blob), header.fingerprint, engine.fingerprint, *shape)
+        return MemoryView(turns, len(memory.blob), header.fingerprint, engine.fingerprint, *shape, engine.cache_a_token)
 
     def wrap(self, engine: Engine, user_id: int, texts: bool) -> bytes:
         """The memory, its ledger and the proof of both as the bytes of one file; raise BadParcel where nothing is held.

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from app import wording
+from app.answers import changes_in_words, readout_in_words
 from app.bootstrap import running_service
 from app.errors import SettingsError, sentence_of
 from app.ledger import Cause
@@ -176,7 +177,7 @@ def since(
         changes = service.changes_since(owner.id, turn)
     if as_json:
         return print_json([{"before": one.before.fields(), "after": one.after.fields()} for one in changes])
-    print(*wording.changes_in_words(changes), sep="\n")
+    print(*changes_in_words(changes), sep="\n")
 
 
 @memory.command()
@@ -214,7 +215,7 @@ def readout(
         answers = service.read_out(owner.id, ask or ())
     if as_json:
         return print_json([answer.fields() for answer in answers])
-    print(*wording.readout_in_words(answers, own=bool(ask)), sep="\n")
+    print(*readout_in_words(answers, own=bool(ask)), sep="\n")
 
 
 @memory.command()

@@ -25,9 +25,8 @@ def people(context: typer.Context, as_json: AsJson = False, model: Model = None,
         return print_json([asdict(one) for one in found])
     for one in found:
         kept = f"{wording.counted(one.turns, 'turn'):>12}  {wording.sized(one.memory_bytes):>10}"
-        guarded = "guest" if one.is_guest else "guarded" if one.is_guarded else "open"
         admin = "  (admin)" if one.user.is_admin else ""
-        print(f"{kept}  {wording.moment(one.last_turn_at) or 'never':16}  {guarded:8}  {one.user.name}{admin}")
+        print(f"{kept}  {wording.moment(one.last_turn_at) or 'never':16}  {one.opens_with:10}  {one.user.name}{admin}")
 
 
 def guard(

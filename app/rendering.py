@@ -10,6 +10,8 @@ from html import escape
 
 from markdown_it import MarkdownIt
 
+from storage.records import Turn
+
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable("image")
 
 
@@ -17,6 +19,20 @@ def pairs(said: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """What was said and replied, as chat messages; nothing is shown where there is no reply."""
     sides = [side for text, reply in said for side in (said_by_person(text), replied(reply))]
     return [side for side in sides if side["content"]]
+
+
+def turns_shown(turns: Sequence[Turn]) -> list[dict[str, str]]:
+    """Turns as chat messages; under the reply of each that is remembered stands what that took."""
+    return [side for turn in turns for side in _with_cost(turn)]
+
+
+def _with_cost(turn: Turn) -> list[dict[str, str]]:
+    sides = pairs([(turn.user_text, turn.reply_text or "")])
+    if turn.folded_at is not None and turn.reply_text:
+        cost = f"{turn.tokens or 0} tokens, {(turn.fold_seconds or 0) * 1000:.0f} ms"
+        # Its words come from the style sheet: they are no part of the text that is copied or read out as the reply.
+        sides[-1]["content"] += f'\n<small class="cost" data-cost="{cost}"></small>'
+    return sides
 
 
 def said_by_person(text: str) -> dict[str, str]:

@@ -12,17 +12,25 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event, Lock
 from time import perf_counter
+from typing import NamedTuple
 
 from storage.records import Turn
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What the model reads for a person: tokens of this conversation, and turns and bytes of the memory."""
+class Held(NamedTuple):
+    """What a memory holds: so many turns, in so many bytes, which in a prompt would be so many tokens."""
 
-    prompt_tokens: int
     turns: int
     nbytes: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the model reads for a person: tokens of this conversation, and the memory."""
+
+    prompt_tokens: int
+    held: Held
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,7 @@ class Remembered:
     """What a finished turn left behind: seconds from its last piece to the new adapter, and the memory after it."""
 
     seconds: float
-    turns: int
-    nbytes: int
+    held: Held
 
 
 @dataclass(eq=False)

@@ -21,7 +21,7 @@ from app.errors import EXPECTED
 from app.intake import checked_text, checked_title
 from app.ledger import Cause, messages_of, pair_of
 from app.logs import EVENT, figures_of
-from app.reply import Reading, Remembered, Reply, Stream, TemporaryChat
+from app.reply import Held, Reading, Remembered, Reply, Stream, TemporaryChat
 from app.upkeep import Upkeep
 from core.chat import Message
 from storage.errors import NotFound
@@ -82,7 +82,7 @@ class Service(Upkeep):
             self._keep_manner(user_id, conversation_id, manner)
             adapter = self._adapter(engine, user_id, memory, manner.strength)
             turn = self._store.append_turn(user_id, conversation_id, text)
-            reply = Reply(turn, Reading(tokens, *_size(memory)))
+            reply = Reply(turn, Reading(tokens, self._held(user_id, memory)))
             return self._begin(held, engine, reply, Asking(adapter, messages, sampling))
 
     def retry(self, user_id: int, conversation_id: int, manner: Manner | None = None) -> Reply:
@@ -101,7 +101,7 @@ class Service(Upkeep):
             adapter = self._adapter(engine, user_id, memory, manner.strength)
             recent = instructed(manner, self._recent(user_id, conversation_id, before=turn.id))
             messages, tokens = fitted(engine, recent, turn.user_text)
-            reply = Reply(turn, Reading(tokens, *_size(memory)))
+            reply = Reply(turn, Reading(tokens, self._held(user_id, memory)))
             return self._begin(held, engine, reply, Asking(adapter, messages, self._chance(manner)))
 
     def take_back(self, user_id: int, conversation_id: int) -> Turn:
@@ -145,7 +145,7 @@ class Service(Upkeep):
             else:
                 adapter = self._memories.adapter_after(engine, user_id, chat.as_of).scaled(manner.strength)
         messages, tokens = fitted(engine, instructed(manner, said[:-1]), text)
-        stream = Stream(Reading(tokens, *_size(memory)))
+        stream = Stream(Reading(tokens, self._held(user_id, memory)))
         asking = Asking(adapter, messages, sampling)
         chat.writing = self._workers.submit(self._whisper, engine, user_id, asking, stream, chat)
         chat.writing.add_done_callback(self._note_failure)
@@ -161,7 +161,7 @@ class Service(Upkeep):
         recent = self._recent(user_id, conversation_id) if self.is_ready else []
         tokens = self._engine.result().count_tokens(recent) if recent else 0
         memory = self._store.load_memory(user_id)
-        return Reading(tokens, *_size(memory))
+        return Reading(tokens, self._held(user_id, memory))
 
     def why(self, user_id: int, turn_id: int) -> list[Cause]:
         """The turns in memory that a reply came from, the one that spoke for it most first."""
@@ -219,7 +219,7 @@ class Service(Upkeep):
             seconds = perf_counter() - started
             self.metrics.fold.observe(seconds)
             log.info("remembered", extra={EVENT: figures_of(reply, started, seconds)})
-            return Remembered(seconds, *_size(memory))
+            return Remembered(seconds, self._held(turn.user_id, memory))
 
     def _whisper(self, engine: Engine, user_id: int, asking: Asking, stream: Stream, chat: TemporaryChat) -> None:
         """A worker's part of a temporary reply: write it, and note it in the chat alone."""
@@ -288,7 +288,6 @@ class Service(Upkeep):
         warm = max(usual, RETRY_TEMPERATURE)
         return self._sampling(temperature=warm, top_p=min(self._settings.top_p, RETRY_TOP_P), seed=randbits(31))
 
-
-def _size(memory: Memory | None) -> tuple[int, int]:
-    """Turns held in a memory, and its bytes."""
-    return (memory.header.turns_folded, len(memory.blob)) if memory else (0, 0)
+    def _held(self, user_id: int, memory: Memory | None) -> Held:
+        tokens = self._store.held_tokens(user_id)
+        return Held(memory.header.turns_folded, len(memory.blob), tokens) if memory else Held(0, 0, 0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,6 +25,11 @@ PREFIX = "IMPRINT_"
 def on_a_space() -> bool:
     """Whether this is a Hugging Face Space: strangers come, and the disk is wiped when it restarts."""
     return "SPACE_ID" in os.environ
+
+
+def knows_hub() -> bool:
+    """Whether people can sign in with Hugging Face: the Space says `hf_oauth: true`, and Gradio has its extra."""
+    return on_a_space() and "OAUTH_CLIENT_ID" in os.environ and find_spec("authlib") is not None
 
 
 def _only_model() -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import wording
+from app import settings, wording
 from app.asking import HOTTEST
 from app.chat_handlers import Shown
 from app.guards import SAME, in_turn
@@ -80,6 +80,9 @@ UNKNOWN = "() => [{__type__: 'update', visible: false}, '']"
 """What the memory was found to know is shown no more."""
 
 KEEP_SESSION = "(session) => { try { localStorage.setItem('imprint', session); } catch {} }"
+KEEP_GUEST = "(session) => { try { localStorage.setItem('imprint-guest', session); } catch {} }"
+SAVED_GUEST = "() => { try { return localStorage.getItem('imprint-guest') ?? ''; } catch { return ''; } }"
+"""Signing out loses no guest: the browser is all that lets them in again."""
 DROP_SESSION = """(session) => {
   try { if (localStorage.getItem('imprint') === session) localStorage.removeItem('imprint'); } catch {}
 }"""
@@ -143,6 +146,8 @@ class Page:
             elem_id="passphrase",
         )
         self.guest = gr.Button("Chat as a guest", size="sm", elem_id="guest")
+        if settings.knows_hub():
+            gr.LoginButton(size="sm", elem_id="hub")
         self.session = gr.Textbox(visible="hidden", elem_id="session")
         self.anew = gr.Button("New conversation", size="sm", elem_id="anew")
         self.temporary = gr.Button("Temporary chat", size="sm", elem_id="temporary")
@@ -236,8 +241,9 @@ def _wire(page: Page, handlers: Handlers) -> None:
     named = [page.name, page.passphrase, page.session]
     entering = (page.name.submit, page.passphrase.submit)
     entered = [on_leaving(page, event, handlers.enter, named, page.entering, departing=True) for event in entering]
-    as_guest = (handlers.enter_as_guest, [page.session], page.entering)
-    entered.append(on_leaving(page, page.guest.click, *as_guest, departing=True))
+    guest = page.guest.click(None, None, page.session, js=SAVED_GUEST, **QUIET)
+    entered.append(on_leaving(page, guest.then, handlers.enter_as_guest, [page.session], page.entering, departing=True))
+    entered[-1].then(None, page.session, None, js=KEEP_GUEST, **QUIET)
     for event in (page.leave.click, page.memory.delete.click):
         event(None, page.session, None, js=DROP_SESSION, **QUIET)
     left = on_leaving(page, page.leave.click, handlers.leave, [page.session], page.entering, departing=True)

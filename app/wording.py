@@ -12,7 +12,6 @@ from html import escape
 
 from app.ledger import Cause
 from app.memories import MemoryView
-from app.readout import SURE, Answer, Change
 from app.reply import Reading
 from storage.records import Person, Turn, User
 
@@ -27,21 +26,6 @@ WITHOUT = "Without memory the reply would be:"
 INSTRUCTIONS = "Read before everything else. The bundled model was never taught to heed them; others are."
 UNEXPLAINED = "A temporary chat keeps no replies to explain"
 NEARLY_FULL = 0.4  # of the directions in use: with the bundled model recall is above 0.9 below (benchmarks/capacity.py)
-SURE_OF = (
-    "Asked with an empty prompt, the weights alone answer this. The number says how much memory speaks for it (nats)."
-)
-SURE_OF_NOTHING = "Asked with an empty prompt, the weights are sure of nothing yet."
-UNCHANGED = "The weights are sure of the same answers now as they were then."
-CHANGED = "What the weights alone were sure of then, and are now"
-UNSURE = "memory is not sure of it"
-ASKED = "Asked with an empty prompt, the weights alone answer this."
-NOT_SURE = "Questions that memory is not sure of"
-OPENS = {
-    (False, False): "its name",
-    (True, False): "a passphrase",
-    (True, True): "a guest's browser",
-}
-"""By whether a name is guarded and a guest's: what lets somebody in under it."""
 SLIGHT = 0.05  # nats: less says nothing of where a reply came from
 
 BRAND = "<b>Imprint</b><small>remembers you in its weights</small>"
@@ -67,11 +51,12 @@ def status(note: str, reading: Reading | None = None) -> str:
 
 
 def facts_of(reading: Reading) -> list[str]:
-    """Prompt tokens, turns held in weights, bytes of memory."""
+    """Prompt tokens, and how many all turns would take; turns held in weights, bytes of memory."""
+    held = reading.held
     return [
-        f"{counted(reading.prompt_tokens, 'token')} in the prompt",
-        f"{counted(reading.turns, 'turn')} in the weights",
-        f"{sized(reading.nbytes)} of memory",
+        f"{counted(reading.prompt_tokens, 'token')} in the prompt (all turns: {held.tokens:,})",
+        f"{counted(held.turns, 'turn')} in the weights",
+        f"{sized(held.nbytes)} of memory",
     ]
 
 
@@ -88,8 +73,23 @@ def summary(user: User | None, view: MemoryView | None) -> str:
     maker = "" if view.fingerprint == view.engine_fingerprint else " (not the running one)"
     if view.fullness >= NEARLY_FULL:
         held += "; nearly full, older facts may be crowded out"
-    facts = (f"<b>{escape(user.name)}</b>", held, f"model <code>{escape(view.fingerprint[:SHORT])}</code>{maker}")
-    return '<div class="status">' + "".join(f"<span>{fact}</span>" for fact in facts) + "</div>"
+    facts = (
+        f"<b>{escape(user.name)}</b>",
+        held,
+        _instead(view),
+        f"model <code>{escape(view.fingerprint[:SHORT])}</code>{maker}",
+    )
+    return '<div class="status">' + "".join(f"<span>{fact}</span>" for fact in facts if fact) + "</div>"
+
+
+def _instead(view: MemoryView) -> str:
+    """What the turns would take in a prompt, and from where on memory is the smaller."""
+    tokens = sum(turn.tokens or 0 for turn in view.turns)
+    if not tokens:
+        return ""
+    even = -(-view.nbytes // view.cache_a_token)
+    cache = f"in a prompt {counted(tokens, 'token')} and {sized(tokens * view.cache_a_token)} of cache"
+    return f"{cache}; memory is the smaller from {counted(even, 'token')} on"
 
 
 def rows_of(turns: Sequence[Turn], left: Sequence[float], text: str = "") -> list[list[str | int]]:
@@ -158,99 +158,16 @@ def turn_shown(turn: Turn, norms: Sequence[float]) -> str:
     return f'<div class="turn"><p><b>{escape(turn.user_text)}</b></p>{reply}{weight}</div>'
 
 
-def readout_in_words(answers: Sequence[Answer], own: bool = False) -> list[str]:
-    """What memory is sure of, with the turn it came from; then how many questions it is not sure of.
-
-    Where they are somebody's `own` every answer is given, and unsure ones are said to be so.
-    """
-    shown = [answer for answer in answers if answer.is_sure or own]
-    lines = [f"{answer.margin:>6.2f}  {answer.text}  {_source(answer)}{_otherwise(answer)}" for answer in shown]
-    return lines if own else [*lines, f"{counted(len(answers) - len(shown), 'question')} it is not sure of"]
-
-
-def readout_shown(answers: Sequence[Answer], own: bool = False) -> str:
-    """What memory is sure of, each answer with a bar and the turn it came from; the other questions folded away.
-
-    Where they are somebody's `own` every answer is shown: see `readout_in_words`.
-    """
-    if own:
-        rows = "".join(_answer_shown(answer, min(1.0, max(0.0, answer.margin / SURE))) for answer in answers)
-        return f'<div class="why"><p>{ASKED}</p><ol>{rows}</ol></div>'
-    sure = [answer for answer in answers if answer.is_sure]
-    rows = "".join(_answer_shown(answer, answer.margin / sure[0].margin) for answer in sure)
-    unsure = "".join(f"<li>{escape(answer.question)}</li>" for answer in answers if not answer.is_sure)
-    head = f"<p>{SURE_OF}</p><ol>{rows}</ol>" if sure else f"<p>{SURE_OF_NOTHING}</p>"
-    return f'<div class="why">{head}<details><summary>{NOT_SURE}</summary><ul>{unsure}</ul></details></div>'
-
-
-def _answer_shown(answer: Answer, share: float) -> str:
-    source = f"{escape(_source(answer) + _otherwise(answer))} &middot; {answer.margin:.2f}"
-    return f'<li><i style="width:{share:.0%}"></i><span>{escape(answer.text)}</span><small>{source}</small></li>'
-
-
-def changes_in_words(changes: Sequence[Change]) -> list[str]:
-    """What a memory answers otherwise than at another time, question by question, or that nothing does."""
-    lines = [f"{one.before.question}  {_known(one.before)} -> {_known(one.after)}" for one in changes]
-    return lines or [UNCHANGED]
-
-
-def changes_shown(changes: Sequence[Change]) -> str:
-    """The same as a list."""
-    if not changes:
-        return status(UNCHANGED)
-    rows = "".join(
-        f"<li><span>{escape(_known(one.before))} &rarr; <b>{escape(_known(one.after))}</b></span>"
-        f"<small>{escape(one.before.question)}</small></li>"
-        for one in changes
-    )
-    return f'<div class="why"><p>{CHANGED}</p><ol>{rows}</ol></div>'
-
-
-def _known(answer: Answer) -> str:
-    return answer.text if answer.is_sure else "(not sure)"
-
-
-def choices_between(answers: Sequence[Answer]) -> list[tuple[str, str]]:
-    """Where two turns seem to disagree, what either would leave, and the numbers of the turns that are then forgotten.
-
-    Numbers as `numbers_in` reads them.
-    """
-    pairs = [pair for one in answers if one.rival for pair in ((one, one.rival), (one.rival, one))]
-    choices = {}
-    for kept, gone in pairs:
-        if kept.turn and gone.turn:
-            numbers = ",".join(str(turn.id) for turn in (gone.turn, *gone.echoes))
-            choices[numbers] = _choice(kept, kept.turn, gone.turn) + _echoed(gone.echoes)
-    return [(choice, numbers) for numbers, choice in choices.items()]
-
-
-def numbers_in(choice: str) -> list[int]:
-    """The numbers of turns in a choice."""
-    return [int(number) for number in choice.split(",")]
-
-
-def _choice(answer: Answer, kept: Turn, gone: Turn) -> str:
-    return f"Keep turn {kept.id}: {answer.text} Forget turn {gone.id}: {excerpt(gone.user_text)}"
-
-
-def _echoed(echoes: Sequence[Turn]) -> str:
-    return f" (and {counted(len(echoes), 'turn')} that repeat it)" if echoes else ""
-
-
-def _otherwise(answer: Answer) -> str:
-    return f"; without it: {answer.rival.text} ({_source(answer.rival)})" if answer.rival else ""
-
-
-def _source(answer: Answer) -> str:
-    unknown = "" if answer.is_sure else UNSURE
-    return f"from turn {answer.turn.id}: {excerpt(answer.turn.user_text)}" if answer.turn else unknown
-
-
 def person_row(person: Person) -> list[str | int]:
     """Somebody in the list of everybody."""
-    opens = OPENS[person.is_guarded, person.is_guest]
     admin = " (admin)" if person.user.is_admin else ""
-    return [person.user.name, person.turns, sized(person.memory_bytes), moment(person.last_turn_at), opens + admin]
+    return [
+        person.user.name,
+        person.turns,
+        sized(person.memory_bytes),
+        moment(person.last_turn_at),
+        person.opens_with + admin,
+    ]
 
 
 def deleting(name: str) -> str:

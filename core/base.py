@@ -55,6 +55,14 @@ class Base:
         """The longest sequence, in tokens, that positions were trained for."""
         return int(self.model.config.max_position_embeddings)
 
+    @property
+    def cached_a_token(self) -> int:
+        """Numbers that the key-value cache keeps of one token."""
+        config: Any = self.model.config.get_text_config()
+        heads = config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return 2 * len(self.layers) * size * (getattr(config, "num_key_value_heads", None) or heads)
+
     @contextmanager
     def adapted(self, adapter: Adapter | None) -> Iterator[None]:
         """Hold the base alone and add the adapter's delta to every target projection; None leaves it bare."""

@@ -43,6 +43,11 @@ class Engine:
         return self.base.context_length * 3 // 4
 
     @property
+    def cache_a_token(self) -> int:
+        """Bytes of key-value cache that one token of a prompt takes."""
+        return self.base.cached_a_token * self.base.dtype.itemsize
+
+    @property
     def reads_sequentially(self) -> bool:
         """Whether each turn is read with the memory of those before it, so that nothing can be traced to one."""
         return self.generator.reads_sequentially

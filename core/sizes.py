@@ -111,12 +111,5 @@ def sizes_of(base: Base, config: GeneratorConfig) -> Sizes:
         state=WHOLE * layers * r_k * r_v,
         adapter=adapter,
         own=min(adapter, HALF * layers * (rank * (r_k + r_v) if published else r_k * r_v)),
-        cache_a_token=HALF * 2 * layers * _key_value_width(base.model.config.get_text_config()),
+        cache_a_token=HALF * base.cached_a_token,
     )
-
-
-def _key_value_width(config: Any) -> int:
-    """Numbers in one layer's keys of one token."""
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return size * (getattr(config, "num_key_value_heads", None) or heads)

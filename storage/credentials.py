@@ -6,12 +6,12 @@ Knows no secrets, only their digests and hashes: a lost database lets nobody in.
 
 import time
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.errors import NotFound
-from storage.records import NOBODY, Key, User
+from storage.records import GUEST, HUB, Key, User
 from storage.rows import lock_user
 from storage.tables import KeyRow, SessionRow, UserRow
 from storage.texts import clean_name
@@ -74,6 +74,11 @@ class Credentials:
             user = session.scalar(select(UserRow).join(SessionRow).where(*valid))
             return user.record() if user else None
 
+    def extend_session(self, digest: str, expires_at: float) -> None:
+        """Have it last until then; nothing happens where it opens nothing."""
+        with self._database.write() as session:
+            session.execute(update(SessionRow).where(SessionRow.digest == digest).values(expires_at=expires_at))
+
     def close_session(self, digest: str) -> None:
         """Have it open nothing from now on; nothing happens where it did not."""
         with self._database.write() as session:
@@ -108,6 +113,6 @@ class Credentials:
 
 
 def _guard(session: Session, user: UserRow, secret: str) -> None:
-    guarded = select(UserRow.id).where(UserRow.secret != NOBODY)
-    user.is_admin = user.is_admin or (secret != NOBODY and session.scalar(guarded.limit(1)) is None)
+    guarded = select(UserRow.id).where(UserRow.secret.not_in((GUEST, HUB)))
+    user.is_admin = user.is_admin or (secret != GUEST and session.scalar(guarded.limit(1)) is None)
     user.secret = secret

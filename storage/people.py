@@ -4,12 +4,14 @@ Knows sizes, and nothing of what anybody said.
 """
 
 import time
+from typing import Literal
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 
 from storage.database import Database
-from storage.records import NOBODY, Person, User
+from storage.errors import InvalidName
+from storage.records import GUEST, HUB, Person, User
 from storage.rows import lock_user
 from storage.tables import MemoryRow, TurnRow, UserRow
 from storage.texts import clean_name
@@ -31,11 +33,29 @@ class People:
             user = session.scalar(select(UserRow).where(UserRow.name == clean_name(name)))
             return user.record() if user else None
 
-    def _add_user(self, name: str) -> User:
+    def ensure_hub_user(self, subject: str, name: str) -> User:
+        """Return whom another site knows by this subject; a new user, named like this if nobody is, if there is none.
+
+        Raises InvalidName.
+        """
+        if known := self._find_subject(subject):
+            return known
+        for free in (clean_name(name), clean_name(f"{name} {subject}")):
+            self._add_user(free, subject)
+            if added := self._find_subject(subject):
+                return added
+        raise InvalidName(f"Somebody else is named {free!r} here; the operator has to delete that name first.")
+
+    def _find_subject(self, subject: str) -> User | None:
+        with self._database.read() as session:
+            user = session.scalar(select(UserRow).where(UserRow.subject == subject))
+            return user.record() if user else None
+
+    def _add_user(self, name: str, subject: str | None = None) -> User:
         with self._database.write() as session:
             try:
                 with session.begin_nested():
-                    user = UserRow(name=name, created_at=time.time())
+                    user = UserRow(name=name, created_at=time.time(), subject=subject, secret=HUB if subject else None)
                     session.add(user)
                     session.flush()
                     user.sealed_key = self._database.vault.new_key(user.id)
@@ -58,7 +78,7 @@ class People:
         )
         with self._database.read() as session:
             return [
-                Person(user.record(), count or 0, size or 0, last, user.secret is not None, user.secret == NOBODY)
+                Person(user.record(), count or 0, size or 0, last, _opens_with(user.secret))
                 for user, count, last, size in session.execute(people)
             ]
 
@@ -78,3 +98,9 @@ class People:
             self._database.note_traces(session)
             session.execute(delete(UserRow).where(UserRow.id == user_id))  # all other tables cascade
         self._database.erase_noted()
+
+
+def _opens_with(secret: str | None) -> Literal["name", "passphrase", "guest", "hub"]:
+    if secret is None:
+        return "name"
+    return "guest" if secret == GUEST else "hub" if secret == HUB else "passphrase"

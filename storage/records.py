@@ -4,9 +4,10 @@ They know no database. Times are seconds since 1970 in UTC.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 SNAPSHOT_EVERY = 32  # turns
-NOBODY = "!"  # in place of a hash of a passphrase: guards a name that no passphrase opens
+GUEST, HUB = "!", "!hub"  # guards of names that no passphrase opens: only a browser's session, or another site's word
 
 
 def is_worth_keeping(turns: int, newest: int) -> bool:
@@ -28,17 +29,13 @@ class User:
 
 @dataclass(frozen=True)
 class Person:
-    """How much is kept of somebody, and nothing of what; memory_bytes are those of the state.
-
-    A guest's name is guarded, by what no passphrase opens.
-    """
+    """How much is kept of somebody, and nothing of what; memory_bytes are those of the state."""
 
     user: User
     turns: int
     memory_bytes: int
     last_turn_at: float | None
-    is_guarded: bool
-    is_guest: bool
+    opens_with: Literal["name", "passphrase", "guest", "hub"]
 
 
 @dataclass(frozen=True)

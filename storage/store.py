@@ -6,7 +6,7 @@ something locks the user's row first, so the changes of one user come one after 
 
 import time
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, undefer
 
 from storage.credentials import Credentials
@@ -206,6 +206,14 @@ class Store(People, Forgetting, Credentials, Sealing, Talks):
         turns = select(TurnRow).where(TurnRow.folded_at.is_(None))
         with self._database.read() as session:
             return turn_records(session, turns if user_id is None else turns.where(TurnRow.user_id == user_id))
+
+    def held_tokens(self, user_id: int) -> int:
+        """Tokens of the turns that are in the user's state."""
+        held = select(func.coalesce(func.sum(TurnRow.tokens), 0)).where(
+            TurnRow.user_id == user_id, TurnRow.position.is_not(None)
+        )
+        with self._database.read() as session:
+            return int(session.scalar(held) or 0)
 
     def held_turns(self, user_id: int) -> list[Turn]:
         """The ledger: the turns that are in the user's state, in the order of their folding."""

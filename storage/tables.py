@@ -37,8 +37,8 @@ class Numbered:
 class UserRow(Numbered, Base):
     """memory_version is the last version given out; it outlives the memory, so no number comes twice.
 
-    secret is the Argon2 hash of the passphrase that guards the name, NULL where nothing does, NOBODY where nobody has
-    one, as a guest. sealed_key seals what is
+    secret is the Argon2 hash of the passphrase that guards the name, NULL where nothing does, or says that
+    no passphrase opens it: see records.py. subject is how another site knows this person. sealed_key seals what is
     stored of this person, NULL where it is not sealed: see vault.py.
     """
 
@@ -49,6 +49,7 @@ class UserRow(Numbered, Base):
     memory_version: Mapped[int] = mapped_column(default=0)
     secret: Mapped[str | None] = mapped_column(Text)
     sealed_key: Mapped[bytes | None]
+    subject: Mapped[str | None] = mapped_column(String(200))
     is_admin: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     def record(self) -> User:
@@ -113,6 +114,7 @@ class TurnRow(Numbered, Base):
         )
 
 
+Index("ix_users_subject", UserRow.subject, unique=True)
 Index("ix_turns_user_id_position", TurnRow.user_id, TurnRow.position)
 
 

@@ -50,6 +50,7 @@ class FakeEngine:
     folds: list[list[Message]] = field(default_factory=list)
     materialised: int = 0
     reads_sequentially: bool = False
+    cache_a_token: int = 10
 
     def empty_state(self) -> State:
         return State(torch.zeros(2, len(WORDS), 3))

@@ -25,3 +25,4 @@ benchmarks/runs/recall.sh $results & one=$!
 others "$1" "$2"
 wait "$one"
 "$python" -m benchmarks.figures
+"$python" -m benchmarks.chart

@@ -95,3 +95,8 @@ def say(service: Service, user: User, text: str, conversation_id: int | None = N
     """Send a message and wait until it is folded; return the reply and what it left behind."""
     reply = service.send(user.id, conversation_id, text)
     return "".join(reply), reply.remembered.result(timeout=10)
+
+
+def bare(content: str) -> str:
+    """What a message of the page says, without what remembering it cost."""
+    return content.partition("\n<small")[0]

@@ -16,7 +16,7 @@ from core.state import State
 from storage.errors import NotFound
 from storage.records import Manner, User
 from storage.store import Store
-from tests.app.conftest import loaded, say
+from tests.app.conftest import bare, loaded, say
 from tests.fakes import FakeEngine, counts
 
 
@@ -117,7 +117,10 @@ def test_the_page_puts_a_message_that_was_taken_back_into_the_box(service: Servi
     handlers = Handlers(service)
     here = sent(service, ada, "I am Ada", "My cat is red").turn.conversation_id
     conversation, _, chat, box, status = handlers.take_back(ada, here)
-    assert (conversation, [message["content"] for message in chat]) == (here, ["I am Ada", "<p>I know nothing.</p>"])
+    assert (conversation, [bare(message["content"]) for message in chat]) == (
+        here,
+        ["I am Ada", "<p>I know nothing.</p>"],
+    )
     assert box["value"] == "My cat is red"
     assert "forgotten" in status and "1 turn in the weights" in status
     assert handlers.take_back(ada, here)[0] is None
@@ -129,7 +132,7 @@ def test_the_page_answers_anew_in_place(service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
     here = sent(service, ada, "Hello", "Who am I?").turn.conversation_id
     shown = list(handlers.retry(Tab(), 1, ada, here))
-    chats = [[message["content"] for message in chat] for _, _, chat, _, _ in shown if isinstance(chat, list)]
+    chats = [[bare(message["content"]) for message in chat] for _, _, chat, _, _ in shown if isinstance(chat, list)]
     assert chats[0] == ["Hello", "<p>I know ada.</p>", "Who am I?"]
     assert chats[-1] == [*chats[0], "<p>I know ada.</p>"]
     assert "Remembered" in shown[-1][-1]

@@ -559,6 +559,10 @@ def test_a_stranger_chats_as_a_guest_and_is_still_there_after_a_reload(browser: 
     tab.wait_for_selector("#box textarea[placeholder^='Message as guest-']")
     send(tab, "Where do I live?")
     assert tab.inner_text(REPLY) == "I know vienna."
+    tab.click("#leave")
+    tab.wait_for_selector("#guest", state="visible")
+    tab.click("#guest")
+    tab.wait_for_selector("#conversations label:has-text('I live in vienna')")
 
 
 def test_the_admin_has_a_tab_in_which_somebody_is_deleted(browser: Any, page: gr.Blocks, store: Store) -> None:

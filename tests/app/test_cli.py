@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from app.wording import UNCHANGED
+from app.answers import UNCHANGED
 from storage.database import file_url, open_database
 from storage.store import Store
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from base64 import b64decode
 from pathlib import Path
 from threading import Event
@@ -21,7 +22,7 @@ from app.service import Service
 from app.tab import Tab
 from storage.records import User
 from storage.store import Store
-from tests.app.conftest import say
+from tests.app.conftest import bare, say
 from tests.fakes import FakeEngine
 
 
@@ -51,8 +52,9 @@ def test_bytes_that_are_not_utf8_are_one_sentence() -> None:
 
 def test_a_turn_streams_into_the_chat_and_ends_with_what_was_remembered(handlers: Handlers, ada: User) -> None:
     shown = list(handlers.send(Tab(), 1, ada, None, "I am Ada"))
-    replies = [chat[-1]["content"] for _, _, chat, _, _ in shown if isinstance(chat, list)]
+    *replies, last = [chat[-1]["content"] for _, _, chat, _, _ in shown if isinstance(chat, list)]
     assert replies == ["I am Ada", *(f"<p>{said}</p>" for said in ("I", "I know", "I know nothing", "I know nothing."))]
+    assert re.fullmatch(r'<p>I know nothing.</p>\n<small class="cost" data-cost="6 tokens, \d+ ms"></small>', last)
     assert "Remembered in" in shown[-1][-1]
     assert "1 turn in the weights" in shown[-1][-1]
 
@@ -141,9 +143,9 @@ def test_an_old_conversation_is_shown_as_it_was(handlers: Handlers, service: Ser
     reply = service.send(ada.id, None, "<b>I am Ada</b>")
     reply.remembered.result(timeout=10)
     chat = handlers.open_conversation(ada, reply.turn.conversation_id)[2]
-    assert chat == [
-        {"role": "user", "content": "&lt;b&gt;I am Ada&lt;/b&gt;"},
-        {"role": "assistant", "content": "<p>I know nothing.</p>"},
+    assert [(said["role"], bare(said["content"])) for said in chat] == [
+        ("user", "&lt;b&gt;I am Ada&lt;/b&gt;"),
+        ("assistant", "<p>I know nothing.</p>"),
     ]
 
 
@@ -212,7 +214,7 @@ def test_a_corrected_turn_is_shown_as_it_is_now(handlers: Handlers, service: Ser
     _, _, rows, *_, status = handlers.correct(Tab(), 0, ada, 1, "I am Bob")
     assert (rows[0][2], "as corrected" in status) == ("I am Bob", True)
     conversations, chat, status = handlers.refresh(Tab(), 0, ada, talk.turn.conversation_id)
-    assert [said["content"] for said in chat] == ["I am Bob", "<p>I know nothing.</p>"]
+    assert [bare(said["content"]) for said in chat] == ["I am Bob", "<p>I know nothing.</p>"]
     assert conversations["choices"] == [("I am Bob", talk.turn.conversation_id)]
     [shown] = guarded(handlers.correct, [SAME] * 9)(Tab(), 0, ada, 1, "  ")
     assert shown[:-1] == (SAME,) * 9 and "The message is empty" in shown[-1]
@@ -345,6 +347,6 @@ def test_the_words_of_sizes_and_excerpts() -> None:
 
 @pytest.mark.parametrize(("fullness", "warned"), [(0.0, False), (0.39, False), (0.4, True), (1.0, True)])
 def test_a_memory_that_is_nearly_full_says_so(ada: User, fullness: float, warned: bool) -> None:
-    shown = wording.summary(ada, MemoryView([], 100, "a" * 64, "a" * 64, [], [], fullness, []))
+    shown = wording.summary(ada, MemoryView([], 100, "a" * 64, "a" * 64, [], [], fullness, [], 10))
     assert ("crowded out" in shown) == warned
     assert f"{fullness:.0%} of it in use" in shown

@@ -63,7 +63,7 @@ def test_the_first_to_be_guarded_is_admin_and_no_guest_is(door: Accounts, store:
     first, second = (door.sign_in(name, RIGHT)[0] for name in ("Cid", "Dan"))
     people = {person.user.id: person for person in store.list_people()}
     assert [people[one.id].user.is_admin for one in (guest, first, second)] == [False, True, False]
-    assert [people[one.id].is_guest for one in (guest, first, second)] == [True, False, False]
+    assert [people[one.id].opens_with for one in (guest, first, second)] == ["guest", "passphrase", "passphrase"]
 
 
 def test_a_guest_who_stays_first_of_all_is_admin(door: Accounts) -> None:
@@ -72,14 +72,15 @@ def test_a_guest_who_stays_first_of_all_is_admin(door: Accounts) -> None:
     assert door.sign_in(guest.name, RIGHT)[0].is_admin
 
 
-def test_the_page_of_a_guest_is_entered_with_a_new_session(service: Service) -> None:
+def test_a_guest_who_leaves_comes_back_with_the_browsers_session(service: Service) -> None:
     handlers = Handlers(service)
     session, visitor, name, *_ = handlers.enter_as_guest("")
     assert visitor.owner().name == name
-    again, *_ = handlers.enter_as_guest(session)
-    assert again != session
-    with pytest.raises(NameMissing):
-        visitor.owner()
+    handlers.leave(session)
+    again, _, same, *_ = handlers.enter_as_guest(session)
+    assert (again, same) == (session, name)
+    other, _, another, *_ = handlers.enter_as_guest("unknown")
+    assert other != session and another != name
 
 
 def test_the_admin_sees_sizes_and_no_texts(service: Service, bob: User, admin: User) -> None:
@@ -88,7 +89,7 @@ def test_the_admin_sees_sizes_and_no_texts(service: Service, bob: User, admin: U
     tab, rows, *_ = handlers.show_people_tab(service.load_user("Ada"))
     assert tab["visible"]
     assert [row[:2] for row in rows] == [["Ada", 0], ["Bob", 1]]
-    assert [row[-1] for row in rows] == ["a passphrase (admin)", "its name"]
+    assert [row[-1] for row in rows] == ["passphrase (admin)", "name"]
     assert "tea" not in str(rows)
 
 

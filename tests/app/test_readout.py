@@ -7,12 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.errors import BadMessage
-from app.handlers import Handlers
-from app.readout import QUESTIONS, SURE, Answer, read_out, superseded
-from app.service import Service
-from app.tab import Tab
-from app.wording import (
+from app.answers import (
     NOT_SURE,
     SURE_OF_NOTHING,
     UNSURE,
@@ -21,6 +16,11 @@ from app.wording import (
     readout_in_words,
     readout_shown,
 )
+from app.errors import BadMessage
+from app.handlers import Handlers
+from app.readout import QUESTIONS, SURE, Answer, read_out, superseded
+from app.service import Service
+from app.tab import Tab
 from core.chat import Message
 from core.decoding import Sampling
 from core.engine import Engine

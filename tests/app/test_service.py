@@ -31,7 +31,7 @@ def test_a_turn_is_answered_then_folded(service: Service, store: Store, ada: Use
     answer, remembered = say(service, ada, "I am Ada")
     [turn] = store.held_turns(ada.id)
     assert (turn.user_text, turn.reply_text, answer) == ("I am Ada", "I know nothing.", "I know nothing.")
-    assert remembered.turns == 1
+    assert remembered.held.turns == 1
     assert told(store, ada) == {"ada": 1}
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.reply import Reading, Reply
+from app.reply import Held, Reading, Reply
 from app.tab import Tab
 from storage.records import User
 from storage.store import Store
@@ -17,7 +17,7 @@ from storage.store import Store
 @pytest.fixture
 def reply(store: Store, ada: User) -> Reply:
     turn = store.append_turn(ada.id, store.start_conversation(ada.id).id, "I am Ada")
-    return Reply(turn, Reading(0, 0, 0))
+    return Reply(turn, Reading(0, Held(0, 0, 0)))
 
 
 def words(*shown: str) -> Generator[str]:

@@ -116,7 +116,7 @@ def test_of_a_deleted_person_no_file_holds_anything(store: Store, path: Path, ad
 def test_people_are_listed_with_what_is_kept_of_them(store: Store, ada: User, bob: User, turn: Turn) -> None:
     memory = fold(store, turn)
     first, second = store.list_people()
-    assert (first.user, first.turns, first.last_turn_at, first.is_guarded) == (ada, 1, turn.created_at, False)
+    assert (first.user, first.turns, first.last_turn_at, first.opens_with) == (ada, 1, turn.created_at, "name")
     assert first.memory_bytes >= len(memory.blob)
     assert (second.user, second.turns, second.memory_bytes, second.last_turn_at) == (bob, 0, 0, None)
 
