@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,8 +16,9 @@ from torch import nn
 
 from core.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from core.device import Placement
-from core.generator import GatedGenerator
+from core.generator import GatedGenerator, Generator
 from core.origin import Origin
+from training.growth import widened
 
 CPU = Placement(torch.device("cpu"), torch.float32, "sdpa", "averaging")
 
@@ -24,20 +26,34 @@ CPU = Placement(torch.device("cpu"), torch.float32, "sdpa", "averaging")
 def average(out: Path, models: Sequence[tuple[Path, float]]) -> str:
     """Write the mean of model folders of one shape and tokenizer, each with its share; return the fingerprint.
 
-    ValueError where they differ in either.
+    A narrower state than the widest is widened first, as a run does that starts from it. ValueError where they differ
+    in anything else.
     """
     whole = sum(share for _, share in models)
     opened = [load_checkpoint(Origin(str(folder)), CPU) for folder, _ in models]
-    first, generator = opened[0], opened[0].generator
-    if not isinstance(generator, GatedGenerator):
-        raise ValueError(f"{models[0][0]} holds a published generator, and those are not averaged.")
+    first, generators = opened[0], _as_wide([one.generator for one in opened])
     if len({one.tokenizer.backend_tokenizer.to_str() for one in opened}) > 1:
         raise ValueError("The models have different tokenizers, so their weights do not mean the same.")
     shares = [share / whole for _, share in models]
     _mean_into(first.base.model, [one.base.model for one in opened], shares)
-    _mean_into(generator, [one.generator for one in opened], shares)
-    save_checkpoint(out, first.base.model, generator, first.tokenizer)
+    _mean_into(generators[0], generators, shares)
+    save_checkpoint(out, first.base.model, generators[0], first.tokenizer)
     return fingerprint(Origin(str(out)).parts())
+
+
+def _as_wide(generators: Sequence[Generator]) -> list[GatedGenerator]:
+    """The generators with states as wide as the widest of them."""
+    gated = [generator for generator in generators if isinstance(generator, GatedGenerator)]
+    if len(gated) < len(generators):
+        raise ValueError("A published generator is among the models, and those are not averaged.")
+    size = max(generator.config.key_size for generator in gated)
+    return [one if one.config.key_size == size else _widened(one, size) for one in gated]
+
+
+def _widened(narrow: GatedGenerator, size: int) -> GatedGenerator:
+    wide = GatedGenerator(replace(narrow.config, key_size=size, value_size=size))
+    wide.load_state_dict(widened(narrow.state_dict(), narrow.config.key_size, size))
+    return wide
 
 
 def _mean_into(module: nn.Module, others: Sequence[nn.Module], shares: Sequence[float]) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from core.checkpoint import load_checkpoint, save_checkpoint
-from core.config import GeneratorConfig
 from core.generator import GatedGenerator
 from core.origin import Origin
 from tests.tiny import tiny_folder, tiny_generator, tiny_model, tiny_tokenizer
 from training.average import CPU, average
+from training.growth import widened
 
 
 def larger(folder: Path, by: float) -> Path:
@@ -49,10 +50,22 @@ def test_a_model_by_itself_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_models_of_different_shapes_have_no_mean(tmp_path: Path) -> None:
     one, tokenizer = tiny_folder(tmp_path / "one"), tiny_tokenizer()
-    wider = GatedGenerator(GeneratorConfig(2, 32, 32, 32, key_size=8, value_size=8, window=64))
-    save_checkpoint(tmp_path / "other", tiny_model(len(tokenizer)), wider, tokenizer)
+    save_checkpoint(tmp_path / "other", tiny_model(len(tokenizer) + 8), tiny_generator(), tokenizer)
     with pytest.raises(ValueError, match="different shapes"):
         average(tmp_path / "mean", [(one, 1.0), (tmp_path / "other", 1.0)])
+
+
+def test_a_narrower_state_is_widened_first(tmp_path: Path) -> None:
+    tokenizer, model, narrow = tiny_tokenizer(), tiny_model(len(tiny_tokenizer())), tiny_generator()
+    size = narrow.config.key_size
+    wide = GatedGenerator(replace(narrow.config, key_size=size + 2, value_size=size + 2))
+    wide.load_state_dict(widened(narrow.state_dict(), size, size + 2))
+    save_checkpoint(tmp_path / "wide", model, wide, tokenizer)
+    save_checkpoint(tmp_path / "narrow", model, narrow, tokenizer)
+    average(tmp_path / "mean", [(tmp_path / "narrow", 1.0), (tmp_path / "wide", 1.0)])
+    mean, both = weights(tmp_path / "mean"), weights(tmp_path / "wide")
+    for key, value in both.items():
+        torch.testing.assert_close(mean[key], value, rtol=1e-2, atol=1e-2)
 
 
 def test_models_of_different_tokenizers_have_no_mean(tmp_path: Path) -> None:
