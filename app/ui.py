@@ -170,7 +170,7 @@ class Page:
         plain: dict[str, Any] = {"buttons": []}
         self.strength = gr.Slider(0, 1, strength, step=0.05, label="Memory strength", elem_id="strength", **plain)
         self.instructions = gr.Textbox(
-            label="Instructions", placeholder=wording.INSTRUCTIONS, max_lines=4, elem_id="instructions"
+            label="Instructions", value="", placeholder=wording.INSTRUCTIONS, max_lines=4, elem_id="instructions"
         )
         self.temperature = gr.Slider(0, HOTTEST, warm, step=0.1, label="Temperature", elem_id="temperature", **plain)
 

@@ -40,7 +40,7 @@ AS_OF = """### The memory as it was then
 It reads what was remembered up to that turn, and nothing of this chat is kept."""
 
 WHO = """### Who is chatting?
-Write a name under **Chat as**. Each name has a memory of its own, and only that."""
+Write a name under **Chat as**, or chat as a guest. Each name has a memory of its own, and only that."""
 
 
 def status(note: str, reading: Reading | None = None) -> str:

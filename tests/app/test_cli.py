@@ -214,7 +214,7 @@ def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(
 def test_an_operator_sees_sizes_and_deletes_a_name(where: tuple[str | Path, ...]) -> None:
     nameless = where[2:]
     listed = launch("people", *nameless)[1]
-    assert "2 turns" in listed and "open" in listed and listed.endswith("Ada\n")
+    assert "2 turns" in listed and "  name  " in listed and listed.endswith("Ada\n")
     (person,) = json.loads(launch("people", *nameless, "--json")[1])
     assert (person["user"]["name"], person["turns"]) == ("Ada", 2)
     assert launch("delete", *where, lines=b"n\n")[0] == 1
