@@ -1,4 +1,4 @@
-"""`python -m benchmarks.chart`: recall against facts held and against distance, drawn from `results/` as docs/recall.svg.
+"""`python -m benchmarks.chart`: recall against facts held and against distance, from `results/` to docs/recall.svg.
 
 Memory and prompt side by side, with 95 % intervals; the figures are those of the README's table.
 """
