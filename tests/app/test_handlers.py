@@ -13,6 +13,7 @@ import gradio as gr
 import pytest
 
 from app import wording
+from app.answers import UNCHANGED
 from app.errors import BadMessage, sentence_of
 from app.guards import SAME, guarded, in_turn, leaving
 from app.handlers import Handlers
@@ -272,7 +273,7 @@ def test_what_changed_since_a_turn_is_told(handlers: Handlers, service: Service,
     say(service, ada, "I am Ada")
     first, last = handlers.changes_since(Tab(), 0, ada, 1)
     assert "Asking the memory" in first
-    assert wording.UNCHANGED in last
+    assert UNCHANGED in last
 
 
 def test_forgetting_one_turn_leaves_the_others_and_shows_a_receipt(
