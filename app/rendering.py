@@ -31,7 +31,7 @@ def _with_cost(turn: Turn) -> list[dict[str, str]]:
     if turn.folded_at is not None and turn.reply_text:
         cost = f"{turn.tokens or 0} tokens, {(turn.fold_seconds or 0) * 1000:.0f} ms"
         # Its words come from the style sheet: they are no part of the text that is copied or read out as the reply.
-        sides[-1]["content"] += f'\n<small class="cost" data-cost="{cost}"></small>'
+        sides[-1]["content"] += f'\n<small class="cost" title="{cost}"></small>'
     return sides
 
 

@@ -579,3 +579,12 @@ def test_the_admin_has_a_tab_in_which_somebody_is_deleted(browser: Any, page: gr
     assert store.find_user("Bob") is None
     tab.click("#leave")
     tab.wait_for_selector("button[role='tab']:has-text('People')", state="hidden")
+
+
+def test_under_a_reply_stands_what_remembering_it_took(browser: Any, page: gr.Blocks) -> None:
+    tab = tab_of(browser, page, "Ada")
+    send(tab, "I live in vienna")
+    tab.wait_for_selector("#chat .cost[title^='7 tokens, ']")
+    shown = tab.evaluate("getComputedStyle(document.querySelector('#chat .cost'), '::before').content")
+    assert "remembered" in shown
+    assert tab.inner_text(REPLY) == "I know nothing."

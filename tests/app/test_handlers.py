@@ -55,7 +55,7 @@ def test_a_turn_streams_into_the_chat_and_ends_with_what_was_remembered(handlers
     shown = list(handlers.send(Tab(), 1, ada, None, "I am Ada"))
     *replies, last = [chat[-1]["content"] for _, _, chat, _, _ in shown if isinstance(chat, list)]
     assert replies == ["I am Ada", *(f"<p>{said}</p>" for said in ("I", "I know", "I know nothing", "I know nothing."))]
-    assert re.fullmatch(r'<p>I know nothing.</p>\n<small class="cost" data-cost="6 tokens, \d+ ms"></small>', last)
+    assert re.fullmatch(r'<p>I know nothing.</p>\n<small class="cost" title="6 tokens, \d+ ms"></small>', last)
     assert "Remembered in" in shown[-1][-1]
     assert "1 turn in the weights" in shown[-1][-1]
 
