@@ -26,7 +26,7 @@ FAILURES, SECONDS = 5, 60.0
 """How many wrong passphrases a name bears within how long, before even the right one has to wait."""
 KEY_PREFIX = "imprint-"
 SESSION_DAYS = 30
-GUEST_NAME = "guest-"
+GUEST_PREFIX = "guest-"
 
 
 class Accounts:
@@ -52,16 +52,16 @@ class Accounts:
 
     def sign_in_as_guest(self) -> tuple[User, str]:
         """Somebody new without a name of their own, whom nothing but this browser's session lets in again."""
-        user = self._store.ensure_user(GUEST_NAME + token_hex(8))
+        user = self._store.ensure_user(GUEST_PREFIX + token_hex(8))
         self._store.claim(user.id, GUEST)
         return user, self._opened(user, GUEST)
 
-    def sign_in_from_hub(self, subject: str, name: str, is_admin: bool) -> tuple[User, str]:
-        """Whom Hugging Face knows by this subject, whatever the name is now; its owner is the `is_admin` of a Space."""
+    def sign_in_from_hub(self, subject: str, name: str, is_admin: bool, session: str = "") -> tuple[User, str]:
+        """Whom Hugging Face knows by this subject, whatever the name is now, with the `session` if it is theirs."""
         user = self._store.ensure_hub_user(subject, name)
         if is_admin and not user.is_admin:
             self._store.set_admin(user.id, True)
-        return user, self._opened(user, HUB)
+        return user, session if self.come_back(session) == user else self._opened(user, HUB)
 
     def _opened(self, user: User, secret: str | None) -> str:
         """A new session."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import gradio as gr
 
 from app.chat_handlers import ChatHandlers, Shown, named
 from app.guards import SAME
+from app.settings import space_owner
 from app.tab import Tab
 from app.visitor import Visitor
 from storage.records import User
@@ -30,14 +29,13 @@ class Entering(ChatHandlers):
         return self._shown(user, session or "") if user else self._shown(*accounts.sign_in_as_guest())
 
     def resume(self, tab: Tab, number: int, session: str | None, profile: gr.OAuthProfile | None = None) -> Shown:
-        """Chat as whoever this browser was last, or is on Hugging Face; nothing changes where it is nobody."""
-        accounts = self._service.accounts
-        if user := accounts.come_back(session or ""):
-            return self._shown(user, session or "")
-        if profile is None:
-            return (SAME,) * 9
-        is_owner = profile.username == os.environ.get("SPACE_AUTHOR_NAME")
-        return self._shown(*accounts.sign_in_from_hub(profile["sub"], profile.username, is_owner))
+        """Chat as whoever this browser is on Hugging Face, or was here last; nothing changes where it is nobody."""
+        accounts, session = self._service.accounts, session or ""
+        if profile:
+            name, is_owner = profile.username, profile.username == space_owner()
+            return self._shown(*accounts.sign_in_from_hub(profile["sub"], name, is_owner, session))
+        user = accounts.come_back(session)
+        return self._shown(user, session) if user else (SAME,) * 9
 
     def leave(self, session: str | None) -> Shown:
         """Nobody chats here any more, and the browser's session opens nothing from now on."""

@@ -20,10 +20,8 @@ class PeopleHandlers(Entering):
     """The handlers of the admin's tab; what they show is (table, who is picked, its panel, the question, outcome)."""
 
     def show_people_tab(self, user: User | None) -> Shown:
-        """The tab, which is there for the admin only, and what is in it."""
-        is_admin = bool(user and user.is_admin)
-        rows = self._people() if is_admin else []
-        return gr.update(visible=is_admin), rows, None, gr.update(visible=False), "", ""
+        """The tab, which is there for the admin only, and empty until it is looked at."""
+        return gr.update(visible=bool(user and user.is_admin)), [], None, gr.update(visible=False), "", ""
 
     def show_people(self, tab: Tab, number: int, user: User | None) -> Shown:
         """Everybody, as it is now."""

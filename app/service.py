@@ -120,11 +120,12 @@ class Service(Upkeep):
     ) -> Stream:
         """Start a reply that reads the memory and leaves nothing anywhere: no row, no fold, no line in a log."""
         recent = given.messages() if given else [one for said in self._last(chat.settled()) for one in pair_of(*said)]
-        said = [*recent, Message("user", text)]
+        said, manner = [*recent, Message("user", text)], self._checked(manner)
         return self._reply_temporarily(user_id, chat, said, manner, self._words(manner, given))
 
     def retry_temporarily(self, user_id: int, chat: TemporaryChat, manner: Manner = PLAIN) -> Stream:
         """Answer the last message of such a chat anew, with chance."""
+        manner = self._checked(manner)
         if not chat.settled():
             raise NotFound("There is no turn in this temporary chat.")
         text, _ = chat.said.pop()
@@ -135,7 +136,6 @@ class Service(Upkeep):
         self, user_id: int, chat: TemporaryChat, said: Sequence[Message], manner: Manner, sampling: Sampling
     ) -> Stream:
         text = checked_text(said[-1].text, self._settings.message_characters)
-        manner = checked_manner(manner, self._settings.message_characters)
         engine = self._engine.result()
         self._pace.take(user_id)
         with self._alone(user_id):
@@ -153,8 +153,7 @@ class Service(Upkeep):
 
     def manner(self, user_id: int, conversation_id: int | None) -> Manner:
         """How a conversation is answered; the usual manner where there is none yet."""
-        manner = PLAIN if conversation_id is None else self._store.load_manner(user_id, conversation_id)
-        return manner if manner.temperature is not None else replace(manner, temperature=self._settings.temperature)
+        return self._checked(PLAIN if conversation_id is None else self._store.load_manner(user_id, conversation_id))
 
     def read(self, user_id: int, conversation_id: int | None) -> Reading:
         """What the model would read now, before the next message."""
@@ -242,11 +241,12 @@ class Service(Upkeep):
 
     def _wanted(self, user_id: int, conversation_id: int | None, manner: Manner | None) -> Manner:
         """The manner that is asked for, or else the conversation's."""
-        return (
-            checked_manner(manner, self._settings.message_characters)
-            if manner
-            else self.manner(user_id, conversation_id)
-        )
+        return self._checked(manner) if manner else self.manner(user_id, conversation_id)
+
+    def _checked(self, manner: Manner) -> Manner:
+        """The manner with every field said; raise where it cannot be one."""
+        checked = checked_manner(manner, self._settings.message_characters)
+        return checked if checked.temperature is not None else replace(checked, temperature=self._settings.temperature)
 
     def _keep_manner(self, user_id: int, conversation_id: int, manner: Manner) -> None:
         if manner != self.manner(user_id, conversation_id):
@@ -279,15 +279,14 @@ class Service(Upkeep):
 
     def _words(self, manner: Manner, given: Given | None) -> Sampling:
         """How words are chosen: as is given, or else in this manner."""
-        warm = {} if manner.temperature is None else {"temperature": manner.temperature}
-        return self._sampling(**{**warm, **(given.sampling if given else {})})
+        return self._sampling(**{"temperature": manner.temperature, **(given.sampling if given else {})})
 
     def _chance(self, manner: Manner) -> Sampling:
         """For a retry: greedily the same reply would come once more."""
-        usual = self._settings.temperature if manner.temperature is None else manner.temperature
-        warm = max(usual, RETRY_TEMPERATURE)
+        warm = max(manner.temperature or 0.0, RETRY_TEMPERATURE)
         return self._sampling(temperature=warm, top_p=min(self._settings.top_p, RETRY_TOP_P), seed=randbits(31))
 
     def _held(self, user_id: int, memory: Memory | None) -> Held:
-        tokens = self._store.held_tokens(user_id)
-        return Held(memory.header.turns_folded, len(memory.blob), tokens) if memory else Held(0, 0, 0)
+        if memory is None:
+            return Held(0, 0, 0)
+        return Held(memory.header.turns_folded, len(memory.blob), self._store.held_tokens(user_id))

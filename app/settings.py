@@ -27,6 +27,11 @@ def on_a_space() -> bool:
     return "SPACE_ID" in os.environ
 
 
+def space_owner() -> str | None:
+    """What Hugging Face calls whoever owns this Space."""
+    return os.environ.get("SPACE_AUTHOR_NAME")
+
+
 def knows_hub() -> bool:
     """Whether people can sign in with Hugging Face: the Space says `hf_oauth: true`, and Gradio has its extra."""
     return on_a_space() and "OAUTH_CLIENT_ID" in os.environ and find_spec("authlib") is not None

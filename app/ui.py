@@ -79,7 +79,7 @@ DOWNLOAD = """(text) => {
 UNKNOWN = "() => [{__type__: 'update', visible: false}, '']"
 """What the memory was found to know is shown no more."""
 
-KEEP_SESSION = "(session) => { try { localStorage.setItem('imprint', session); } catch {} }"
+KEEP_SESSION = "(session) => { try { if (session) localStorage.setItem('imprint', session); } catch {} }"
 KEEP_GUEST = "(session) => { try { localStorage.setItem('imprint-guest', session); } catch {} }"
 SAVED_GUEST = "() => { try { return localStorage.getItem('imprint-guest') ?? ''; } catch { return ''; } }"
 """Signing out loses no guest: the browser is all that lets them in again."""
@@ -218,6 +218,7 @@ def build_page(handlers: Handlers) -> gr.Blocks:
         nudge = gr.Button(visible="hidden", elem_id="nudge")  # stream.js clicks it, also while the last one waits
         nudge.click(lambda: None, trigger_mode="multiple", **QUIET)
         back = blocks.load(resumed, [page.tab, page.number, page.session], page.entering, js=SAVED_SESSION, **QUIET)
+        back.then(None, page.session, None, js=KEEP_SESSION, **QUIET)
         on(back.then, handlers.show_people_tab, [page.user], [page.people_tab, *page.people.showing])
     return blocks
 

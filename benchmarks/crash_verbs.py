@@ -33,11 +33,11 @@ from core.engine import Engine, load_engine
 from storage.records import Turn, User
 from storage.vault import KEY_BYTES
 
-GUEST, MOST = "Carol", 24  # turns held, about: what is more is forgotten, so that a replay stays short
+NEWCOMER, MOST = "Carol", 24  # turns held, about: what is more is forgotten, so that a replay stays short
 LONGEST = 1.2  # seconds from a start to its kill
 MIGRATIONS = 5  # one kill of so many
 
-Held = dict[str, bool]  # by text, whether the turn is pinned; a text of the guest's begins with her name
+Held = dict[str, bool]  # by text, whether the turn is pinned; a text of the newcomer's begins with her name
 Act = tuple[Verb, Callable[[], object]]
 
 
@@ -86,23 +86,23 @@ def killed_often(settings: Settings, engine: Engine, kills: int, seed: int, foun
             held = after(held, verb)
         now, is_clean = _look(settings, engine)
         found.note(done, cut, now in [held, *(after(held, verb) for verb in cut)], is_clean)
-        held = {text: pinned for text, pinned in now.items() if not text.startswith(GUEST)}
+        held = {text: pinned for text, pinned in now.items() if not text.startswith(NEWCOMER)}
 
 
 def _look(settings: Settings, engine: Engine) -> tuple[Held, bool]:
-    """What is held at the next start, and whether a replay gives just that; the guest is gone then, to come anew."""
+    """What is held at the next start, and whether a replay gives just that; the newcomer is gone then, to come anew."""
     with serving(settings, engine) as (service, user):
         service.recover()
-        guest = service.ensure_user(GUEST)
+        newcomer = service.ensure_user(NEWCOMER)
         held = {turn.user_text: turn.pinned for turn in service.held_turns(user.id)}
-        held |= {_of_guest(turn.user_text): turn.pinned for turn in service.held_turns(guest.id)}
-        is_clean = all(service.verify(person.id).is_clean for person in (user, guest))
-        service.delete_account(guest.id)
+        held |= {_of_newcomer(turn.user_text): turn.pinned for turn in service.held_turns(newcomer.id)}
+        is_clean = all(service.verify(person.id).is_clean for person in (user, newcomer))
+        service.delete_account(newcomer.id)
         return held, is_clean
 
 
-def _of_guest(text: str) -> str:
-    return f"{GUEST}: {text}"
+def _of_newcomer(text: str) -> str:
+    return f"{NEWCOMER}: {text}"
 
 
 def after(held: Held, verb: Verb) -> Held:
@@ -120,7 +120,7 @@ def after(held: Held, verb: Verb) -> Held:
         case "merge":
             now |= {text: now.get(text, False) for text in verb["texts"]}
         case "import":
-            now |= {_of_guest(text): False for text in verb["texts"]}
+            now |= {_of_newcomer(text): False for text in verb["texts"]}
     return now
 
 
@@ -169,8 +169,8 @@ def _arriving(service: Service, turns: Sequence[Turn], parcel: Parcel) -> list[A
     if new and not known & set(new):
         merge = partial(service.import_memory, NAME, parcel.file, merge=True)
         acts.append(({"verb": "merge", "texts": new}, merge))
-    if all(person.user.name != GUEST for person in service.list_people()):
-        take_in = partial(service.import_memory, GUEST, parcel.file)
+    if all(person.user.name != NEWCOMER for person in service.list_people()):
+        take_in = partial(service.import_memory, NEWCOMER, parcel.file)
         acts.append(({"verb": "import", "texts": list(parcel.said.values())}, take_in))
     return acts
 

@@ -27,13 +27,11 @@ TALK_WEIGHT = 0.5  # of a token of people's talk that is read through a memory: 
 ROWS = (48, 64, 96, 128)  # lengths that rows owned by memories may have: the one that wastes least is taken
 PLAIN_ROW = 320  # conversations need long rows
 ASKED = 14  # facts of one memory, at most, that are asked for
-NEVER_TOLD = 0.45  # questions about what was never told, for each fact that is asked for
 NEWS = 3  # messages told through a memory, besides the questions
 GARBLED = 0.25  # of what is told and asked
 LOWERED = 0.15  # of those, that are all in lower case instead, names as well
 MISHEARD = 0.35  # of the turns that are folded only, and get a reply beside the point
 CONVERSATIONS = 0.12  # of the memories hold people's talk instead of facts
-HEAVY = 0.2  # of the steps with a full load have memories of 40 to 100 facts
 
 
 @dataclass(frozen=True)
@@ -133,14 +131,15 @@ class Load:
     tokens: int
 
 
-def load_at(progress: float, rng: Random, tokens: int) -> Load:
+def load_at(progress: float, rng: Random, tokens: int, heavy: float = 0.0) -> Load:
     """The curriculum (RECIPE 7): from one fact and one question to the full load over the first half of training.
 
-    Other turns are fewer than facts: a gate is learnt from a few of them, and each costs what a fact costs.
+    Other turns are fewer than facts: a gate is learnt from a few of them, and each costs what a fact costs. A share
+    `heavy` of the full loads has 40 to 100 facts.
     """
     hardest = 1 + round(39 * min(1.0, progress / 0.5))
     facts = min(rng.randint(1, hardest), rng.randint(1, hardest), rng.randint(1, hardest) + 2)
-    if progress >= 0.5 and rng.random() < HEAVY:
+    if heavy and progress >= 0.5 and rng.random() < heavy:
         facts = rng.randint(40, 100)
     fillers = 0 if progress < 0.05 else rng.randint(0, 2 + facts)
     return Load(facts, fillers, tokens)
@@ -152,7 +151,10 @@ def values_of(facts: Sequence[Fact]) -> set[str]:
 
 
 class Batcher:
-    """Draws batches of memories and plain rows; `talk` gives up to so many turns of a conversation between people."""
+    """Draws batches of memories and plain rows; `talk` gives up to so many turns of a conversation between people.
+
+    For each fact that is asked for, so many questions are about what was `never_told`, on average.
+    """
 
     def __init__(
         self,
@@ -160,7 +162,9 @@ class Batcher:
         author: Author,
         plain: Callable[[Random], list[Turn] | str],
         talk: Callable[[Random, int], list[Turn]],
+        never_told: float,
     ) -> None:
+        self.never_told = never_told
         self.codec, self.author, self.plain, self.talk = codec, author, plain, talk
 
     def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
@@ -228,7 +232,7 @@ class Batcher:
         """Facts asked in two ways each, some never told; and news, small talk and talk, gone on with as such."""
         facts = rng.sample(memory.facts, min(ASKED, len(memory.facts)))
         questions = [self.author.ask(rng, fact) for fact in facts for _ in range(2)]
-        never_told = sum(rng.random() < NEVER_TOLD for _ in facts) or int(rng.random() < 0.5)
+        never_told = sum(rng.random() < self.never_told for _ in facts) or int(rng.random() < 0.5)
         questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
         if len(memory.facts) <= 3 and rng.random() < 0.25:
             questions.append(self.author.summary(rng, memory.facts))

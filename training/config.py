@@ -29,6 +29,8 @@ class TrainConfig:
     minutes: float = 0.0  # of one start, after which it stops with a checkpoint; 0: no limit
     workers: int = 0  # processes that draw batches ahead; 0: the training process draws them itself
     wider: bool = False  # draw also the phrasings, values and kinds of catalogue/wider/
+    heavy: float = 0.0  # of the steps with a full load have memories of 40 to 100 facts
+    never_told: float = 0.7  # questions about what was never told, for each fact that is asked for
     compile: bool = False  # fuse small kernels: a minute in which a run of hours gains a quarter
 
     def __post_init__(self) -> None:

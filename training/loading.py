@@ -40,7 +40,7 @@ def load_of(config: TrainConfig, step: int, rng: Random) -> Load:
     memories hold fewer tokens than `batch_tokens`, so the load grows a little faster than the tokens do.
     """
     progress = 1.0 if config.start else min(1.0, step * config.batch_tokens / config.tokens)
-    return load_at(progress, rng, config.batch_tokens)
+    return load_at(progress, rng, config.batch_tokens, config.heavy)
 
 
 def drawn(config: TrainConfig, batcher: Batcher, step: int, pinned: bool) -> Generator[Batch, None, None]:

@@ -59,7 +59,8 @@ def main() -> None:
     if config.compile:
         run.compile()
     deadline = began + 60 * config.minutes if config.minutes else math.inf
-    train(run, Batcher(Codec(tokenizer), author, sources.plain, sources.talk), deadline)
+    batcher = Batcher(Codec(tokenizer), author, sources.plain, sources.talk, config.never_told)
+    train(run, batcher, deadline)
 
 
 def parse() -> TrainConfig:

@@ -110,3 +110,11 @@ def test_a_page_is_entered_by_what_hugging_face_said_and_by_no_forgery(space: gr
 
 def test_elsewhere_nobody_is_asked_for_an_account(page: gr.Blocks) -> None:
     assert not [block for block in page.blocks.values() if isinstance(block, gr.LoginButton)]
+
+
+def test_a_reload_goes_on_with_its_session_and_an_account_wins_over_an_older_name(service: Service) -> None:
+    handlers, profile = Handlers(service), gr.OAuthProfile(PROFILE)
+    older = service.accounts.sign_in("Bob", "")[1]
+    session, visitor, *_ = handlers.resume(Tab(), 0, older, profile)
+    assert (visitor.owner().name, session == older) == ("ada", False)
+    assert handlers.resume(Tab(), 0, session, profile)[0] == session

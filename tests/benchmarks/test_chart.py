@@ -24,4 +24,7 @@ def test_a_picture_of_other_results_is_another(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(chart.DISTANCES, "after_50", "51")
     chart.draw(tmp_path / "again.svg")
     assert (tmp_path / "once.svg").read_text() != (tmp_path / "again.svg").read_text()
-    assert (HOME / "docs" / "recall.svg").exists()
+
+
+def test_the_picture_in_the_docs_is_of_the_newest_results() -> None:
+    assert chart.described() in (HOME / "docs" / "recall.svg").read_text()

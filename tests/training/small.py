@@ -123,4 +123,4 @@ def small_author() -> Author:
 def small_batcher(codec: Codec) -> Batcher:
     """Batches about cities and relatives, with one sentence for language."""
     river = [Turn("Is the river wide?", "It is wide."), Turn("And deep?", "Very deep.")]
-    return Batcher(codec, small_author(), lambda _: river[:1], lambda _, most: river[:most])
+    return Batcher(codec, small_author(), lambda _: river[:1], lambda _, most: river[:most], never_told=0.7)

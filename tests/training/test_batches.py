@@ -153,7 +153,7 @@ def test_no_more_facts_of_a_memory_are_asked_than_may_be(codec: Codec) -> None:
 def test_what_is_garbled_is_never_a_target(codec: Codec) -> None:
     batcher = small_batcher(codec)
     author = replace(batcher.author, values=replace(batcher.author.values, words=["zzz"]))
-    batcher = Batcher(codec, author, batcher.plain, batcher.talk)
+    batcher = Batcher(codec, author, batcher.plain, batcher.talk, batcher.never_told)
     windows = [
         w for seed in range(60) for w in batcher.context_windows(Random(seed), author.memory(Random(seed), 5, 0))
     ]
@@ -167,7 +167,7 @@ def test_what_is_garbled_is_never_a_target(codec: Codec) -> None:
 def test_now_and_then_words_come_in_lower_case_with_their_names(codec: Codec) -> None:
     batcher = small_batcher(codec)
     author = replace(batcher.author, values=replace(batcher.author.values, words=["zzz"]))
-    batcher = Batcher(codec, author, batcher.plain, batcher.talk)
+    batcher = Batcher(codec, author, batcher.plain, batcher.talk, batcher.never_told)
     windows = [
         w for seed in range(90) for w in batcher.context_windows(Random(seed), author.memory(Random(seed), 5, 0))
     ]
@@ -228,5 +228,11 @@ def test_training_begins_with_one_fact_and_no_small_talk() -> None:
 def test_from_half_way_on_the_load_is_full() -> None:
     half, end = ([load_at(progress, Random(seed), 100) for seed in range(300)] for progress in (0.5, 1.0))
     assert half == end
-    assert 0.05 < sum(load.facts > 40 for load in half) / len(half) < 0.2
-    assert max(load.facts for load in half) <= 100
+    assert max(load.facts for load in half) <= 40
+
+
+def test_a_share_of_the_full_loads_may_be_heavy() -> None:
+    facts = [load_at(1.0, Random(seed), 100, heavy=0.12).facts for seed in range(300)]
+    assert 0.05 < sum(count > 40 for count in facts) / len(facts) < 0.2
+    assert max(facts) <= 100
+    assert max(load_at(0.4, Random(seed), 100, heavy=1.0).facts for seed in range(300)) <= 40

@@ -3,4 +3,4 @@
 # Not in the shipped weights: see models/README.md.
 # Usage: [TOKENS=N] training/runs/seventh.sh CORPORA OUT START, where START is the mean: see cpu.sh
 set -euo pipefail
-TOKENS=${TOKENS:-60000000} SEED=8 LR=1.2e-3 exec "$(dirname "$0")/third.sh" "$1" "$2" "$3" --wider
+TOKENS=${TOKENS:-60000000} SEED=8 LR=1.2e-3 exec "$(dirname "$0")/third.sh" "$1" "$2" "$3" --wider --heavy 0.12
