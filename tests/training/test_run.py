@@ -40,7 +40,7 @@ class Dying(Batcher):
 
     def __init__(self, draws: int) -> None:
         whole = small_batcher(Codec(tiny_tokenizer()))
-        super().__init__(whole.codec, whole.author, whole.plain, whole.talk)
+        super().__init__(whole.codec, whole.author, whole.plain, whole.talk, whole.never_told)
         self.left, self.drawn = draws, list[Batch]()
 
     def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
