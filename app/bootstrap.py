@@ -22,6 +22,7 @@ from app.logs import set_up_logging
 from app.service import Service
 from app.settings import Settings
 from app.snapshots import NAME, Snapshots, Source, kept_up
+from app.trimming import kept_trim
 from storage.database import Database, open_database, restore_database
 from storage.errors import StorageError
 from storage.store import Store
@@ -154,6 +155,7 @@ def serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
     with (
+        kept_trim(),
         opened(settings) as database,
         snapshots_of(database, settings),
         _served_from(database, settings) as (service, engine),

@@ -1,0 +1,58 @@
+"""Freed memory goes back to the machine."""
+
+import ctypes
+import os
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from app import trimming
+from app.trimming import kept_trim, trim
+
+BLOCK, COUNT = 64 * 1024, 1024  # 64 MiB in blocks too small to be mapped one by one
+
+on_glibc = pytest.mark.skipif(
+    os.name != "posix" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc has malloc_trim"
+)
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@on_glibc
+def test_holes_between_what_is_in_use_are_given_back() -> None:
+    library = ctypes.CDLL(None)
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.free.argtypes = [ctypes.c_void_p]
+    taken = [library.malloc(BLOCK) for _ in range(COUNT)]
+    for block in taken:
+        ctypes.memset(block, 1, BLOCK)
+    for block in taken[:-1]:  # the last stays, so that the holes are not at the end of the heap
+        library.free(block)
+    before = resident()
+    assert trim()
+    assert before - resident() > BLOCK * COUNT // 2
+    library.free(taken[-1])
+
+
+def test_it_goes_on_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    twice, calls = Event(), list[bool]()
+
+    def counted() -> None:
+        calls.append(True)
+        if len(calls) == 2:
+            twice.set()
+
+    monkeypatch.setattr(trimming, "trim", counted)
+    with kept_trim(0.01):
+        assert twice.wait(10)
+    count = len(calls)
+    assert not Event().wait(0.05) and len(calls) == count
+
+
+def test_where_there_is_no_such_call_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trimming.ctypes, "CDLL", lambda _: object())
+    assert not trim()
