@@ -17,7 +17,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from app.errors import AppError, ModelLoading, ShuttingDown, UserBusy, WrongModel, log_error, sentence_of
+from app.errors import AppError, ModelLoading, ShareFull, ShuttingDown, UserBusy, WrongModel, log_error, sentence_of
 from app.service import Service
 from core.errors import CoreError, ServerError
 from storage.errors import NotEmpty, NotFound, StorageError
@@ -28,6 +28,7 @@ BODY_BYTES, FILE_BYTES = 1_000_000, 16_000_000
 IMPORT = "/memory/import"
 STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (NotFound, 404),
+    (ShareFull, 403),
     (UserBusy, 429),
     (WrongModel, 409),
     (NotEmpty, 409),
@@ -58,6 +59,7 @@ class Refused(BaseModel):
 REASONS: dict[int | str, str] = {
     400: "The request cannot be used.",
     401: "The key opens nothing.",
+    403: "The key's owner keeps as much as one may.",
     404: "The key's owner has nothing of this number.",
     409: "The memory was made by another model, or holds turns already.",
     413: "The body is too long.",

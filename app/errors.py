@@ -10,6 +10,7 @@ AppError
 ├── WrongModel        a memory was made by another model than the one running
 ├── BadParcel         a file is not a memory that can be taken in
 ├── UserBusy          another turn of the same person is still being written
+├── ShareFull         a person keeps as much as one may
 ├── ModelLoading      the weights are not read yet
 ├── ShuttingDown      the process is finishing what it has and takes nothing new
 └── PortTaken         the address to serve on is not free
@@ -64,6 +65,10 @@ class BadParcel(AppError):
 
 class UserBusy(AppError):
     """Another turn of the same person is still being written or folded."""
+
+
+class ShareFull(AppError):
+    """A person keeps as much here as one may."""
 
 
 class ModelLoading(AppError):

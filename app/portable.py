@@ -63,6 +63,11 @@ class Parcel:
     proof: Proof | None
     has_texts: bool
 
+    @property
+    def conversations(self) -> int:
+        """How many conversations its turns are from."""
+        return len({entry.conversation for entry in self.entries})
+
 
 def wrap(memory: Memory, turns: Sequence[Turn], proof: Proof | None, texts: bool = True) -> bytes:
     """The file of a memory and its ledger, whose texts stay out where `texts` is false."""

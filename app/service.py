@@ -77,6 +77,7 @@ class Service(Upkeep):
             memory = self._memories.settle(engine, user_id)
             recent = given.messages() if given else self._recent(user_id, conversation_id)
             messages, tokens = fitted(engine, instructed(manner, recent), text)
+            self._shares.check(user_id, conversation_id is None, len(text.encode()))
             if conversation_id is None:
                 conversation_id = self._store.start_conversation(user_id).id
             self._keep_manner(user_id, conversation_id, manner)

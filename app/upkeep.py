@@ -23,6 +23,7 @@ from app.proof import opened
 from app.readout import Answer, Change
 from app.reply import Stream
 from app.settings import Settings
+from app.shares import Shares
 from storage.records import Person, Receipt, Turn, User
 from storage.store import Store
 
@@ -42,6 +43,7 @@ class Upkeep:
         self._workers = ThreadPoolExecutor(settings.replies_at_once, thread_name_prefix="turn")
         self.accounts = Accounts(store, settings.passphrases)
         self._pace = Pace(settings.messages_a_minute)
+        self._shares = Shares(store, settings.conversations_each, settings.megabytes_each)
         self._gates: dict[int, Lock] = {}
         self._running: set[tuple[int, Stream]] = set()
         self._closing = Event()
@@ -209,6 +211,7 @@ class Upkeep:
             parcel = opened(engine, data, self._settings.message_characters)
         user = self._store.ensure_user(name)
         with self._alone(user.id):
+            self._shares.check(user.id, parcel.conversations, len(data))
             return self._memories.take_in(engine, user.id, parcel, merge)
 
     def verify(self, user_id: int) -> Verification:

@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError
 
 from storage.database import Database
 from storage.errors import InvalidName
-from storage.records import GUEST, HUB, Person, User
+from storage.records import GUEST, HUB, Kept, Person, User
 from storage.rows import lock_user
-from storage.tables import MemoryRow, TurnRow, UserRow
+from storage.tables import ConversationRow, MemoryRow, SnapshotRow, TurnRow, UserRow
 from storage.texts import clean_name
 
 
@@ -81,6 +81,19 @@ class People:
                 Person(user.record(), count or 0, size or 0, last, _opens_with(user.secret))
                 for user, count, last, size in session.execute(people)
             ]
+
+    def kept_of(self, user_id: int) -> Kept:
+        """How much is kept of one person; nothing of somebody who is not there."""
+        said = func.sum(func.length(TurnRow.user_text) + func.length(func.coalesce(TurnRow.reply_text, "")))
+        sizes = (
+            select(said).where(TurnRow.user_id == user_id),
+            select(func.sum(func.length(MemoryRow.blob))).where(MemoryRow.user_id == user_id),
+            select(func.sum(func.length(SnapshotRow.blob))).where(SnapshotRow.user_id == user_id),
+        )
+        talks = select(func.count()).select_from(ConversationRow).where(ConversationRow.user_id == user_id)
+        with self._database.read() as session:
+            size = sum(session.scalar(size) or 0 for size in sizes)
+            return Kept(session.scalar(talks) or 0, size)
 
     def set_admin(self, user_id: int, is_admin: bool) -> None:
         """Have a person see how much is kept of everybody and delete them, or no longer. Raises NotFound."""

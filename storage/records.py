@@ -39,6 +39,14 @@ class Person:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """How much is kept of one person: conversations, and the bytes of states and characters of texts together."""
+
+    conversations: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Key:
     """What is known of a key: whose it is and what they call it. The key itself is nowhere but with them."""
 
