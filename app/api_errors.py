@@ -17,7 +17,17 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from app.errors import AppError, ModelLoading, ShareFull, ShuttingDown, UserBusy, WrongModel, log_error, sentence_of
+from app.errors import (
+    AppError,
+    ModelLoading,
+    NothingLent,
+    ShareFull,
+    ShuttingDown,
+    UserBusy,
+    WrongModel,
+    log_error,
+    sentence_of,
+)
 from app.service import Service
 from core.errors import CoreError, ServerError
 from storage.errors import NotEmpty, NotFound, StorageError
@@ -32,6 +42,7 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (UserBusy, 429),
     (WrongModel, 409),
     (NotEmpty, 409),
+    (NothingLent, 503),
     (ModelLoading, 503),
     (ShuttingDown, 503),
     (StorageError, 500),

@@ -18,6 +18,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from app.errors import EXPECTED, PortTaken, SettingsError, sentence_of
+from app.lending import begin_lending, is_lent_gpus, lend
 from app.logs import set_up_logging
 from app.service import Service
 from app.settings import Settings
@@ -104,9 +105,12 @@ def restore(file: Path, url: str) -> None:
 
 
 def begin_loading(settings: Settings) -> Future[Engine]:
-    """Load the model in the background."""
+    """Load the model in the background; where GPUs are lent, on this thread, which has the stand-in for one."""
     loading: Future[Engine] = Future()
-    Thread(target=_load, args=(loading, settings), name="load", daemon=True).start()
+    if is_lent_gpus():
+        _load(loading, settings)
+    else:
+        Thread(target=_load, args=(loading, settings), name="load", daemon=True).start()
     return loading
 
 
@@ -124,9 +128,15 @@ def _engine(settings: Settings) -> Engine:
     from core.checkpoint import load_checkpoint
     from core.device import Choice, resolve
     from core.engine import Engine
+    from core.lent import LentEngine
 
-    choice = Choice(settings.device, settings.dtype, settings.attention, settings.bits)
+    device = "cpu" if settings.device == "auto" and is_lent_gpus() else settings.device
+    choice = Choice(device, settings.dtype, settings.attention, settings.bits)
+    if is_lent_gpus():
+        begin_lending()
     checkpoint = load_checkpoint(settings.origin, resolve(choice))
+    if is_lent_gpus() and checkpoint.base.device.type == "cuda":
+        return LentEngine(checkpoint, lend)
     if not settings.server:
         return Engine(checkpoint)
     from core.served import ServedEngine, Server

@@ -10,6 +10,7 @@ AppError
 ├── WrongModel        a memory was made by another model than the one running
 ├── BadParcel         a file is not a memory that can be taken in
 ├── UserBusy          another turn of the same person is still being written
+├── NothingLent       a Space that borrows its GPU got none
 ├── ShareFull         a person keeps as much as one may
 ├── ModelLoading      the weights are not read yet
 ├── ShuttingDown      the process is finishing what it has and takes nothing new
@@ -65,6 +66,10 @@ class BadParcel(AppError):
 
 class UserBusy(AppError):
     """Another turn of the same person is still being written or folded."""
+
+
+class NothingLent(AppError):
+    """A Space that borrows its GPU got none."""
 
 
 class ShareFull(AppError):

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import replace
 from secrets import randbits
 from time import perf_counter
@@ -148,7 +149,7 @@ class Service(Upkeep):
         messages, tokens = fitted(engine, instructed(manner, said[:-1]), text)
         stream = Stream(Reading(tokens, self._held(user_id, memory)))
         asking = Asking(adapter, messages, sampling)
-        chat.writing = self._workers.submit(self._whisper, engine, user_id, asking, stream, chat)
+        chat.writing = self._workers.submit(copy_context().run, self._whisper, engine, user_id, asking, stream, chat)
         chat.writing.add_done_callback(self._note_failure)
         return stream
 
@@ -199,9 +200,9 @@ class Service(Upkeep):
         self._workers.shutdown(wait=True)
 
     def _begin(self, held: ExitStack, engine: Engine, reply: Reply, asking: Asking) -> Reply:
-        """Have a worker write the reply; it holds what is `held` until the turn is folded."""
+        """Have a worker write the reply; it holds what is `held` until the turn is folded, and knows who asks."""
         held.enter_context(self._noted(reply.turn.user_id, reply))
-        reply.remembered = self._workers.submit(self._finish, engine, asking, reply, held.pop_all())
+        reply.remembered = self._workers.submit(copy_context().run, self._finish, engine, asking, reply, held.pop_all())
         reply.remembered.add_done_callback(self._note_failure)
         return reply
 

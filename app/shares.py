@@ -5,8 +5,10 @@ Knows sizes, and nothing of what was said.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from app.errors import ShareFull
-from storage.store import Store
+from storage.records import Kept
 
 MEGABYTE = 1_000_000
 
@@ -14,14 +16,14 @@ MEGABYTE = 1_000_000
 class Shares:
     """At most so many conversations and megabytes (1,000,000 bytes) for each person; 0 for no limit."""
 
-    def __init__(self, store: Store, conversations: int, megabytes: float) -> None:
-        self._store, self._conversations, self._megabytes = store, conversations, megabytes
+    def __init__(self, kept_of: Callable[[int], Kept], conversations: int, megabytes: float) -> None:
+        self._kept_of, self._conversations, self._megabytes = kept_of, conversations, megabytes
 
     def check(self, user_id: int, more_conversations: int, more_bytes: int) -> None:
         """Raise ShareFull where a person would keep more than their share with so much more."""
         if not self._conversations and not self._megabytes:
             return
-        kept = self._store.kept_of(user_id)
+        kept = self._kept_of(user_id)
         too_many = kept.conversations + more_conversations > self._conversations
         if self._conversations and more_conversations and too_many:
             raise ShareFull(

@@ -43,7 +43,7 @@ class Upkeep:
         self._workers = ThreadPoolExecutor(settings.replies_at_once, thread_name_prefix="turn")
         self.accounts = Accounts(store, settings.passphrases)
         self._pace = Pace(settings.messages_a_minute)
-        self._shares = Shares(store, settings.conversations_each, settings.megabytes_each)
+        self._shares = Shares(store.kept_of, settings.conversations_each, settings.megabytes_each)
         self._gates: dict[int, Lock] = {}
         self._running: set[tuple[int, Stream]] = set()
         self._closing = Event()

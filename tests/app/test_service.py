@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -196,6 +198,21 @@ def test_a_nul_in_a_reply_does_not_lose_the_turn(
     monkeypatch.setattr(engine, "reply", lambda *_: iter(["I", "\0"]))
     say(service, ada, "tea")
     assert store.held_turns(ada.id)[0].reply_text == "I\ufffd"
+
+
+def test_whoever_asks_is_known_where_the_reply_is_computed(
+    service: Service, engine: FakeEngine, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, seen, fold = ContextVar("request", default="nobody"), list[str](), engine.fold
+
+    def noted(*given: Any) -> State:
+        seen.append(request.get())
+        return fold(*given)
+
+    monkeypatch.setattr(engine, "fold", noted)
+    request.set("Ada's")
+    say(service, ada, "I am Ada")
+    assert seen == ["Ada's"]
 
 
 def test_the_adapter_is_made_once_per_memory(service: Service, engine: FakeEngine, ada: User) -> None:
