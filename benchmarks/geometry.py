@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -65,10 +66,10 @@ class Geometry:
     def published_config(self) -> PublishedConfig:
         """Of the published kind (METHOD 5)."""
         size = self.published_size
-        sizes = {"key_size": size, "value_size": size, "window": 1024, "rank": self.published_rank}
+        sizes: dict[str, Any] = {"key_size": size, "value_size": size, "window": 1024, "rank": self.published_rank}
         return PublishedConfig(**self._ends(), **sizes, scaling=ALPHA / size)
 
-    def _ends(self) -> dict[str, int]:
+    def _ends(self) -> dict[str, Any]:
         d, d_in = self.hidden_size, self.heads * self.head_size
         return {"layers": self.layers, "hidden_size": d, "input_size": d_in, "output_size": d}
 

@@ -16,21 +16,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from core.adapter import Adapter
-from core.families import layers_of, projection_path, sizes_of
+from core.families import Target, layers_of, projection_path, sizes_of
 
 
 class Base:
-    """A causal LM whose decoder layers end attention with a projection, of any family that families.py knows.
+    """A causal LM whose decoder layers end attention and MLP with a projection, of any family that families.py knows.
 
-    `paths` are the projections' names within the model.
+    Of the two, an adapter changes the one that `target` names; `paths` are those projections' names within the model.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, target: Target = "attention") -> None:
         self.model = model
+        self.target: Target = target
         self.decoder: Any = model.base_model
         self.head: Any = model.get_output_embeddings()
         self.layers: list[Any] = layers_of(self.decoder)
-        self.projections: list[Any] = [layer.get_submodule(projection_path(layer)) for layer in self.layers]
+        self.projections: list[Any] = [layer.get_submodule(projection_path(layer, target)) for layer in self.layers]
         names = {module: name for name, module in model.named_modules()}
         self.paths: list[str] = [names[projection] for projection in self.projections]
         self._lock = threading.Lock()

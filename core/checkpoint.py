@@ -31,6 +31,7 @@ from core.base import Base
 from core.config import GeneratorConfig
 from core.device import Placement
 from core.errors import CheckpointError, first_line
+from core.families import Target, checked_target
 from core.generator import GatedGenerator, Generator
 from core.lora import merged
 from core.origin import Origin
@@ -61,7 +62,7 @@ def load_checkpoint(origin: Origin, placement: Placement) -> Checkpoint:
     model = load_base(parts["base"], placement)
     if "lora" in parts:
         model = merged(model, parts["lora"]).requires_grad_(False)
-    base = Base(model)
+    base = Base(model, target_of(parts["generator"]))
     generator = _placed(load_generator(parts["generator"], base), placement).eval().requires_grad_(False)
     tokenizer = load_tokenizer(parts["base"])
     return Checkpoint(origin.name, fingerprint(parts), base, generator, tokenizer)
@@ -121,11 +122,11 @@ def load_generator(folder: Path, base: Base) -> Generator:
             f"The generator's weights in {folder} do not fit its config ({first_line(error)})."
         ) from error
     config = generator.config
-    ours = (config.layers, config.hidden_size, config.input_size, config.output_size)
-    theirs = (len(base.layers), base.model.config.hidden_size, *base.sizes)
+    ours = (config.layers, config.hidden_size, config.input_size, config.output_size, config.target)
+    theirs = (len(base.layers), base.model.config.hidden_size, *base.sizes, base.target)
     if ours != theirs:
         raise CheckpointError(
-            f"The generator in {folder} is for (layers, d, d_in, d_out) = {ours}, but the base has {theirs}."
+            f"The generator in {folder} is for (layers, d, d_in, d_out, target) = {ours}, but the base has {theirs}."
         )
     return generator
 
@@ -133,6 +134,15 @@ def load_generator(folder: Path, base: Base) -> Generator:
 def read_config(folder: Path, base: Base) -> GeneratorConfig:
     """The shapes of a generator of either format, without its weights; raise as `load_generator`."""
     return published_config(folder, base) if (folder / PUBLISHED_CONFIG).exists() else _our_config(folder)[0]
+
+
+def target_of(folder: Path) -> Target:
+    """What a generator's adapters change; where that cannot be read, `load_generator` says why."""
+    try:
+        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "attention"
+    return checked_target(values.get("target", "attention")) if isinstance(values, dict) else "attention"
 
 
 def _our_config(folder: Path) -> tuple[GeneratorConfig, str | None]:

@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from core.errors import CheckpointError
+from core.families import Target, checked_target
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
     """Shapes of a generator: d, d_in and d_out of its base, r_k and r_v of its state.
 
-    `window` is how many tokens are read at once when a context is longer.
+    `window` is how many tokens are read at once when a context is longer; `target` is what the adapters change.
     """
 
     layers: int
@@ -22,8 +23,10 @@ class GeneratorConfig:
     key_size: int
     value_size: int
     window: int = 256
+    target: Target = "attention"
 
     def __post_init__(self) -> None:
+        checked_target(self.target)
         for name, value in asdict(self).items():
             if isinstance(value, int | float) and value <= 0:
                 raise CheckpointError(f"The generator's {name} is {value}; it has to be positive.")

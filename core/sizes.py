@@ -14,9 +14,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from core.base import Base
-from core.checkpoint import read_config
+from core.checkpoint import read_config, target_of
 from core.config import GeneratorConfig, PublishedConfig
 from core.errors import CheckpointError, first_line
+from core.families import Target
 from core.generator import GatedGenerator, Generator, PublishedGenerator
 from core.origin import CONFIGS, Origin
 
@@ -54,7 +55,7 @@ def sizes_of_origin(origin: Origin) -> Sizes:
     """Of a model, from its configs alone, which are all that is fetched; raise CheckpointError as opening it does."""
     parts = origin.parts(CONFIGS)
     try:
-        base = base_of(AutoConfig.from_pretrained(parts["base"], local_files_only=True))
+        base = base_of(AutoConfig.from_pretrained(parts["base"], local_files_only=True), target_of(parts["generator"]))
         return sizes_of(base, read_config(parts["generator"], base))
     except (OSError, ValueError, LookupError, ImportError) as error:
         raise CheckpointError(
@@ -80,16 +81,17 @@ def _published(base: Base) -> PublishedConfig:
     return PublishedConfig(**ends_of(base), key_size=1024, value_size=1024, window=1024, rank=128, scaling=0.0625)
 
 
-def base_of(config: Any) -> Base:
+def base_of(config: Any, target: Target = "attention") -> Base:
     """A base of these shapes (a transformers config), without a byte of weights."""
     with torch.device("meta"):
-        return Base(AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16))
+        return Base(AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16), target)
 
 
-def ends_of(base: Base) -> dict[str, int]:
-    """What a generator has to know of its base: layers, d, d_in and d_out."""
+def ends_of(base: Base) -> dict[str, Any]:
+    """What a generator has to know of its base: layers, d, d_in, d_out and target."""
     (d_in, d_out), config = base.sizes, base.model.config.get_text_config()
-    return {"layers": len(base.layers), "hidden_size": config.hidden_size, "input_size": d_in, "output_size": d_out}
+    ends = {"layers": len(base.layers), "hidden_size": config.hidden_size, "input_size": d_in, "output_size": d_out}
+    return ends | {"target": base.target}
 
 
 def generator_of(config: GeneratorConfig) -> Generator:

@@ -28,6 +28,7 @@ from core.checkpoint import load_base, load_generator, load_tokenizer, save_gene
 from core.config import GeneratorConfig, PublishedConfig
 from core.device import Placement
 from core.errors import CoreError
+from core.families import Target
 from core.generator import GatedGenerator, Generator, PublishedGenerator
 from core.origin import folder_of
 from core.published import save_published
@@ -39,7 +40,7 @@ LOG, CHECKPOINT, NEWER, OLDER = "log.jsonl", "checkpoint", "checkpoint.new", "ch
 
 Kind = Literal["gated", "published"]
 Dtype = Literal["bfloat16", "float32"]
-CHOICES = {"kind": get_args(Kind), "dtype": get_args(Dtype)}
+CHOICES = {"kind": get_args(Kind), "dtype": get_args(Dtype), "target": get_args(Target)}
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class FitConfig:
     """
 
     kind: Kind = "gated"
+    target: Target = "attention"
     state_size: int = 128
     rank: int = 128
     alpha: float = 64.0
@@ -74,9 +76,12 @@ class FitConfig:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it has to be one of {', '.join(known)}.")
 
+        if self.kind == "published" and self.target != "attention":
+            raise ValueError(f"target is {self.target!r}; the published kind changes what ends attention alone.")
+
     def shapes(self, base: Base) -> GeneratorConfig:
         """Of the generator to be trained."""
-        sizes = {"key_size": self.state_size, "value_size": self.state_size, "window": self.window}
+        sizes: dict[str, Any] = {"key_size": self.state_size, "value_size": self.state_size, "window": self.window}
         if self.kind == "gated":
             return GeneratorConfig(**ends_of(base), **sizes)
         return PublishedConfig(**ends_of(base), **sizes, rank=self.rank, scaling=self.alpha / self.state_size)
@@ -193,7 +198,7 @@ def run(arguments: argparse.Namespace, config: FitConfig) -> None:
     set_seed(config.seed)
     folder, device = folder_of(arguments.base), Accelerator().device
     placement = Placement(device, getattr(torch, config.dtype), config.attention, "training")
-    base = Base(load_base(folder, placement))
+    base = Base(load_base(folder, placement), config.target)
     generator = load_generator(folder_of(config.start), base) if config.start else generator_of(config.shapes(base))
     entries = read_entries(arguments.data)
     examples = Examples(entries, load_tokenizer(folder), config.window, config.windows, config.seed)

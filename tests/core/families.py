@@ -58,7 +58,8 @@ def generator_for(base: Base) -> GatedGenerator:
     """Random, with a B large enough for the adapter to be seen in the logits."""
     torch.manual_seed(1)
     d, sizes = base.model.config.hidden_size, base.sizes
-    generator = GatedGenerator(GeneratorConfig(len(base.layers), d, *sizes, key_size=16, value_size=16, window=64))
+    shapes = GeneratorConfig(len(base.layers), d, *sizes, key_size=16, value_size=16, window=64, target=base.target)
+    generator = GatedGenerator(shapes)
     for layer in generator.layers:
         torch.nn.init.normal_(layer.B, std=0.5)
         torch.nn.init.normal_(layer.gate, std=0.5)

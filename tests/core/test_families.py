@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -12,14 +13,15 @@ from torch import Tensor, nn
 from core.adapter import Adapter
 from core.base import Base
 from core.chat import Message
-from core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from core.checkpoint import Checkpoint, load_checkpoint, load_generator, save_checkpoint
 from core.decoding import Sampling
 from core.device import Placement
 from core.engine import Engine
 from core.errors import CheckpointError
-from core.families import layers_of, projection_path
+from core.families import Target, layers_of, projection_path
 from core.lora import save_lora
 from core.origin import Origin
+from core.sizes import sizes_of, sizes_of_origin
 from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_tokenizer
 
@@ -28,10 +30,11 @@ TOLD = [Message("user", "My name is Marta."), Message("assistant", "Hello Marta!
 MORE = [Message("user", "I like sushi.")]
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=[(family, target) for family in FAMILIES for target in get_args(Target)], ids="-".join)
 def engine(request: pytest.FixtureRequest) -> Engine:
-    base = Base(model_of(request.param))
-    return Engine(Checkpoint(request.param, "f" * 64, base, generator_for(base), tiny_tokenizer()))
+    family, target = request.param
+    base = Base(model_of(family), target)
+    return Engine(Checkpoint(family, "f" * 64, base, generator_for(base), tiny_tokenizer()))
 
 
 def logits(base: Base, adapter: Adapter | None) -> Tensor:
@@ -118,6 +121,25 @@ def test_a_model_folder_of_another_family_is_opened(tmp_path: Path) -> None:
     opened = load_checkpoint(Origin(str(tmp_path)), Placement(torch.device("cpu"), torch.float32, "sdpa", "test"))
     assert opened.base.sizes == (32, 32)
     assert [type(projection).__name__ for projection in opened.base.projections] == ["Conv1D"] * 2
+
+
+def test_a_generator_for_the_other_half_of_a_layer_is_opened_for_that(tmp_path: Path) -> None:
+    base = Base(model_of("Llama"), "mlp")
+    save_checkpoint(tmp_path, base.model, generator_for(base), tiny_tokenizer())
+    opened = load_checkpoint(Origin(str(tmp_path)), Placement(torch.device("cpu"), torch.float32, "sdpa", "test"))
+    assert opened.base.paths == [f"model.layers.{i}.mlp.down_proj" for i in range(2)]
+    assert sizes_of_origin(Origin(str(tmp_path))) == sizes_of(base, opened.generator.config)
+    with pytest.raises(CheckpointError, match=r"48, 32, 'mlp'\), but the base has .*32, 32, 'attention'\)"):
+        load_generator(tmp_path / "generator", Base(base.model))
+
+
+def test_a_target_that_is_none_is_named(tmp_path: Path) -> None:
+    base = Base(model_of("Llama"))
+    save_checkpoint(tmp_path, base.model, generator_for(base), tiny_tokenizer())
+    config = tmp_path / "generator" / "generator_config.json"
+    config.write_text(config.read_text().replace('"attention"', '"head"'))
+    with pytest.raises(CheckpointError, match="target is 'head'; it has to be one of attention, mlp"):
+        load_checkpoint(Origin(str(tmp_path)), Placement(torch.device("cpu"), torch.float32, "sdpa", "test"))
 
 
 def test_an_unknown_family_is_named() -> None:

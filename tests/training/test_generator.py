@@ -24,7 +24,7 @@ from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_folder, tiny_tokenizer
 from training.batches import IGNORED
 from training.fitting import Fitting
-from training.generator import LOG, main
+from training.generator import LOG, FitConfig, main
 from training.windows import Examples, document, question, read_entries
 
 TEXT = "Marta lives in Vienna with her dog. The dog is called Waffles and likes the river. " * 4
@@ -96,6 +96,11 @@ def test_a_document_of_one_token_has_no_loss_and_no_harm() -> None:
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in fitting.parameters())
 
 
+def test_the_published_kind_changes_nothing_but_attention() -> None:
+    with pytest.raises(ValueError, match="changes what ends attention alone"):
+        FitConfig(kind="published", target="mlp")
+
+
 def test_nothing_to_train_on_is_said() -> None:
     with pytest.raises(ValueError, match="nothing to train on"):
         Examples([{"text": ""}], tiny_tokenizer(), 8, 3, 0)
@@ -126,6 +131,8 @@ def test_steps_on_three_windows_lower_the_loss_and_leave_the_base(family: str) -
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
     assert fallen(base, generator_for(base))
     assert fallen(base, published_for(base))
+    mlp = Base(base.model, "mlp")
+    assert fallen(mlp, generator_for(mlp))
     assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
 
 
