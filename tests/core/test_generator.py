@@ -24,7 +24,7 @@ def one_window(tokens: int, rows: int = 1) -> Tensor:
 
 def published(rank: int = 16) -> PublishedGenerator:
     torch.manual_seed(0)
-    generator = PublishedGenerator(PublishedConfig(2, 32, 32, 32, 16, 16, 64, rank, 0.5))
+    generator = PublishedGenerator(PublishedConfig(2, 32, 32, 32, 16, 16, 64, rank=rank, scaling=0.5))
     for layer in generator.layers:
         torch.nn.init.normal_(layer.B)
     return generator.requires_grad_(False)
