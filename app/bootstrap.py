@@ -183,11 +183,11 @@ def _page(service: Service, settings: Settings) -> Iterator[str]:
     from app.api import build_api
     from app.handlers import Handlers
     from app.health import health
-    from app.ui import LAUNCH, build_page
+    from app.ui import build_page, start_page
 
-    page, where = build_page(Handlers(service)), {"server_name": settings.host, "server_port": settings.port}
+    page = build_page(Handlers(service))
     try:
-        page.launch(**where, prevent_thread_lock=True, quiet=True, **LAUNCH)
+        start_page(page, settings.host, settings.port)
         page.app.mount("/v1", build_api(service))
         page.app.include_router(health(service))
         yield page.local_url

@@ -16,15 +16,15 @@ from app.answers import changes_shown, choices_between, numbers_in, readout_show
 from app.chat_handlers import Here, Shown, named, resting_box
 from app.errors import BadMessage
 from app.guards import SAME
-from app.people_handlers import PeopleHandlers
 from app.plots import plot_norms, plot_spectrum
+from app.program import Program
 from app.receipts import receipt_shown, verdict
 from app.reply import TemporaryChat
 from app.tab import Tab
 from storage.records import Receipt, User
 
 
-class Handlers(PeopleHandlers):
+class Handlers(Program):
     """The page's handlers over one service."""
 
     def show_memory(self, user: User | None) -> Shown:

@@ -1,6 +1,6 @@
 """The page: what stands where, and which handler each event calls.
 
-No rules and no words beyond labels. Events are private: nothing but the page itself calls them.
+No rules and no words beyond labels. Events are private, but for one that takes a key: only the page itself calls them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from app import settings, wording
 from app.asking import HOTTEST
@@ -18,35 +19,15 @@ from app.guards import SAME, in_turn
 from app.handlers import Handlers
 from app.memory_panel import CHAT, MemoryPanel, wire_panel
 from app.people_panel import PeoplePanel, wire_people
+from app.same_site import SameSite
 from app.steady import SteadyBlocks
 from app.tab import Tab
+from app.theme import THEME
 from app.wiring import LAST_ACTION, QUIET, on, on_leaving, on_looking, on_message
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPTS = [Path(__file__).with_name(name) for name in ("stream.js", "keys.js")]
 TICK_SECONDS = 1.0
-FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
-
-THEME = gr.themes.Base(
-    primary_hue="indigo", neutral_hue="slate", radius_size="lg", font=FONTS, font_mono=("ui-monospace", "monospace")
-).set(
-    body_background_fill="*neutral_50",
-    body_background_fill_dark="*neutral_950",
-    body_text_color_subdued="*neutral_600",
-    input_background_fill="white",
-    input_background_fill_dark="*neutral_900",
-    input_border_width="1px",
-    button_secondary_background_fill="white",
-    button_secondary_background_fill_hover="*neutral_100",
-    button_secondary_background_fill_dark="*neutral_800",
-    button_secondary_border_color="*border_color_primary",
-    button_border_width="1px",
-    button_cancel_background_fill="white",
-    button_cancel_background_fill_dark="*neutral_900",
-    button_cancel_text_color="#dc2626",
-    button_cancel_text_color_dark="#f87171",
-    button_cancel_border_color="*border_color_primary",
-)
 
 LAUNCH: dict[str, Any] = {
     "run_history": False,
@@ -62,7 +43,14 @@ LAUNCH: dict[str, Any] = {
     "css_paths": [STYLE],
     "head": "".join(f"<script>{script.read_text(encoding='utf-8')}</script>" for script in SCRIPTS),
 }
-"""What every way of serving the page passes on: nothing that was said is kept in browsers, shown or sent away."""
+"""Nothing that was said is kept in browsers, shown or sent away."""
+
+
+def start_page(page: gr.Blocks, host: str, port: int | None = None) -> None:
+    """Serve a page on threads of its own, on any free port where none is given."""
+    guarded = {"middleware": [Middleware(SameSite)]}  # Gradio writes into it, so each start has its own
+    where = {"server_name": host, "server_port": port}
+    page.launch(**where, prevent_thread_lock=True, quiet=True, app_kwargs=guarded, **LAUNCH)
 
 
 DOWNLOAD = """(text) => {
@@ -220,6 +208,7 @@ def build_page(handlers: Handlers) -> gr.Blocks:
         back = blocks.load(resumed, [page.tab, page.number, page.session], page.entering, js=SAVED_SESSION, **QUIET)
         back.then(None, page.session, None, js=KEEP_SESSION, **QUIET)
         on(back.then, handlers.show_people_tab, [page.user], [page.people_tab, *page.people.showing])
+        gr.api(handlers.chat, api_name="chat", concurrency_limit=None)
     return blocks
 
 

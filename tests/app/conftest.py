@@ -13,7 +13,7 @@ from app.handlers import Handlers
 from app.reply import Remembered
 from app.service import Service
 from app.settings import Settings
-from app.ui import LAUNCH, build_page
+from app.ui import build_page, start_page
 from core.engine import Engine
 from storage.database import Database, file_url, open_database
 from storage.records import User
@@ -79,7 +79,7 @@ def bob(store: Store) -> User:
 def page(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Blocks]:
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
     blocks = build_page(Handlers(service))
-    blocks.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **LAUNCH)
+    start_page(blocks, "127.0.0.1")
     yield blocks
     blocks.close(verbose=False)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +371,19 @@ def test_whoever_stops_reading_stops_the_reply(
     service.recover()  # returns once the turn is folded
     [turn] = store.held_turns(ada.id)
     assert turn.reply_text and turn.reply_text != "I know nothing."
+
+
+def test_slow_senders_keep_nobody_waiting(ada_client: OpenAI, service: Service, bob: User) -> None:
+    host, port = ada_client.base_url.host, ada_client.base_url.port
+    assert port
+    start = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {service.accounts.issue_key(bob.id, 'slow')}\r\nContent-Length: 1000\r\n\r\n{{"
+    )
+    with ExitStack() as slow:
+        for _ in range(100):
+            slow.enter_context(socket.create_connection((host, port))).sendall(start.encode())
+        assert text_of(ask(ada_client, HELLO)) == "I know nothing."
 
 
 def test_who_watches_is_told_whether_it_lives_and_can_answer(

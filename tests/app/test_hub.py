@@ -19,7 +19,7 @@ from app.errors import BadPassphrase
 from app.handlers import Handlers
 from app.service import Service
 from app.tab import Tab
-from app.ui import LAUNCH, build_page
+from app.ui import build_page, start_page
 from storage.store import Store
 
 SECRET = "only-the-space-knows"
@@ -44,7 +44,7 @@ def space(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Bloc
         monkeypatch.setattr(f"gradio.oauth.OAUTH_{name}", value)
     monkeypatch.setattr("gradio.oauth.OPENID_PROVIDER_URL", "https://example.invalid")
     page = build_page(Handlers(service))
-    page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **LAUNCH)
+    start_page(page, "127.0.0.1")
     yield page
     page.close(verbose=False)
 
