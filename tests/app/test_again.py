@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -55,11 +57,12 @@ def test_a_retry_reads_what_was_read_before_and_draws_by_chance(
 ) -> None:
     drawn: list[Sampling] = []
     reply = engine.reply
-    monkeypatch.setattr(
-        engine,
-        "reply",
-        lambda adapter, messages, sampling, stop: drawn.append(sampling) or reply(adapter, messages, sampling, stop),
-    )
+
+    def noted(adapter: Any, messages: Any, sampling: Sampling, stop: Any) -> Iterator[str]:
+        drawn.append(sampling)
+        return reply(adapter, messages, sampling, stop)
+
+    monkeypatch.setattr(engine, "reply", noted)
     first = sent(service, ada, "Hello", "Who am I?")
     read = engine.prompts[-1]
     service.retry(ada.id, first.turn.conversation_id).remembered.result(timeout=10)

@@ -59,7 +59,7 @@ class Lender(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = urlparse(self.path)
         self.server.asked.append((asked.path, parse_qs(asked.query)))  # type: ignore[attr-defined]
-        status, answer = 200, {}
+        status, answer = 200, dict[str, object]()
         if asked.path == "/schedule":
             status = 429 if Lender.refuses else 200
             loan = {"idle": False, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": "token"}

@@ -181,7 +181,7 @@ def test_a_reply_that_fails_is_stored_as_far_as_it_came_and_folded_with_the_next
     service: Service, store: Store, engine: FakeEngine, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> itertools.chain[str]:
-        return itertools.chain(["I"], (1 / 0 for _ in "x"))
+        return itertools.chain(["I"], (str(1 / 0) for _ in "x"))
 
     with monkeypatch.context() as patch:
         patch.setattr(engine, "reply", failing)

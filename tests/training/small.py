@@ -79,7 +79,18 @@ CITY = Kind(
     others=("my boss lives in {v}",),
 )
 # Too many for any memory to tell of all: `unknown` asks until it finds what was not told.
-RELATIVES = ("aunt", "uncle", "niece", "nephew", "cousin", "mother", "father", "son", "daughter", "wife")
+RELATIVES: tuple[str, ...] = (
+    "aunt",
+    "uncle",
+    "niece",
+    "nephew",
+    "cousin",
+    "mother",
+    "father",
+    "son",
+    "daughter",
+    "wife",
+)
 RELATIVES += ("husband", "brother", "grandma", "grandpa", "stepmother", "stepfather", "godson", "granddaughter")
 SISTER = replace(
     CITY,

@@ -198,9 +198,9 @@ def test_a_run_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 def test_two_processes_train_one_generator(folder: Path) -> None:
-    where = ["--base", folder / "tiny" / "base", "--data", folder / "data.jsonl", "--out", folder / "out"]
+    where = ["--base", f"{folder}/tiny/base", "--data", f"{folder}/data.jsonl", "--out", f"{folder}/out"]
     few = ["--config", "training/configs/small.toml", "--steps", "4"]
-    launch = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node", "2", "-m", "training.generator"]
+    launch = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "-m", "training.generator"]
     alone = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     ran = subprocess.run([*launch, *where, *few], env=alone, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]

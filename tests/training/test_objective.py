@@ -79,11 +79,11 @@ def test_a_loss_does_not_depend_on_how_windows_share_rows(base: Base, generator:
     said = batcher.author.memory(dice, 3, 2)
     told, asked = batcher.context_windows(dice, said), batcher.question_windows(dice, said)
     together = Batch(pack([(0, told)], [128]), pack([(PADDING, told)], [256]), pack([(0, asked)], [128]), 1)
-    alone = Batch(
-        *(pack([(owner, [window]) for window in windows], [128]) for owner, windows in ((0, told), (PADDING, told))),
-        pack([(0, [window]) for window in asked], [128]),
-        1,
+    context, reread, questions = (
+        pack([(owner, [window]) for window in windows], [128])
+        for owner, windows in ((0, told), (PADDING, told), (0, asked))
     )
+    alone = Batch(context, reread, questions, 1)
     assert len(together.contexts.ids) < len(alone.contexts.ids)
     one, other = loss_of(base, generator, together), loss_of(base, generator, alone)
     for name in ("total", "answers", "language", "exact"):
