@@ -20,16 +20,19 @@ from typing import TYPE_CHECKING
 from app.errors import EXPECTED, PortTaken, SettingsError, sentence_of
 from app.lending import begin_lending, is_lent_gpus, lend
 from app.logs import set_up_logging
+from app.rounds import every
 from app.service import Service
 from app.settings import Settings
 from app.snapshots import NAME, Snapshots, Source, kept_up
-from app.trimming import kept_trim
+from app.trimming import trim
 from storage.database import Database, open_database, restore_database
 from storage.errors import StorageError
 from storage.store import Store
 
 if TYPE_CHECKING:
     from core.engine import Engine
+
+MINUTE, DAY = 60.0, 86_400.0  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -165,10 +168,11 @@ def serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
     with (
-        kept_trim(),
+        every(MINUTE, trim, "giving back memory"),
         opened(settings) as database,
         snapshots_of(database, settings),
         _served_from(database, settings) as (service, engine),
+        every(DAY, service.delete_lost_guests, "deleting lost guests"),
         _page(service, settings) as address,
     ):
         print(f"Imprint is at {address}", flush=True)
@@ -200,6 +204,7 @@ def _recover(service: Service) -> None:
     try:
         if outstanding := service.recover():
             log.warning("made good: %d turns that were stored but not folded", outstanding)
+        service.delete_lost_guests()
     except EXPECTED as error:
         log.warning("turns wait to be folded: %s", type(error).__name__)
 

@@ -7,32 +7,9 @@ has a call for it (malloc_trim); elsewhere nothing is done. Knows nothing of wha
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Event, Thread
-
-SECONDS = 60.0
 
 
 def trim() -> bool:
     """Give back every whole page that is free; False where the C library cannot, or had none."""
     library = ctypes.CDLL(None)
     return bool(library.malloc_trim(0)) if hasattr(library, "malloc_trim") else False
-
-
-@contextmanager
-def kept_trim(seconds: float = SECONDS) -> Iterator[None]:
-    """Within, a thread trims every so many seconds."""
-    over = Event()
-
-    def work() -> None:
-        while not over.wait(seconds):
-            trim()
-
-    thread = Thread(target=work, name="trim", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from app.readout import Answer, Change
 from app.reply import Stream
 from app.settings import Settings
 from app.shares import Shares
+from storage.errors import NotFound
 from storage.records import Person, Receipt, Turn, User
 from storage.store import Store
 
@@ -138,6 +139,12 @@ class Upkeep:
         self._stop_all(user_id)
         with self._alone(user_id):
             self._memories.delete(user_id)
+
+    def delete_lost_guests(self) -> None:
+        """Delete every guest whom nothing lets in any more: what is kept of them is nobody's."""
+        for user_id in self._store.lost_guests():
+            with suppress(NotFound):  # another process may do the same
+                self.delete_account(user_id)
 
     def list_people(self) -> list[Person]:
         """Everybody, and how much is kept of each: for the operator."""

@@ -6,15 +6,17 @@ Knows sizes, and nothing of what anybody said.
 import time
 from typing import Literal
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
 
 from storage.database import Database
 from storage.errors import InvalidName
 from storage.records import GUEST, HUB, Kept, Person, User
 from storage.rows import lock_user
-from storage.tables import ConversationRow, MemoryRow, SnapshotRow, TurnRow, UserRow
+from storage.tables import ConversationRow, KeyRow, MemoryRow, SessionRow, SnapshotRow, TurnRow, UserRow
 from storage.texts import clean_name
+
+GUEST_SECONDS = 3 * 86_400.0
 
 
 class People:
@@ -81,6 +83,16 @@ class People:
                 Person(user.record(), count or 0, size or 0, last, _opens_with(user.secret))
                 for user, count, last, size in session.execute(people)
             ]
+
+    def lost_guests(self) -> list[int]:
+        """The guests of some days whose sessions are all over, and who have no key: nothing lets them in again."""
+        session_left = exists().where(SessionRow.user_id == UserRow.id, SessionRow.expires_at > time.time())
+        key_left = exists().where(KeyRow.user_id == UserRow.id)
+        old = UserRow.created_at < time.time() - GUEST_SECONDS  # a new one has no session for a moment
+        with self._database.read() as session:
+            return list(
+                session.scalars(select(UserRow.id).where(UserRow.secret == GUEST, old, ~session_left, ~key_left))
+            )
 
     def kept_of(self, user_id: int) -> Kept:
         """How much is kept of one person; nothing of somebody who is not there."""

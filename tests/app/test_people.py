@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import gradio as gr
@@ -42,6 +43,28 @@ def test_a_guest_is_somebody_new_whom_only_their_session_lets_in(door: Accounts)
     for passphrase in ("", "!", RIGHT):
         with pytest.raises(BadPassphrase):
             door.sign_in(one.name, passphrase)
+
+
+def test_a_guest_whom_nothing_lets_in_any_more_is_deleted(
+    service: Service, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = service.accounts
+    lost, keyed = accounts.sign_in_as_guest()[0], accounts.sign_in_as_guest()[0]
+    named, session = accounts.sign_in("Ada", RIGHT)[0], accounts.sign_in_as_guest()[1]
+    accounts.issue_key(keyed.id, "test")
+    for user in (lost, keyed, named):
+        say(service, user, "I am Ada")
+    begun = time.time()
+    monkeypatch.setattr("time.time", lambda: begun + 20 * 86_400)
+    assert accounts.come_back(session)
+    service.delete_lost_guests()
+    assert len(store.list_people()) == 4
+    monkeypatch.setattr("time.time", lambda: begun + 40 * 86_400)
+    accounts.sign_in_as_guest()
+    service.delete_lost_guests()
+    left = {person.user.id: person.turns for person in store.list_people()}
+    assert lost.id not in left and left[keyed.id] == left[named.id] == 1
+    assert len(left) == 4 and store.held_turns(lost.id) == []
 
 
 def test_a_guest_can_stay_by_choosing_a_passphrase(door: Accounts) -> None:

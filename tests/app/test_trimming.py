@@ -3,12 +3,11 @@
 import ctypes
 import os
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 from app import trimming
-from app.trimming import kept_trim, trim
+from app.trimming import trim
 
 BLOCK, COUNT = 64 * 1024, 1024  # 64 MiB in blocks too small to be mapped one by one
 
@@ -36,21 +35,6 @@ def test_holes_between_what_is_in_use_are_given_back() -> None:
     assert trim()
     assert before - resident() > BLOCK * COUNT // 2
     library.free(taken[-1])
-
-
-def test_it_goes_on_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    twice, calls = Event(), list[bool]()
-
-    def counted() -> None:
-        calls.append(True)
-        if len(calls) == 2:
-            twice.set()
-
-    monkeypatch.setattr(trimming, "trim", counted)
-    with kept_trim(0.01):
-        assert twice.wait(10)
-    count = len(calls)
-    assert not Event().wait(0.05) and len(calls) == count
 
 
 def test_where_there_is_no_such_call_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
