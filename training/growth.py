@@ -1,4 +1,4 @@
-"""More layers, or wider states, for weights that were trained with fewer, such that little or nothing changes at first.
+"""More layers, wider states, a broader base, for weights that were trained with less, so that little changes at first.
 
 Knows only names.
 """
@@ -13,8 +13,9 @@ from torch import Tensor
 
 LAYER = re.compile(r"(?<=\blayers\.)\d+(?=\.)")
 KEYS_AND_VALUES, READS = (".A2", ".A3"), (".A1", ".B")  # what is written to a state, and how it is read
-FAINT = 0.1  # of the size of the old ones: new keys and values, which must not drown the old before they are read
+FAINT = 0.1  # of their usual size: what is new and must not drown the old before anything has learnt to read it
 WRITES = ("o_proj.weight", "down_proj.weight", ".B")  # what a layer, or its adapter, adds to the residual stream
+WORDS = ("embed_tokens.weight", "lm_head.weight")  # a row for each token, a column for each number of the stream
 
 
 def deepened(weights: Mapping[str, Tensor], layers: int, wanted: int) -> dict[str, Tensor]:
@@ -66,3 +67,31 @@ def _padded(name: str, tensor: Tensor, more: int, random: torch.Generator) -> Te
             [tensor, tensor.new_zeros((more, tensor.shape[1]) if rows else (tensor.shape[0], more))], 1 - rows
         )
     return tensor.clone()
+
+
+def broadened(weights: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights laid into `fresh` ones of a broader residual stream, with more heads of their size and more neurons.
+
+    What is new reads the old, is faintly written to the stream's new numbers, and nothing old reads it; norms are over
+    more numbers, so their weights make up for that. ValueError where `fresh` is narrower.
+    """
+    return {name: _laid_into(name, tensor, fresh[name]) for name, tensor in weights.items()}
+
+
+def _laid_into(name: str, old: Tensor, fresh: Tensor) -> Tensor:
+    if any(had > has for had, has in zip(old.shape, fresh.shape, strict=True)):
+        raise ValueError(f"{name} can become broader, not {tuple(fresh.shape)} from {tuple(old.shape)}.")
+    if old.shape == fresh.shape:
+        return old.clone()
+    if old.ndim == 1:
+        made_up = (len(old) / len(fresh)) ** 0.5 if "norm" in name else 1.0
+        return torch.cat([old, fresh[len(old) :].to(old)]) * made_up
+    rows, columns = old.shape
+    new = fresh.to(old, copy=True)
+    if name.endswith(WRITES):
+        new[rows:] *= FAINT
+    new[:, columns:] *= FAINT if name.endswith(WORDS) else 1.0
+    if not name.endswith(WORDS):
+        new[:rows, columns:] = 0.0
+    new[:rows, :columns] = old
+    return new

@@ -21,7 +21,7 @@ from core.device import Placement
 from core.generator import GatedGenerator
 from core.origin import Origin
 from training.config import TrainConfig
-from training.growth import deepened, widened
+from training.growth import broadened, deepened, widened
 
 CHECKPOINT, TOKENIZER = "checkpoint.safetensors", "tokenizer"
 
@@ -56,12 +56,14 @@ class Run:
         return fast_dtype(self.base.device)
 
     def begin_from(self, folder: Path) -> None:
-        """Take the weights of a model folder with the same tokenizer, perhaps of fewer layers or narrower states."""
+        """Take the weights of a model folder with the same tokenizer, of the same size or smaller."""
         start = load_checkpoint(Origin(str(folder)), Placement(self.base.device, torch.float32, "sdpa", "training"))
         depths = len(start.base.layers), len(self.base.layers)
-        self.base.model.load_state_dict(deepened(start.base.model.state_dict(), *depths))
         widths = start.generator.config.key_size, self.generator.config.key_size
-        self.generator.load_state_dict(widened(deepened(start.generator.state_dict(), *depths), *widths))
+        base = deepened(start.base.model.state_dict(), *depths)
+        generator = widened(deepened(start.generator.state_dict(), *depths), *widths)
+        self.base.model.load_state_dict(broadened(base, self.base.model.state_dict()))
+        self.generator.load_state_dict(broadened(generator, self.generator.state_dict()))
 
     def compile(self) -> None:
         """Fuse norms and MLPs, for any number and length of rows; the parts with hooks stay as they are."""

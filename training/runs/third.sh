@@ -8,5 +8,5 @@ python=${PYTHON:-python}
 # Freed memory stays with the process: giving it back and asking for it again costs a twentieth of a step.
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
 exec "$python" -m training.train --corpora "$1" --out "$2" --start "$3" \
-  --hidden-size 256 --layers "${LAYERS:-6}" --heads 4 --state-size "${STATE:-96}" --vocab-size 4096 --compile \
+  --hidden-size "${HIDDEN:-256}" --layers "${LAYERS:-6}" --heads "${HEADS:-4}" --state-size "${STATE:-96}" --vocab-size 4096 --compile \
   --tokens "${TOKENS:-42000000}" --batch-tokens 16000 --lr "${LR:-2e-3}" --warmup-steps 50 --seed "${SEED:-3}" "${@:4}"
