@@ -24,7 +24,7 @@ from app.rounds import every
 from app.service import Service
 from app.settings import Settings
 from app.snapshots import NAME, Snapshots, Source, kept_up
-from app.trimming import trim
+from app.trimming import leave_few_holes, trim
 from storage.database import Database, open_database, restore_database
 from storage.errors import StorageError
 from storage.store import Store
@@ -164,6 +164,7 @@ def serve(settings: Settings) -> None:
     """
     set_up_logging(settings.log_format, settings.log_level)
     ensure_free(settings.host, settings.port)
+    leave_few_holes()
     over = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
