@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ctypes
 
-THRESHOLD, ARENAS = (-3, 128 * 1024), (-8, 2)  # of glibc's malloc.h: M_MMAP_THRESHOLD and M_ARENA_MAX
+THRESHOLD, ARENAS = (-3, 1024 * 1024), (-8, 2)  # of glibc's malloc.h: M_MMAP_THRESHOLD and M_ARENA_MAX
 
 
 def leave_few_holes() -> bool:
     """Have large blocks be mapped one by one and given back when freed, and few heaps share the others; whether so.
 
-    128 KiB is where glibc starts; it would raise that with every larger block that is freed.
+    glibc would raise its limit to 32 MiB, with every larger block that is freed; a smaller one than this costs time.
     """
     library = ctypes.CDLL(None)
     return hasattr(library, "mallopt") and all([library.mallopt(*option) for option in (THRESHOLD, ARENAS)])

@@ -40,25 +40,31 @@ def test_holes_between_what_is_in_use_are_given_back() -> None:
     library.free(taken[-1])
 
 
-HOLES = """
-import torch
+MAPPED = """
+import ctypes, sys
 from app.trimming import leave_few_holes
-from tests.app.test_trimming import resident
-assert leave_few_holes()
-between = []
-begun = resident()
-for size in range(200):
-    block = torch.ones(100_000 + 10_000 * size)
-    between.append(torch.ones(10))
-    del block
-print(resident() - begun)
+library = ctypes.CDLL(None)
+library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+library.free.argtypes = [ctypes.c_void_p]
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd".split()]
+    _fields_ += [(name, ctypes.c_size_t) for name in "usmblks fsmblks uordblks fordblks keepcost".split()]
+library.mallinfo2.restype = Info
+if sys.argv[1] == "few":
+    assert leave_few_holes()
+library.free(library.malloc(2 << 20))
+before = library.mallinfo2().hblkhd
+library.malloc(2 << 20)
+print(library.mallinfo2().hblkhd - before >= 2 << 20)
 """
 
 
 @on_glibc
-def test_large_blocks_leave_no_holes() -> None:
-    ran = subprocess.run([sys.executable, "-c", HOLES], cwd=HOME, capture_output=True, text=True, check=True)
-    assert int(ran.stdout) < BLOCK * COUNT // 8
+@pytest.mark.parametrize(("holes", "is_mapped"), [("few", "True"), ("many", "False")])
+def test_large_blocks_are_mapped_one_by_one_also_after_one_was_freed(holes: str, is_mapped: str) -> None:
+    command = [sys.executable, "-c", MAPPED, holes]
+    ran = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == is_mapped
 
 
 def test_where_there_is_no_such_call_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
