@@ -24,8 +24,7 @@ class Shares:
         if not self._conversations and not self._megabytes:
             return
         kept = self._kept_of(user_id)
-        too_many = kept.conversations + more_conversations > self._conversations
-        if self._conversations and more_conversations and too_many:
+        if self._conversations and more_conversations and kept.conversations + more_conversations > self._conversations:
             raise ShareFull(
                 f"One name may keep {self._conversations:,} conversations here and this one keeps "
                 f"{kept.conversations:,}; delete one, or go on with one."

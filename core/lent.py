@@ -35,8 +35,8 @@ class LentEngine(Engine):
 
     def __init__(self, checkpoint: Checkpoint, lend: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         super().__init__(checkpoint)
-        compute = lend(_computing(Engine(checkpoint)))
-        self._write = lend(_writing(Engine(checkpoint)))
+        there = Engine(checkpoint)
+        compute, self._write = lend(_computing(there)), lend(_writing(there))
         for name in COMPUTING:
             setattr(self, name, partial(compute, name))
 
