@@ -28,7 +28,8 @@ class Base:
     def __init__(self, model: PreTrainedModel, target: Target = "attention") -> None:
         self.model = model
         self.target: Target = target
-        self.decoder: Any = model.base_model
+        self.decoder: Any = model.get_decoder()  # of a model that also sees (Gemma 3), the part that reads
+        self.config: Any = model.config.get_text_config()
         self.head: Any = model.get_output_embeddings()
         self.layers: list[Any] = layers_of(self.decoder)
         self.projections: list[Any] = [layer.get_submodule(projection_path(layer, target)) for layer in self.layers]
@@ -54,15 +55,14 @@ class Base:
     @property
     def context_length(self) -> int:
         """The longest sequence, in tokens, that positions were trained for."""
-        return int(self.model.config.max_position_embeddings)
+        return int(self.config.max_position_embeddings)
 
     @property
     def cached_a_token(self) -> int:
         """Numbers that the key-value cache keeps of one token."""
-        config: Any = self.model.config.get_text_config()
-        heads = config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // heads
-        return 2 * len(self.layers) * size * (getattr(config, "num_key_value_heads", None) or heads)
+        heads = self.config.num_attention_heads
+        size = getattr(self.config, "head_dim", None) or self.config.hidden_size // heads
+        return 2 * len(self.layers) * size * (getattr(self.config, "num_key_value_heads", None) or heads)
 
     @contextmanager
     def adapted(self, adapter: Adapter | None) -> Iterator[None]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,8 +42,8 @@ CONFIG, WEIGHTS, FORMAT = "generator_config.json", "generator.safetensors", 1
 # What a state depends on; a change in any of these files makes old states meaningless.
 MEANINGFUL = ("*.safetensors", "tokenizer.json", "chat_template.jinja", "config.json", "adapter_config.json", CONFIG)
 
-
 Module = TypeVar("Module", bound=nn.Module)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,19 +72,27 @@ def load_checkpoint(origin: Origin, placement: Placement) -> Checkpoint:
 def load_base(folder: Path, placement: Placement) -> PreTrainedModel:
     """Open the base alone, in the placement's number type."""
     disable_progress_bar()
-    how: dict[str, Any] = {
-        "dtype": placement.dtype,
-        "attn_implementation": placement.attention,
-        "local_files_only": True,
-    }
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, **how, **_in_few_bits(placement))
+        model = _attending(folder, placement, [placement.attention, *placement.otherwise])
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"The base in {folder} cannot be opened ({first_line(error)}); fetch it again."
         ) from error
-    model = model if placement.bits else _placed(model, placement)
+    model = _plain_where_odd(model) if placement.bits else _placed(model, placement)
     return model.eval().requires_grad_(False)
+
+
+def _attending(folder: Path, placement: Placement, kernels: Sequence[str]) -> PreTrainedModel:
+    """The base with the first of the attention kernels that it has; transformers says which before it reads weights."""
+    how: dict[str, Any] = {"dtype": placement.dtype, "local_files_only": True, **_in_few_bits(placement)}
+    first, *others = kernels
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder, attn_implementation=first, **how)
+    except ValueError as error:
+        if not others or "attention" not in str(error).lower():
+            raise
+        log.info("%s has no %s: %s", folder.name, first, first_line(error))
+    return _attending(folder, placement, others)
 
 
 def _placed(module: Module, placement: Placement) -> Module:
@@ -109,6 +118,17 @@ def _in_few_bits(placement: Placement) -> dict[str, Any]:
     return {"quantization_config": quantised, "device_map": {"": placement.device}}
 
 
+def _plain_where_odd(model: PreTrainedModel) -> PreTrainedModel:
+    """Keep bitsandbytes on CPUs with bfloat16 units from repacking weights whose sizes its blocks do not divide.
+
+    It would fail at the first forward pass; its plain kernel takes any size.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu") and (module.out_features % 32 or module.in_features % 64):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
 def load_generator(folder: Path, base: Base) -> Generator:
     """Open the generator of either format and check that it fits the base."""
     try:
@@ -123,7 +143,7 @@ def load_generator(folder: Path, base: Base) -> Generator:
         ) from error
     config = generator.config
     ours = (config.layers, config.hidden_size, config.input_size, config.output_size, config.target)
-    theirs = (len(base.layers), base.model.config.hidden_size, *base.sizes, base.target)
+    theirs = (len(base.layers), base.config.hidden_size, *base.sizes, base.target)
     if ours != theirs:
         raise CheckpointError(
             f"The generator in {folder} is for (layers, d, d_in, d_out, target) = {ours}, but the base has {theirs}."

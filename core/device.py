@@ -19,6 +19,9 @@ Bits = Literal[0, 4, 8]
 # What a kernel is imported as, and the generations of GPUs (compute capability) that it runs on.
 FLASH = {"flash_attention_3": ("flash_attn_interface", 9, 9), "flash_attention_2": ("flash_attn", 8, 99)}
 
+PLAIN = ("sdpa", "eager")
+"""Kernels that run everywhere; a model whose attention is not the usual one (Gemma 2) has the last alone."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -32,13 +35,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and how the base computes."""
+    """Where and how the base computes; where it has no such `attention`, by the first it has `otherwise`."""
 
     device: torch.device
     dtype: torch.dtype
     attention: str
     reason: str
     bits: Bits = 0
+    otherwise: tuple[str, ...] = ()
 
 
 def resolve(choice: Choice) -> Placement:
@@ -46,16 +50,17 @@ def resolve(choice: Choice) -> Placement:
     device = _device(choice.device)
     dtype = _dtype(choice.dtype, device)
     attention = _attention(choice.attention, device, dtype)
-    if choice.bits:
-        _check_bits(choice.bits, device)
-        if device.index is None:
-            device = torch.device("cuda", torch.cuda.current_device())
+    if choice.bits and not _imports("bitsandbytes"):
+        raise DeviceError(f"Weights in {choice.bits} bits need bitsandbytes, which cannot be imported; pip install it.")
+    if choice.bits and device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
     weights = f"weights in {choice.bits} bits, computing in " if choice.bits else ""
     where = "the GPU" if device.type == "cuda" else "the CPU"
     reason = f"{weights}{str(dtype).removeprefix('torch.')} and {attention} on {where}"
     if choice.attention == "auto" and device.type == "cuda" and attention == "sdpa":
         reason += "; flash-attn is not usable here"
-    return Placement(device, dtype, attention, reason, choice.bits)
+    plainer = PLAIN[PLAIN.index(attention) + 1 :] if attention in PLAIN else PLAIN
+    return Placement(device, dtype, attention, reason, choice.bits, plainer if choice.attention == "auto" else ())
 
 
 def _device(name: str) -> torch.device:
@@ -112,10 +117,3 @@ def _imports(module: str) -> bool:
     except (ImportError, OSError):
         return False
     return True
-
-
-def _check_bits(bits: Bits, device: torch.device) -> None:
-    if device.type != "cuda":
-        raise DeviceError(f"Weights in {bits} bits were asked for, and that needs a GPU; take 0.")
-    if not _imports("bitsandbytes"):
-        raise DeviceError(f"Weights in {bits} bits need bitsandbytes, which cannot be imported; pip install it.")

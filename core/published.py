@@ -74,7 +74,7 @@ def _config(values: dict[str, Any], base: Base) -> PublishedConfig:
     (input_size, output_size), value_size = base.sizes, values["fastlora_r"]
     return PublishedConfig(
         layers=len(base.layers),
-        hidden_size=base.model.config.hidden_size,
+        hidden_size=base.config.hidden_size,
         input_size=input_size,
         output_size=output_size,
         key_size=values["fastlora_inter_size"] or value_size,

@@ -89,7 +89,7 @@ def base_of(config: Any, target: Target = "attention") -> Base:
 
 def ends_of(base: Base) -> dict[str, Any]:
     """What a generator has to know of its base: layers, d, d_in, d_out and target."""
-    (d_in, d_out), config = base.sizes, base.model.config.get_text_config()
+    (d_in, d_out), config = base.sizes, base.config
     ends = {"layers": len(base.layers), "hidden_size": config.hidden_size, "input_size": d_in, "output_size": d_out}
     return ends | {"target": base.target}
 

@@ -24,6 +24,15 @@ LLAMA_LIKE = {
 }
 WIDE_HEADS = {**LLAMA_LIKE, "head_dim": 16}  # what enters the projection is wider than what leaves it
 ALTERNATING = {**WIDE_HEADS, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]}
+SEEING = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "Llama": lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**LLAMA_LIKE)),
     "Mistral": lambda: tf.MistralForCausalLM(tf.MistralConfig(**LLAMA_LIKE, sliding_window=None)),
@@ -31,6 +40,9 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "Qwen3": lambda: tf.Qwen3ForCausalLM(tf.Qwen3Config(**WIDE_HEADS)),
     "Gemma2": lambda: tf.Gemma2ForCausalLM(tf.Gemma2Config(**ALTERNATING)),
     "Gemma3": lambda: tf.Gemma3ForCausalLM(tf.Gemma3TextConfig(**ALTERNATING)),
+    "Gemma3-that-sees": lambda: tf.Gemma3ForConditionalGeneration(
+        tf.Gemma3Config(text_config=tf.Gemma3TextConfig(**ALTERNATING), vision_config=SEEING, mm_tokens_per_image=4)
+    ),
     "Phi": lambda: tf.PhiForCausalLM(tf.PhiConfig(**LLAMA_LIKE)),
     "Phi3": lambda: tf.Phi3ForCausalLM(tf.Phi3Config(**LLAMA_LIKE)),
     "SmolLM3": lambda: tf.SmolLM3ForCausalLM(tf.SmolLM3Config(**LLAMA_LIKE)),
@@ -57,7 +69,7 @@ def model_of(family: str) -> PreTrainedModel:
 def generator_for(base: Base) -> GatedGenerator:
     """Random, with a B large enough for the adapter to be seen in the logits."""
     torch.manual_seed(1)
-    d, sizes = base.model.config.hidden_size, base.sizes
+    d, sizes = base.config.hidden_size, base.sizes
     shapes = GeneratorConfig(len(base.layers), d, *sizes, key_size=16, value_size=16, window=64, target=base.target)
     generator = GatedGenerator(shapes)
     for layer in generator.layers:

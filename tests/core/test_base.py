@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import LlamaConfig
 
 from core.adapter import Adapter, stack
 from core.base import Base
@@ -80,7 +81,10 @@ def test_reading_gives_what_enters_each_layer() -> None:
 
 def test_a_model_without_output_projections_is_refused() -> None:
     class Other(nn.Module):
-        base_model = nn.Linear(2, 2)
+        config = LlamaConfig()
+
+        def get_decoder(self) -> nn.Module:
+            return nn.Linear(2, 2)
 
         def get_output_embeddings(self) -> None: ...
 

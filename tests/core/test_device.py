@@ -61,7 +61,7 @@ def test_a_gpu_takes_the_newest_flash_attn_that_is_there(monkeypatch: pytest.Mon
         (Choice(attention="flash_attention_2", dtype="float32"), "float16 and bfloat16 alone"),
         (Choice("cuda:3"), "only 1 GPUs"),
         (Choice(bits=4), "need bitsandbytes"),
-        (Choice("cpu", bits=8), "needs a GPU"),
+        (Choice("cpu", bits=8), "need bitsandbytes"),
         (Choice("cpu", attention="flash_attention_3"), "it needs a GPU"),
         (Choice("cpu", "float16"), "a CPU computes poorly in it"),
         (Choice("tpu-9"), "use auto"),

@@ -15,7 +15,7 @@ from core.base import Base
 from core.chat import Message
 from core.checkpoint import Checkpoint, load_checkpoint, load_generator, save_checkpoint
 from core.decoding import Sampling
-from core.device import Placement
+from core.device import Choice, Placement, resolve
 from core.engine import Engine
 from core.errors import CheckpointError
 from core.families import Target, layers_of, projection_path
@@ -121,6 +121,15 @@ def test_a_model_folder_of_another_family_is_opened(tmp_path: Path) -> None:
     opened = load_checkpoint(Origin(str(tmp_path)), Placement(torch.device("cpu"), torch.float32, "sdpa", "test"))
     assert opened.base.sizes == (32, 32)
     assert [type(projection).__name__ for projection in opened.base.projections] == ["Conv1D"] * 2
+
+
+def test_an_attention_that_a_family_has_not_is_an_error_only_where_it_was_asked_for(tmp_path: Path) -> None:
+    base = Base(model_of("Gemma2"))  # whose attention is capped, which SDPA cannot do
+    save_checkpoint(tmp_path, base.model, generator_for(base), tiny_tokenizer())
+    opened = load_checkpoint(Origin(str(tmp_path)), resolve(Choice("cpu")))
+    assert opened.base.config._attn_implementation == "eager"
+    with pytest.raises(CheckpointError, match="Gemma2ForCausalLM does not support"):
+        load_checkpoint(Origin(str(tmp_path)), resolve(Choice("cpu", attention="sdpa")))
 
 
 def test_a_generator_for_the_other_half_of_a_layer_is_opened_for_that(tmp_path: Path) -> None:
