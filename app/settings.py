@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     messages_a_minute: int = Field(default_factory=lambda: 30 if on_a_space() else 0, ge=0)
     conversations_each: int = Field(default_factory=lambda: 200 if on_a_space() else 0, ge=0)
     megabytes_each: float = Field(default_factory=lambda: 20.0 if on_a_space() else 0.0, ge=0.0, le=1e6)
-    replies_at_once: int = Field(4, ge=1, le=256)
+    replies_at_once: int = Field(32, ge=1, le=256)
     patience_seconds: float = Field(120.0, gt=0.0)
     adapter_cache_bytes: int = Field(256 * 1024 * 1024, ge=0)
 

@@ -86,7 +86,7 @@ def run(here: Engine, there: ServedEngine, people: int, seed: int, at_once: int)
     one_by_one(there, asked[:1])  # a server's first reply may wait for what it compiles
     ways: dict[str, Writing] = {
         "here": lambda: one_by_one(here, asked),
-        "here, in batches": lambda: in_batches(here, asked, at_once),
+        "here, at once": lambda: side_by_side(here, asked, at_once),
         "there": lambda: one_by_one(there, asked),
         "there, at once": lambda: side_by_side(there, asked, at_once),
     }
@@ -119,16 +119,6 @@ def side_by_side(engine: Engine, asked: Sequence[Asked], at_once: int) -> list[t
     """As many people ask at the same time, each when their reply before is written."""
     with ThreadPoolExecutor(at_once) as people:
         return list(people.map(lambda one: _timed(engine, one), asked))
-
-
-def in_batches(engine: Engine, asked: Sequence[Asked], at_once: int) -> list[tuple[str, float]]:
-    """As many replies in each step of the base; all wait for the longest of them."""
-    written = list[tuple[str, float]]()
-    for some in (asked[i : i + at_once] for i in range(0, len(asked), at_once)):
-        began = time.perf_counter()
-        texts = engine.reply_all([(one.adapter, one.messages) for one in some], GREEDY)
-        written += [(text, time.perf_counter() - began) for text in texts]
-    return written
 
 
 def _timed(engine: Engine, one: Asked) -> tuple[str, float]:

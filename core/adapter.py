@@ -65,3 +65,43 @@ def stack(adapters: Sequence[Adapter]) -> Adapter:
         own = [a.lora_A[i] if a.lora_A[i].ndim == 3 else a.lora_A[i].expand(a.rows, -1, -1) for a in adapters]
         lora_A.append(torch.cat([pad(a, (0, 0, 0, rank - a.shape[-2])) for a in own]))
     return Adapter(tuple(lora_A), tuple(lora_B))
+
+
+class Stack:
+    """The adapters of the rows of a batch, of which any can change; a row without one gets zeros, which add nothing.
+
+    `whole` adds them all; it is None where no row has one.
+    """
+
+    def __init__(self, adapters: Sequence[Adapter | None], device: torch.device, dtype: torch.dtype) -> None:
+        self._adapters, self._where = list(adapters), (device, dtype)
+        self.whole: Adapter | None = self._stacked()
+
+    def put(self, places: Sequence[int], adapters: Sequence[Adapter | None]) -> None:
+        """Have the rows at these places read with these; the last places may be new ones, in order."""
+        own = len(self._adapters)
+        for place, adapter in zip(places, adapters, strict=True):
+            self._adapters[place : place + 1] = [adapter]
+        if len(self._adapters) > own or not all(map(self._can_be_written, adapters)):
+            self.whole = self._stacked()
+            return
+        with torch.inference_mode():
+            for layer, factors in enumerate(self.whole.lora_B if self.whole else ()):
+                for place, adapter in zip(places, adapters, strict=True):
+                    factors[place] = adapter.lora_B[layer][0] if adapter else 0.0
+
+    def _can_be_written(self, adapter: Adapter | None) -> bool:
+        """Whether it fits into what is stacked, which is a copy where there are several rows; one row's is its own."""
+        if adapter is None:
+            return self.whole is None or len(self._adapters) > 1
+        if self.whole is None or len(self._adapters) == 1:
+            return False
+        factors = zip(adapter.lora_A, self.whole.lora_A, adapter.lora_B, self.whole.lora_B, strict=True)
+        return all(a is b and c.shape[1:] == d.shape[1:] for a, b, c, d in factors)
+
+    def _stacked(self) -> Adapter | None:
+        present = [adapter for adapter in self._adapters if adapter is not None]
+        if not present:
+            return None
+        bare = Adapter(present[0].lora_A, tuple(torch.zeros_like(b[:1]) for b in present[0].lora_B))
+        return stack([adapter or bare for adapter in self._adapters]).to(*self._where)

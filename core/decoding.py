@@ -1,6 +1,7 @@
 """Decoding: rows of sequences that grow together, each with its own adapter, key-value cache and dice.
 
-One step is one forward pass over all rows; the adapter is on the base for that pass only. Knows tokens, not messages.
+One step is one forward pass over all rows; the adapter is on the base for that pass only. Rows can come and go between
+steps where the base attends to all that came before. Knows tokens, not messages.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from torch.nn.functional import pad
 
-from core.adapter import Adapter, stack
+from core import caching
+from core.adapter import Adapter, Stack
 from core.base import Base
 from core.errors import PromptError
 
@@ -55,22 +57,23 @@ class Decoding:
     """A batch of rows under way. `step` gives each row's next token; a row's text does not depend on the others."""
 
     def __init__(self, base: Base, rows: Sequence[Row]) -> None:
-        self._base, self._rows = base, rows
-        self._adapter = _stacked(base, rows)
+        self._base, self._rows = base, list(rows)
+        self._adapters = Stack([row.adapter for row in rows], base.device, base.dtype)
         self._dice = [torch.Generator().manual_seed(row.sampling.seed) for row in rows]
-        self._cache = {_cache_argument(base): DynamicCache(config=base.model.config)}
+        self._cache = caching.roomy_cache(base.model.config)
+        self._named = {_cache_argument(base): self._cache}
         self._ids, self._mask = _left_padded([row.prompt for row in rows], base.device)
 
     def step(self) -> list[int]:
         """Run the base on what is new and choose each row's next token."""
         with torch.inference_mode():
             positions = (self._mask.cumsum(-1) - 1).clamp_min(0)[:, -self._ids.shape[1] :]
-            with self._base.adapted(self._adapter):
+            with self._base.adapted(self._adapters.whole):
                 output = self._base.model(
                     input_ids=self._ids,
                     attention_mask=self._mask,
                     position_ids=positions,
-                    **self._cache,
+                    **self._named,
                     use_cache=True,
                     logits_to_keep=1,
                 )
@@ -80,6 +83,53 @@ class Decoding:
             self._ids = torch.tensor(tokens, device=self._base.device)[:, None]
             self._mask = torch.cat([self._mask, torch.ones_like(self._ids)], 1)
         return tokens
+
+    def join(self, other: Decoding, free: Sequence[int]) -> list[int]:
+        """Go on with the rows of `other`, in the places of those that are `free`, and after the rest; where each is.
+
+        Both have made a step.
+        """
+        length, own, coming = max(self._length, other._length), len(self._rows), len(other._rows)
+        replaced = list(free)[:coming]
+        places = [*replaced, *range(own, own + coming - len(replaced))]
+        with torch.inference_mode():
+            if length > self._length:
+                caching.lengthen(self._cache, length - self._length)
+            caching.replace(self._cache, replaced, other._cache, range(len(replaced)))
+            if len(places) > len(replaced):
+                caching.append(self._cache, other._cache, range(len(replaced), coming))
+            self._mask = _placed(_widened(self._mask, length), _widened(other._mask, length), places)
+            self._ids = _placed(self._ids, other._ids, places)
+        self._adapters.put(places, [row.adapter for row in other._rows])
+        for place, row, dice in zip(places, other._rows, other._dice, strict=True):
+            self._rows[place : place + 1], self._dice[place : place + 1] = [row], [dice]
+        return places
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with these rows alone, at least one."""
+        with torch.inference_mode():
+            self._mask, self._ids = self._mask[places], self._ids[places]
+            caching.keep(self._cache, places)
+        self._rows, self._dice = [self._rows[i] for i in places], [self._dice[i] for i in places]
+        self._adapters = Stack([row.adapter for row in self._rows], self._base.device, self._base.dtype)
+
+    def skip(self, places: Sequence[int]) -> None:
+        """Let go of the columns at the left in which none of these rows has a token; the others are of no use then."""
+        with torch.inference_mode():
+            unused = int(self._mask[places].any(0).int().argmax())
+            if unused:
+                self._mask = self._mask[:, unused:]
+                caching.skip(self._cache, unused)
+
+    @property
+    def _length(self) -> int:
+        """Of the longest row, the token that the next step reads with it."""
+        return self._mask.shape[1]
+
+
+def rows_come_and_go(base: Base) -> bool:
+    """Whether `join` and `keep` can be used: no layer caches a window of tokens alone."""
+    return caching.is_roomy(caching.roomy_cache(base.model.config))
 
 
 def _cache_argument(base: Base) -> str:
@@ -96,13 +146,16 @@ def choose(logits: Tensor, sampling: Sampling, dice: torch.Generator) -> int:
     return int(order[torch.multinomial(chances, 1, generator=dice)])
 
 
-def _stacked(base: Base, rows: Sequence[Row]) -> Adapter | None:
-    """One adapter for all rows; a bare row among adapted ones gets zeros, which add nothing."""
-    present = [row.adapter for row in rows if row.adapter is not None]
-    if not present:
-        return None
-    bare = Adapter(present[0].lora_A, tuple(torch.zeros_like(b[:1]) for b in present[0].lora_B))
-    return stack([row.adapter or bare for row in rows]).to(base.device, base.dtype)
+def _widened(mask: Tensor, columns: int) -> Tensor:
+    """The mask with so many columns in all, the new ones at the left, of tokens that are none."""
+    return pad(mask, (columns - mask.shape[1], 0))
+
+
+def _placed(mine: Tensor, theirs: Tensor, places: Sequence[int]) -> Tensor:
+    """The rows of `mine` with those of `theirs` in these places, the last of which may come after all of `mine`."""
+    result = torch.cat([mine, mine.new_zeros(max(0, max(places) + 1 - len(mine)), *mine.shape[1:])])
+    result[places] = theirs
+    return result
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

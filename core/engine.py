@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from core.adapter import Adapter
 from core.base import Base
+from core.batching import Batching
 from core.chat import Message, encode
 from core.checkpoint import Checkpoint, load_checkpoint
 from core.decoding import Decoding, Row, Sampling
@@ -36,6 +38,7 @@ class Engine:
         self.base: Base = checkpoint.base
         self.generator: Generator = checkpoint.generator
         self.tokenizer: PreTrainedTokenizerBase = checkpoint.tokenizer
+        self._batching = Batching(self.base, self.tokenizer.eos_token_id)
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -229,17 +232,14 @@ class Engine:
         return prompt
 
     def _stream(self, row: Row, stop: threading.Event) -> Iterator[str]:
-        decoding = Decoding(self.base, [row])
         text = TextStream(self.tokenizer, row.sampling.stop)
         room = self.base.context_length - len(row.prompt)
-        for _ in range(min(row.sampling.max_tokens, room)):
-            token = decoding.step()[0]
-            if token == self.tokenizer.eos_token_id:
-                break
-            if piece := text.push(token):
-                yield piece
-            if text.ended or stop.is_set():
-                break
+        with closing(self._batching.tokens(row, min(row.sampling.max_tokens, room))) as tokens:
+            for token in tokens:
+                if piece := text.push(token):
+                    yield piece
+                if text.ended or stop.is_set():
+                    break
         if rest := text.finish():
             yield rest
 

@@ -38,7 +38,7 @@ class LoraServer:
         self.gate.set()  # while it is not, nothing is written
         self.app = FastAPI()
         prefix = "/v1" if kind == "vllm" else ""
-        self.app.get("/v1/models")(lambda: {"object": "list", "data": [{"id": BASE}]})
+        self.app.get("/v1/models")(lambda: {"object": "list", "data": [{"id": name} for name in (BASE, *self.loaded)]})
         self.app.post(f"{prefix}/load_lora_adapter")(self.load)
         self.app.post(f"{prefix}/unload_lora_adapter")(self.unload)
         self.app.post("/v1/completions")(self.complete)

@@ -1,0 +1,146 @@
+"""Replies that share their steps: each says what it would alone, whoever comes, goes, fails or leaves off."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from random import Random
+
+import pytest
+import torch
+
+from core.adapter import Adapter, Stack
+from core.base import Base
+from core.batching import AT_ONCE, Batching
+from core.chat import Message
+from core.checkpoint import Checkpoint
+from core.decoding import Decoding, Row, Sampling
+from core.engine import Engine
+from tests.core.families import generator_for, model_of
+from tests.tiny import tiny_engine, tiny_tokenizer
+
+NAMES = ("Marta", "Ada", "Diego", "Ines")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return tiny_engine()
+
+
+@pytest.fixture(scope="module")
+def rows(engine: Engine) -> list[Row]:
+    """Prompts and replies of many lengths; greedy and with dice, bare and with memories."""
+    return rows_for(engine, 48)
+
+
+def rows_for(engine: Engine, count: int) -> list[Row]:
+    rng = Random(0)
+    told = [[Message("user", f"My name is {name}.")] for name in NAMES]
+    adapters = [None, *(engine.materialise(engine.fold(engine.empty_state(), turn)) for turn in told)]
+    return [
+        Row(
+            [rng.randrange(2, 300) for _ in range(rng.randint(1, 40))],
+            rng.choice(adapters),
+            Sampling(max_tokens=rng.randint(1, 30), temperature=rng.choice((0.0, 1.0)), seed=number),
+        )
+        for number in range(count)
+    ]
+
+
+def alone(base: Base, row: Row) -> list[int]:
+    decoding = Decoding(base, [row])
+    return [decoding.step()[0] for _ in range(row.sampling.max_tokens)]
+
+
+def together(batching: Batching, rows: list[Row], people: int) -> list[list[int]]:
+    with ThreadPoolExecutor(people) as pool:
+        return list(pool.map(lambda row: list(batching.tokens(row, row.sampling.max_tokens)), rows))
+
+
+@pytest.mark.parametrize("people", [1, 5, 48])
+def test_every_row_is_given_what_it_would_be_given_alone(engine: Engine, rows: list[Row], people: int) -> None:
+    batching = Batching(engine.base, last=None)
+    assert together(batching, rows, people) == [alone(engine.base, row) for row in rows]
+    assert not batching._batches  # nothing is kept of anybody
+
+
+def test_a_family_that_looks_at_a_window_alone_is_decoded_row_by_row() -> None:
+    base = Base(model_of("Gemma3"))
+    engine = Engine(Checkpoint("g", "f" * 64, base, generator_for(base), tiny_tokenizer()))
+    few = rows_for(engine, 8)
+    assert together(engine._batching, few, 8) == [alone(base, row) for row in few]
+
+
+@pytest.fixture
+def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each step from now on has."""
+    noted, step = list[int](), Decoding.step
+
+    def noting(decoding: Decoding) -> list[int]:
+        noted.append(len(decoding._rows))
+        return step(decoding)
+
+    monkeypatch.setattr(Decoding, "step", noting)
+    return noted
+
+
+def test_one_step_serves_all(engine: Engine, rows: list[Row], widths: list[int]) -> None:
+    batching = Batching(engine.base, last=None)
+    writing = [batching.tokens(row, 20) for row in rows[:6]]
+    for tokens in writing:
+        next(tokens)  # is read as it comes, which gives those before it a token more
+    widths.clear()
+    assert len(list(writing[-1])) == 19 == len(widths)
+    assert widths[0] == 6
+    assert [len(list(tokens)) for tokens in writing[:-1]] == [19] * 5
+    assert len(widths) == 19
+
+
+def test_whoever_leaves_off_is_let_go_of(engine: Engine, rows: list[Row], widths: list[int]) -> None:
+    batching = Batching(engine.base, last=None)
+    staying, leaving = batching.tokens(rows[0], 20), [batching.tokens(row, 200) for row in rows[1:5]]
+    first = next(staying)
+    for tokens in leaving:
+        next(tokens)
+        tokens.close()
+    widths.clear()
+    written = [first, *staying]
+    assert widths[1:] == [1] * (len(widths) - 1)
+    assert written == alone(engine.base, Row(rows[0].prompt, rows[0].adapter, replace(rows[0].sampling, max_tokens=20)))
+
+
+def test_a_row_more_than_there_is_room_for_waits(engine: Engine, rows: list[Row]) -> None:
+    batching = Batching(engine.base, last=None)
+    full = [batching.tokens(rows[0], 3) for _ in range(AT_ONCE)]
+    for tokens in full:
+        next(tokens)
+    late = list(batching.tokens(rows[1], 2))
+    assert late == alone(engine.base, rows[1])[:2]
+
+
+def test_a_step_that_fails_fails_for_its_rows_alone(
+    engine: Engine, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batching = Batching(engine.base, last=None)
+    writing = [batching.tokens(row, 20) for row in rows[:3]]
+    for tokens in writing:
+        next(tokens)
+    with monkeypatch.context() as broken:
+        broken.setattr(Base, "adapted", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            list(writing[0])
+    for tokens in writing[1:]:
+        with pytest.raises(ZeroDivisionError):
+            list(tokens)
+    assert list(batching.tokens(rows[3], 5)) == alone(engine.base, rows[3])[:5]
+
+
+def test_an_adapter_that_somebody_keeps_is_never_written_to(engine: Engine) -> None:
+    made = [Adapter((a,), (torch.full((1, 4, 2), float(i)),)) for i, a in enumerate([torch.ones(2, 4)] * 4)]
+    stack = Stack([made[0]], torch.device("cpu"), torch.float32)
+    stack.put([0], [made[1]])
+    stack.put([1], [made[2]])
+    stack.put([0], [None])
+    stack.put([1], [made[3]])
+    assert stack.whole is not None and stack.whole.lora_B[0][:, 0, 0].tolist() == [0.0, 3.0]
+    assert [float(adapter.lora_B[0].mean()) for adapter in made] == [0.0, 1.0, 2.0, 3.0]
