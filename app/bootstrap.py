@@ -141,7 +141,7 @@ def _engine(settings: Settings) -> Engine:
     if is_lent_gpus() and checkpoint.base.device.type == "cuda":
         return LentEngine(checkpoint, lend)
     if not settings.server:
-        return Engine(checkpoint)
+        return Engine(checkpoint, settings.compile)
     from core.served import ServedEngine, Server
 
     key = settings.server_key.get_secret_value() if settings.server_key else ""

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"] = "auto"
     bits: Literal[0, 4, 8] = 0
+    compile: bool = False
     master_key: SecretStr | None = None
     old_master_key: SecretStr | None = None
     snapshot_folder: Path | None = None

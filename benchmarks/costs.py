@@ -118,6 +118,8 @@ def decode(engines: Mapping[str, Engine], users: int, repeats: int, bandwidth: f
         contenders[f"{kind} memories"] = _contender(engine.base, prompt, adapters)
         if peft_is_installed():
             contenders[f"{kind} memories through peft"] = through_peft(engine.base, prompt, adapters)
+        if engine.base.device.type == "cuda":
+            contenders[f"{kind} memories, compiled"] = in_compiled_steps(remembering, prompt, adapters)
     rows = _stepped(engine, contenders, STEPS_A_REPEAT * repeats)
     weights = weight_bytes_a_step(engine.base)
     for row, contender in zip(rows, contenders.values(), strict=True):
@@ -155,6 +157,21 @@ def through_peft(base: Base, prompt: Sequence[int], adapters: Sequence[Adapter])
     """The same adapters and the same decoding, with peft's mixed batch in place of ours."""
     rows = [Row(prompt, None, Sampling())] * len(adapters)
     return Contender(lambda: Decoding(base_with_loras(base, adapters), rows), adapters)
+
+
+def in_compiled_steps(engine: Engine, prompt: Sequence[int], adapters: Sequence[Adapter]) -> Contender:
+    """The same steps as one graph of kernels; the prompt is read and the step compiled before anything is timed."""
+
+    def begin() -> Decoding:
+        from core.compiled import CompiledDecoding
+
+        read = Decoding(engine.base, [Row(prompt, adapter, Sampling()) for adapter in adapters])
+        read.step()
+        steps = CompiledDecoding(engine.base, adapters[0], rows=len(adapters))
+        steps.join(read, range(len(adapters)))
+        return steps
+
+    return Contender(begin, adapters)
 
 
 def _stepped(engine: Engine, contenders: Mapping[str, Contender], steps: int) -> Figures:

@@ -50,6 +50,7 @@ def render() -> str:
     parts += [capacity_table(load("capacity"))]
     parts += [speed_table(load("speed")), crash_line(load("crash")), verbs_line(list(map(load, VERBS)))]
     parts += [start_line(load("start")), load_line(load("load")), dry_run_line(load("dry_run"))]
+    parts += [served_line(load("served"))]
     return "\n\n".join(parts)
 
 
@@ -228,6 +229,18 @@ def load_line(result: dict[str, Any]) -> str:
         f"{result['whole_p95']:.2f} s. The process holds {result['resident_mb']} MB and grows by "
         f"{result['resident_mb_a_minute']:.1f} MB a minute in the second half. {result['recalled']} are told their own "
         f"invented name in the end, {result['told_anothers_name']} times somebody is told another's."
+    )
+
+
+def served_line(result: dict[str, Any]) -> str:
+    """Replies by a server of another kind."""
+    ways = result["ways"]
+    here, there = (ways[f"{side}, at once"] for side in ("here", "there"))
+    return (
+        f"Another server (`python -m benchmarks.served --server URL`; {result['server']} on the same CPU, replies to "
+        f"{result['people']} memories, each a LoRA there): {there['as_here']:.2f} of {result['replies']} replies are "
+        f"those of this process, {result['left']} memories are left there; {result['at_once']} at once, "
+        f"{there['replies_a_s']:.1f} replies a second there and {here['replies_a_s']:.1f} here."
     )
 
 

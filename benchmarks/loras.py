@@ -57,7 +57,7 @@ class _Mixed:
     """A peft model that is called, and can be asked for its arguments, as the bare one; each row's LoRA is settled."""
 
     def __init__(self, model: Any, names: Sequence[str]) -> None:
-        self.config = model.config
+        self.config, self.dtype = model.config, model.dtype
         self.forward = wraps(model.get_base_model().forward)(partial(model, adapter_names=list(names)))
 
     def __call__(self, **inputs: Any) -> Any:

@@ -7,12 +7,16 @@ written. Nothing is kept of a reply that has ended or that nobody wants any more
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from core.base import Base
-from core.decoding import Decoding, Row, rows_come_and_go
+from core.decoding import NOBODY, Decoding, Row, rows_come_and_go
+
+if TYPE_CHECKING:
+    from core.compiled import CompiledDecoding
 
 AT_ONCE = 32
 """Rows of one step; a row more waits for one to end. Each needs a key-value cache, and a copy of its adapter."""
@@ -21,9 +25,11 @@ AT_ONCE = 32
 class Batching:
     """The replies of one base that are under way. Safe to use from any thread."""
 
-    def __init__(self, base: Base, last: int | None) -> None:
+    def __init__(self, base: Base, last: int | None, compiled: CompiledDecoding | None = None) -> None:
         self._base, self._last = base, last
         self._together = rows_come_and_go(base)
+        self._compiled = compiled and _Batch(compiled, [_Reply(NOBODY, 0)] * compiled.rows)
+        self._most = compiled.rows if compiled else AT_ONCE
         self._computing = threading.Lock()
         # One for all steps: torch keeps a team of threads, and scratch memory, for each thread that computes.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="step")
@@ -43,7 +49,7 @@ class Batching:
         finally:
             reply.wanted = False
             if self._computing.acquire(blocking=False):  # else whoever computes lets go of it
-                self._batches = self._under_way()
+                self._end()
                 self._computing.release()
 
     def _next(self, reply: _Reply) -> int | None:
@@ -61,11 +67,11 @@ class Batching:
         try:
             for batch in self._batches:
                 batch.step(self._last)
-            for replies in [arrived] if self._together and arrived else [[reply] for reply in arrived]:
-                self._begin(_Batch(self._base, replies))
-            self._batches = self._under_way()
+            for replies in self._groups(arrived):
+                self._begin(replies)
             for batch in self._batches:
                 batch.shrink()
+            self._end()
         except BaseException as error:
             for reply in [*arrived, *(reply for batch in self._batches for reply in batch.replies)]:
                 reply.error, reply.left = error, 0
@@ -73,19 +79,34 @@ class Batching:
 
     def _let_in(self) -> list[_Reply]:
         """Those that have arrived and are still wanted, as far as there is room."""
-        room = AT_ONCE - sum(len(batch.replies) for batch in self._batches)
+        room = self._most - sum(len(batch.replies) for batch in self._batches)
         new = [self._arrived.popleft() for _ in range(min(room, len(self._arrived)))]
         return [reply for reply in new if reply.wanted]
 
-    def _under_way(self) -> list[_Batch]:
-        """The batches in which a row goes on: of others nothing is kept."""
-        return [batch for batch in self._batches if batch.replies]
+    def _end(self) -> None:
+        """Keep nothing of batches in which no row goes on."""
+        for batch in [batch for batch in self._batches if not batch.replies]:
+            batch.shrink()
+            self._batches.remove(batch)
 
-    def _begin(self, batch: _Batch) -> None:
+    def _groups(self, arrived: Sequence[_Reply]) -> list[list[_Reply]]:
+        """Those that can be decoded together."""
+        if not self._together:
+            return [[reply] for reply in arrived]
+        groups = defaultdict[_Batch | None, list[_Reply]](list)
+        for reply in arrived:
+            groups[self._compiled if self._compiled and self._compiled.fits(reply) else None].append(reply)
+        return list(groups.values())
+
+    def _begin(self, replies: Sequence[_Reply]) -> None:
         """Read prompts, which gives each its first token, and have them go on with the others."""
+        batch = _Batch(Decoding(self._base, [reply.row for reply in replies]), replies)
         batch.step(self._last)
-        if self._together and self._batches:
-            self._batches[0].join(batch)
+        if self._compiled and all(map(self._compiled.fits, replies)):
+            self._compiled.join(batch)
+            self._batches += [self._compiled] * (self._compiled not in self._batches)
+        elif self._together and (others := [other for other in self._batches if other is not self._compiled]):
+            others[0].join(batch)
         else:
             self._batches.append(batch)
 
@@ -114,9 +135,8 @@ class _Reply:
 class _Batch:
     """Replies that are decoded together. The place of one that has ended is kept free for the next to come."""
 
-    def __init__(self, base: Base, replies: Sequence[_Reply]) -> None:
-        self._replies = list(replies)
-        self._decoding = Decoding(base, [reply.row for reply in replies])
+    def __init__(self, decoding: Decoding, replies: Sequence[_Reply]) -> None:
+        self._decoding, self._replies = decoding, list(replies)
 
     @property
     def replies(self) -> list[_Reply]:
@@ -133,11 +153,14 @@ class _Batch:
         for place, reply in zip(self._decoding.join(other._decoding, free), other._replies, strict=True):
             self._replies[place : place + 1] = [reply]
 
+    def fits(self, reply: _Reply) -> bool:
+        """Whether it can ever join."""
+        return self._decoding.fits(reply.row)
+
     def shrink(self) -> None:
         """Let go of what only those had that have ended: of their places, once half of them are free."""
         going = [i for i, reply in enumerate(self._replies) if reply.goes_on]
-        if going and len(going) < len(self._replies):
+        if len(going) < len(self._replies):
             self._decoding.skip(going)
-        if going and 2 * len(going) <= len(self._replies):
-            self._decoding.keep(going)
-            self._replies = [self._replies[i] for i in going]
+        if 2 * len(going) <= len(self._replies):
+            self._replies = [self._replies[i] for i in self._decoding.keep(going)]

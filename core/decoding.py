@@ -53,6 +53,10 @@ class Row:
     sampling: Sampling
 
 
+NOBODY = Row((), None, Sampling())
+"""What is at a place that no row has."""
+
+
 class Decoding:
     """A batch of rows under way. `step` gives each row's next token; a row's text does not depend on the others."""
 
@@ -61,28 +65,35 @@ class Decoding:
         self._adapters = Stack([row.adapter for row in rows], base.device, base.dtype)
         self._dice = [torch.Generator().manual_seed(row.sampling.seed) for row in rows]
         self._cache = caching.roomy_cache(base.model.config)
-        self._named = {_cache_argument(base): self._cache}
+        self._named = {cache_argument(base): self._cache}
         self._ids, self._mask = _left_padded([row.prompt for row in rows], base.device)
 
     def step(self) -> list[int]:
         """Run the base on what is new and choose each row's next token."""
         with torch.inference_mode():
-            positions = (self._mask.cumsum(-1) - 1).clamp_min(0)[:, -self._ids.shape[1] :]
-            with self._base.adapted(self._adapters.whole):
-                output = self._base.model(
-                    input_ids=self._ids,
-                    attention_mask=self._mask,
-                    position_ids=positions,
-                    **self._named,
-                    use_cache=True,
-                    logits_to_keep=1,
-                )
-            logits = output.logits[:, -1].float().cpu()
-            choices = zip(logits, self._rows, self._dice, strict=True)
-            tokens = [choose(row_logits, row.sampling, dice) for row_logits, row, dice in choices]
-            self._ids = torch.tensor(tokens, device=self._base.device)[:, None]
-            self._mask = torch.cat([self._mask, torch.ones_like(self._ids)], 1)
+            choices = zip(self._logits().float().cpu(), self._rows, self._dice, strict=True)
+            tokens = [choose(logits, row.sampling, dice) for logits, row, dice in choices]
+            self._advance(torch.tensor(tokens, device=self._base.device)[:, None])
         return tokens
+
+    def _logits(self) -> Tensor:
+        """What comes next in each row: (rows, vocabulary)."""
+        positions = (self._mask.cumsum(-1) - 1).clamp_min(0)[:, -self._ids.shape[1] :]
+        with self._base.adapted(self._adapters.whole):
+            output = self._base.model(
+                input_ids=self._ids,
+                attention_mask=self._mask,
+                position_ids=positions,
+                **self._named,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        return output.logits[:, -1]
+
+    def _advance(self, ids: Tensor) -> None:
+        """Have the tokens that were chosen, (rows, 1), be what is new."""
+        self._ids = ids
+        self._mask = torch.cat([self._mask, torch.ones_like(ids)], 1)
 
     def join(self, other: Decoding, free: Sequence[int]) -> list[int]:
         """Go on with the rows of `other`, in the places of those that are `free`, and after the rest; where each is.
@@ -105,16 +116,23 @@ class Decoding:
             self._rows[place : place + 1], self._dice[place : place + 1] = [row], [dice]
         return places
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Go on with these rows alone, at least one."""
+    def fits(self, row: Row) -> bool:
+        """Whether such a row can join."""
+        return True
+
+    def keep(self, places: Sequence[int]) -> list[int]:
+        """Go on with these rows alone, if there are any; the places from before that there still are."""
+        if not places:
+            return list(range(len(self._rows)))
         with torch.inference_mode():
             self._mask, self._ids = self._mask[places], self._ids[places]
             caching.keep(self._cache, places)
         self._rows, self._dice = [self._rows[i] for i in places], [self._dice[i] for i in places]
         self._adapters = Stack([row.adapter for row in self._rows], self._base.device, self._base.dtype)
+        return list(places)
 
     def skip(self, places: Sequence[int]) -> None:
-        """Let go of the columns at the left in which none of these rows has a token; the others are of no use then."""
+        """Let go of what none of these rows needs: columns at the left in which they have no token."""
         with torch.inference_mode():
             unused = int(self._mask[places].any(0).int().argmax())
             if unused:
@@ -132,7 +150,7 @@ def rows_come_and_go(base: Base) -> bool:
     return caching.is_roomy(caching.roomy_cache(base.model.config))
 
 
-def _cache_argument(base: Base) -> str:
+def cache_argument(base: Base) -> str:
     """What the base calls its key-value cache: the name changed in transformers 5.24."""
     return "cache" if "cache" in inspect.signature(base.model.forward).parameters else "past_key_values"
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from core.adapter import Adapter
@@ -28,17 +29,25 @@ from core.reading import read_parallel, read_sequential
 from core.state import State, total
 from core.text import TextStream
 
+if TYPE_CHECKING:
+    from core.compiled import CompiledDecoding
+
 
 class Engine:
-    """Folds messages into states and replies with the adapters made of them. Safe to call from any thread."""
+    """Folds messages into states and replies with the adapters made of them. Safe to call from any thread.
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    With `compiled` the steps of replies are compiled first; raise DeviceError where they cannot be.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, compiled: bool = False) -> None:
         self.name: str = checkpoint.name
         self.fingerprint: str = checkpoint.fingerprint
         self.base: Base = checkpoint.base
         self.generator: Generator = checkpoint.generator
         self.tokenizer: PreTrainedTokenizerBase = checkpoint.tokenizer
-        self._batching = Batching(self.base, self.tokenizer.eos_token_id)
+        self._common = dict[Tensor, Tensor]()  # from a factor of the generator's own to the same where the base is
+        steps = self._compiled() if compiled else None
+        self._batching = Batching(self.base, self.tokenizer.eos_token_id, steps)
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -94,7 +103,7 @@ class Engine:
         """The adapter of a state; deterministic, one decomposition per layer."""
         with torch.inference_mode():
             sums = state.whole.to(self.base.device)
-            return self.generator.materialise(sums[None]).to(self.base.device, self.base.dtype)
+            return self._placed(self.generator.materialise(sums[None]))
 
     def fullness(self, state: State) -> float:
         """The share of all directions that reading the state uses, from 0 (empty) to 1."""
@@ -141,7 +150,19 @@ class Engine:
         with torch.inference_mode():
             states = [aged.sum(0) - aged[list(numbers)].sum(0) for numbers in missing]
             adapters = [self.generator.materialise(state[None]) for state in states]
-        return [adapter.to(self.base.device, self.base.dtype) for adapter in adapters]
+        return [self._placed(adapter) for adapter in adapters]
+
+    def _compiled(self) -> CompiledDecoding:
+        from core.compiled import CompiledDecoding  # the compiler takes a second to be imported
+
+        return CompiledDecoding(self.base, self.materialise(self.empty_state()))
+
+    def _placed(self, adapter: Adapter) -> Adapter:
+        """The adapter where and how the base computes; a factor that all memories have in common is there once."""
+        placed = adapter.to(self.base.device, self.base.dtype)
+        factors = zip(adapter.lora_A, placed.lora_A, strict=True)
+        common = (self._common.setdefault(a, b) if isinstance(a, nn.Parameter) else b for a, b in factors)
+        return Adapter(tuple(common), placed.lora_B)
 
     def _aged(self, turns: Sequence[Sequence[Message]], pinned: Sequence[bool]) -> Tensor:
         """What each turn is in the state they make: (turns, layers, r_k, r_v)."""

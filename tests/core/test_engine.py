@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
 from core.chat import Message, encode
 from core.decoding import Decoding, Row, Sampling
-from core.engine import Engine
+from core.device import Choice
+from core.engine import Engine, load_engine
 from core.errors import PromptError, StateError
+from core.origin import Origin
 from core.state import State
-from tests.tiny import tiny_engine
+from tests.tiny import tiny_engine, tiny_folder
 
 TURN = [Message("user", "My name is Marta."), Message("assistant", "Hello, Marta!")]
 ASK = [Message("user", "What is my name?")]
@@ -187,3 +190,12 @@ def test_what_is_left_of_a_turn_falls_with_those_after_it_unless_it_is_pinned(en
     assert 0 < oldest < middle < newest == 1.0
     assert engine.left([True, False, False]) == pytest.approx([1.0, middle, 1.0])
     assert engine.left([]) == []
+
+
+def test_a_factor_that_all_memories_have_is_kept_once_also_in_another_number_type(tmp_path: Path) -> None:
+    engine = load_engine(Origin(str(tiny_folder(tmp_path))), Choice("cpu", "bfloat16"))
+    states = [engine.empty_state(), engine.fold(engine.empty_state(), TURN)]
+    first, second = (engine.materialise(state) for state in states)
+    assert {factor.dtype for factor in (*first.lora_A, *first.lora_B)} == {torch.bfloat16}
+    assert all(a is b for a, b in zip(first.lora_A, second.lora_A, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first.lora_B, second.lora_B, strict=True))

@@ -15,6 +15,7 @@ from torch import Tensor
 from core.adapter import Adapter, stack
 from core.chat import Message, encode
 from core.checkpoint import load_checkpoint
+from core.compiled import CompiledDecoding
 from core.decoding import Decoding, Row, Sampling
 from core.device import Choice, Placement, resolve
 from core.engine import Engine, load_engine
@@ -120,6 +121,20 @@ def test_rows_with_different_memories_are_within_the_bound_of_single_rows(on_gpu
     alone = torch.cat([chances(on_gpu, adapter) for adapter in adapters])
     assert distance(together, alone) <= CHANCE_BOUND
     assert min(distance(alone[0], alone[i]) for i in (1, 2)) > CHANCE_BOUND
+
+
+def test_compiled_steps_write_what_plain_ones_write() -> None:
+    exact = placed(torch.float32, "sdpa")
+    steps = CompiledDecoding(exact.base, exact.materialise(exact.empty_state()), rows=4, columns=256)
+    prompt = encode(exact.tokenizer, ASK, reply=True)
+    rows = [Row(prompt, adapter, Sampling()) for adapter in [*memories(exact), None]]
+    plain, read = Decoding(exact.base, rows), Decoding(exact.base, rows)
+    first = plain.step()
+    assert read.step() == first
+    places = steps.join(read, range(4))
+    for _ in range(8):
+        tokens = steps.step()
+        assert [tokens[place] for place in places] == plain.step()
 
 
 def test_rows_with_different_memories_write_what_single_rows_write() -> None:

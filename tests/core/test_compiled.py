@@ -1,0 +1,108 @@
+"""Compiled steps: fixed places give each row what it would be given alone, and keep nothing of it afterwards."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+
+from core.base import Base
+from core.batching import Batching
+from core.chat import Message
+from core.checkpoint import Checkpoint
+from core.compiled import CompiledDecoding
+from core.decoding import Decoding, Row, Sampling
+from core.engine import Engine
+from core.errors import DeviceError
+from tests.core.families import generator_for, model_of
+from tests.core.test_batching import alone, rows_for, together
+from tests.tiny import tiny_engine, tiny_tokenizer
+
+TRACED = "aot_eager"  # all but the last part of a compilation, which wants a compiler of C++
+COLUMNS = 140  # two of the longest rows: what is written has to be moved several times
+
+
+def engine_of(family: str) -> Engine:
+    base = Base(model_of(family))
+    return Engine(Checkpoint(family, "f" * 64, base, generator_for(base), tiny_tokenizer()))
+
+
+def compiled(engine: Engine, rows: int = 4, columns: int = COLUMNS, backend: str = TRACED) -> CompiledDecoding:
+    return CompiledDecoding(engine.base, engine.materialise(engine.empty_state()), rows, columns, backend)
+
+
+@pytest.mark.parametrize("family", ["Llama", "Phi", "GPT-NeoX", "GPT-2"])
+def test_every_row_is_given_what_it_would_be_given_alone(family: str) -> None:
+    engine = engine_of(family)
+    rows, steps = rows_for(engine, 24), compiled(engine)
+    assert all(map(steps.fits, rows))
+    assert together(Batching(engine.base, None, steps), rows, 9) == [alone(engine.base, row) for row in rows]
+    assert not steps._taken
+    assert not any(factor.any() for factor in steps._adapter.lora_B)  # nothing is left of anybody's memory
+    assert torch.equal(
+        engine.logits(None, [Message("user", "Hi")]), engine_of(family).logits(None, [Message("user", "Hi")])
+    )
+
+
+def test_a_row_that_does_not_fit_is_decoded_beside_them() -> None:
+    engine = tiny_engine()
+    steps, rows = compiled(engine), rows_for(engine, 6)
+    long = Row(rows[0].prompt, rows[0].adapter, Sampling(max_tokens=COLUMNS))
+    other = replace(rows[1], adapter=engine_of("Llama").materialise(engine.empty_state()))  # of another generator
+    assert not steps.fits(long) and not steps.fits(other)
+    asked = [long, *rows[2:], replace(long, adapter=None)]
+    assert together(Batching(engine.base, None, steps), asked, 6) == [alone(engine.base, row) for row in asked]
+
+
+def test_more_rows_than_places_wait() -> None:
+    engine = tiny_engine()
+    batching = Batching(engine.base, None, compiled(engine, rows=2))
+    rows = [replace(row, sampling=replace(row.sampling, max_tokens=5)) for row in rows_for(engine, 5)]
+    with ThreadPoolExecutor(5) as people:
+        written = list(people.map(lambda row: list(batching.tokens(row, 5)), rows))
+    assert written == [alone(engine.base, row) for row in rows]
+
+
+@pytest.mark.parametrize("family", ["Gemma3", "Gemma2"])
+def test_a_base_that_looks_at_a_window_is_refused(family: str) -> None:
+    with pytest.raises(DeviceError, match="looks at a window; leave IMPRINT_COMPILE at 0"):
+        compiled(engine_of(family))
+
+
+def test_what_cannot_be_compiled_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no compiler here\nand a long story")
+
+    monkeypatch.setattr(CompiledDecoding, "_logits", broken)
+    with pytest.raises(DeviceError, match=r"cannot be compiled here \(no compiler here\); leave") as refused:
+        compiled(tiny_engine())
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="the compiler of torch wants one of C++")
+def test_an_engine_with_compiled_steps_replies_as_one_without() -> None:
+    plain = tiny_engine()
+    engine = Engine(Checkpoint("tiny", "f" * 64, plain.base, plain.generator, plain.tokenizer), compiled=True)
+    adapter = engine.materialise(engine.fold(engine.empty_state(), [Message("user", "My name is Marta.")]))
+    asked, sampling = [Message("user", "Who am I?")], Sampling(max_tokens=20)
+    assert list(engine.reply(adapter, asked, sampling)) == list(plain.reply(adapter, asked, sampling))
+    assert list(engine.reply(None, asked, sampling)) == list(plain.reply(None, asked, sampling))
+
+
+def test_joining_moves_what_is_written_where_a_prompt_is_longer() -> None:
+    engine = tiny_engine()
+    short, long = Row([5, 6], None, Sampling()), Row(list(range(10, 50)), None, Sampling())
+    steps, first, second = compiled(engine), Decoding(engine.base, [short]), Decoding(engine.base, [long])
+    written = {"short": first.step(), "long": second.step()}
+    steps.join(first, [2])
+    written["short"] += [steps.step()[2] for _ in range(3)]
+    steps.join(second, [0])
+    for _ in range(3):
+        tokens = steps.step()
+        written["short"].append(tokens[2])
+        written["long"].append(tokens[0])
+    assert written["short"] == alone(engine.base, replace(short, sampling=Sampling(max_tokens=7)))
+    assert written["long"] == alone(engine.base, replace(long, sampling=Sampling(max_tokens=4)))
