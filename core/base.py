@@ -6,6 +6,7 @@ global to a module, so the base is locked while it computes. Knows nothing of ge
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -56,6 +57,12 @@ class Base:
     def context_length(self) -> int:
         """The longest sequence, in tokens, that positions were trained for."""
         return int(self.config.max_position_embeddings)
+
+    @property
+    def positions_depend_on_length(self) -> bool:
+        """Whether positions are turned by other frequencies once a sequence is long (longrope, dynamic scaling)."""
+        said = json.dumps(getattr(self.config, "rope_parameters", None), default=str)  # one, or one for each layer type
+        return '"longrope"' in said or '"dynamic' in said
 
     @property
     def cached_a_token(self) -> int:

@@ -6,10 +6,13 @@ written. Nothing is kept of a reply that has ended or that nobody wants any more
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from core.base import Base
@@ -20,16 +23,24 @@ if TYPE_CHECKING:
 
 AT_ONCE = 32
 """Rows of one step; a row more waits for one to end. Each needs a key-value cache, and a copy of its adapter."""
+SHORT = 256
+"""Tokens: prompts up to so many are of like length."""
+
+log = logging.getLogger(__name__)
 
 
 class Batching:
-    """The replies of one base that are under way. Safe to use from any thread."""
+    """The replies of one base that are under way. Safe to use from any thread, and in a process that was forked."""
 
     def __init__(self, base: Base, last: int | None, compiled: CompiledDecoding | None = None) -> None:
         self._base, self._last = base, last
         self._together = rows_come_and_go(base)
-        self._compiled = compiled and _Batch(compiled, [_Reply(NOBODY, 0)] * compiled.rows)
+        self._compiled = compiled and _Batch(compiled, [ENDED] * compiled.rows)
         self._most = compiled.rows if compiled else AT_ONCE
+        self._start()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
         self._computing = threading.Lock()
         # One for all steps: torch keeps a team of threads, and scratch memory, for each thread that computes.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="step")
@@ -41,6 +52,8 @@ class Batching:
 
         What the base raises in a step, each of its rows raises.
         """
+        if self._process != os.getpid():
+            self._start()  # threads are not forked, and what was under way is the other process's
         reply = _Reply(row, most)
         self._arrived.append(reply)
         try:
@@ -48,9 +61,7 @@ class Batching:
                 yield token
         finally:
             reply.wanted = False
-            if self._computing.acquire(blocking=False):  # else whoever computes lets go of it
-                self._end()
-                self._computing.release()
+            self._tidy()
 
     def _next(self, reply: _Reply) -> int | None:
         while not reply.tokens and reply.left:
@@ -60,6 +71,14 @@ class Batching:
         if reply.error:
             raise reply.error
         return reply.tokens.popleft() if reply.tokens else None
+
+    def _tidy(self) -> None:
+        """Keep nothing of rows that have ended; where somebody computes, that is looked at once they have."""
+        while any(not batch.replies for batch in list(self._batches)) and self._computing.acquire(blocking=False):
+            try:
+                self._thread.submit(self._end).result()
+            finally:
+                self._computing.release()
 
     def _step(self) -> None:
         """Compute a token of every row. Where that fails nobody knows what is left of their caches: all rows fail."""
@@ -72,10 +91,12 @@ class Batching:
             for batch in self._batches:
                 batch.shrink()
             self._end()
-        except BaseException as error:
-            for reply in [*arrived, *(reply for batch in self._batches for reply in batch.replies)]:
-                reply.error, reply.left = error, 0
+        except Exception as error:
+            _fail([*arrived, *(reply for batch in self._batches for reply in batch.replies)], error)
             self._batches = []
+            if self._compiled:
+                with suppress(Exception):
+                    self._compiled.shrink()
 
     def _let_in(self) -> list[_Reply]:
         """Those that have arrived and are still wanted, as far as there is room."""
@@ -90,25 +111,37 @@ class Batching:
             self._batches.remove(batch)
 
     def _groups(self, arrived: Sequence[_Reply]) -> list[list[_Reply]]:
-        """Those that can be decoded together."""
+        """Those whose prompts are read at once: of like length, because all are as long as the longest then."""
         if not self._together:
             return [[reply] for reply in arrived]
-        groups = defaultdict[_Batch | None, list[_Reply]](list)
+        groups = defaultdict[tuple[bool, int], list[_Reply]](list)
         for reply in arrived:
-            groups[self._compiled if self._compiled and self._compiled.fits(reply) else None].append(reply)
+            doublings = max(len(reply.row.prompt), SHORT).bit_length()
+            groups[bool(self._compiled and self._compiled.fits(reply)), doublings].append(reply)
         return list(groups.values())
 
     def _begin(self, replies: Sequence[_Reply]) -> None:
-        """Read prompts, which gives each its first token, and have them go on with the others."""
-        batch = _Batch(Decoding(self._base, [reply.row for reply in replies]), replies)
-        batch.step(self._last)
+        """Read prompts, which gives each its first token, and have them go on with others."""
+        try:
+            batch = _Batch(Decoding(self._base, [reply.row for reply in replies]), replies)
+            batch.step(self._last)
+        except Exception as error:
+            _fail(replies, error)  # nothing but these has been touched
+            return
         if self._compiled and all(map(self._compiled.fits, replies)):
             self._compiled.join(batch)
             self._batches += [self._compiled] * (self._compiled not in self._batches)
-        elif self._together and (others := [other for other in self._batches if other is not self._compiled]):
+        elif others := [other for other in self._batches if self._together and other.takes(batch)]:
             others[0].join(batch)
         else:
             self._batches.append(batch)
+
+
+def _fail(replies: Sequence[_Reply], error: Exception) -> None:
+    log.error("a step of %d replies failed", len(replies), exc_info=error)
+    for reply in replies:
+        # Without its traceback, which would keep the caches that the step was about.
+        reply.error, reply.left = error.with_traceback(None), 0
 
 
 class _Reply:
@@ -120,7 +153,7 @@ class _Reply:
     def __init__(self, row: Row, most: int) -> None:
         self.row, self.left, self.wanted = row, most, True
         self.tokens = deque[int]()
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
 
     @property
     def goes_on(self) -> bool:
@@ -130,6 +163,9 @@ class _Reply:
     def give(self, token: int, last: int | None) -> None:
         self.tokens.append(token)  # before it can be seen that it was the last
         self.left = 0 if token == last else self.left - 1
+
+
+ENDED = _Reply(NOBODY, 0)
 
 
 class _Batch:
@@ -148,14 +184,18 @@ class _Batch:
             if reply.goes_on:
                 reply.give(token, last)
 
+    def fits(self, reply: _Reply) -> bool:
+        """Whether it can ever join."""
+        return self._decoding.fits(reply.row)
+
+    def takes(self, other: _Batch) -> bool:
+        """Whether both together are not much more than both apart, when every row is as long as the longest."""
+        return self._decoding.takes(other._decoding)
+
     def join(self, other: _Batch) -> None:
         free = [i for i, reply in enumerate(self._replies) if not reply.goes_on]
         for place, reply in zip(self._decoding.join(other._decoding, free), other._replies, strict=True):
             self._replies[place : place + 1] = [reply]
-
-    def fits(self, reply: _Reply) -> bool:
-        """Whether it can ever join."""
-        return self._decoding.fits(reply.row)
 
     def shrink(self) -> None:
         """Let go of what only those had that have ended: of their places, once half of them are free."""
@@ -164,3 +204,4 @@ class _Batch:
             self._decoding.skip(going)
         if 2 * len(going) <= len(self._replies):
             self._replies = [self._replies[i] for i in self._decoding.keep(going)]
+        self._replies = [reply if reply.goes_on else ENDED for reply in self._replies]

@@ -92,9 +92,10 @@ def keep(cache: DynamicCache, rows: Sequence[int]) -> None:
 
 
 def replace(cache: DynamicCache, places: Sequence[int], other: DynamicCache, rows: Sequence[int]) -> None:
-    """Put `rows` of a cache that is no longer than this one in the places of others."""
+    """Put `rows` of a cache that is no longer than this one in the places of others, of whom nothing is left."""
     for layer, joining in zip(cache.layers, other.layers, strict=True):
         for mine, theirs in ((layer.keys, joining.keys), (layer.values, joining.values)):
+            mine[places] = 0  # masked, but nothing times what is no number is no number
             mine[places, :, -theirs.shape[-2] :] = theirs[rows]
 
 

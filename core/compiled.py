@@ -19,7 +19,7 @@ from transformers.cache_utils import StaticLayer
 
 from core.adapter import Adapter
 from core.base import Base
-from core.decoding import NOBODY, Decoding, Row, cache_argument
+from core.decoding import NOBODY, Decoding, Row, cache_argument, rows_come_and_go
 from core.errors import DeviceError, first_line
 
 ROWS, COLUMNS = 8, 2048
@@ -38,17 +38,16 @@ class CompiledDecoding(Decoding):
         self._dice = [torch.Generator() for _ in range(rows)]
         self._taken = set[int]()
         self._column, self._columns = 0, min(columns, base.context_length)  # the next token's, and all
-        self._cache = _cache_of(base, rows, self._columns)
         self._mask = torch.zeros(rows, self._columns, dtype=torch.bool, device=base.device)
         self._ids = torch.zeros(rows, 1, dtype=torch.long, device=base.device)
-        self._adapter = _places(blank, rows)
         self._adding = False
         for layer, projection in enumerate(base.projections):
             projection.register_forward_hook(self._hook(layer))
         # On a GPU this is what records the kernels of a step as one graph.
         mode = "reduce-overhead" if base.device.type == "cuda" else None
-        self._read = torch.compile(self._reading(), dynamic=False, mode=mode, backend=backend)
         try:
+            self._cache, self._adapter = _cache_of(base, rows, self._columns), _places(blank, rows)
+            self._read = torch.compile(self._reading(), dynamic=False, mode=mode, backend=backend)
             self.step()
         except (TorchDynamoException, InductorError, RuntimeError) as error:
             raise DeviceError(
@@ -98,12 +97,14 @@ class CompiledDecoding(Decoding):
         return list(range(len(self._rows)))
 
     def skip(self, places: Sequence[int]) -> None:
-        """Forget the rows that are not at these places, and their adapters."""
+        """Forget the rows that are not at these places: their adapters, and all that was computed for them."""
         for place in self._taken - set(places):
             self._rows[place] = NOBODY
             with torch.inference_mode():
                 self._mask[place] = False
                 self._put(place, None)
+                for layer in self._cache.layers:
+                    layer.keys[place] = layer.values[place] = 0
         self._taken &= set(places)
 
     def _logits(self) -> Tensor:
@@ -137,8 +138,8 @@ class CompiledDecoding(Decoding):
         for layer, b in enumerate(self._adapter.lora_B):
             b[place] = adapter.lora_B[layer][0] if adapter else 0.0
             a = self._adapter.lora_A[layer]
-            if adapter and a.ndim == 3:
-                a[place] = adapter.lora_A[layer][0]
+            if a.ndim == 3:
+                a[place] = adapter.lora_A[layer][0] if adapter else 0.0
 
     def _hook(self, layer: int) -> Any:
         """Stays on the projection, because what is compiled has it within; does nothing but in a compiled step."""
@@ -162,9 +163,12 @@ def _cache_of(base: Base, rows: int, columns: int) -> StaticCache:
     """A cache of that size; raise DeviceError for a base whose attention looks at all columns through no mask."""
     attention = str(base.config._attn_implementation)
     cache = StaticCache(config=base.model.config, max_cache_len=columns)
-    if any(type(layer) is not StaticLayer for layer in cache.layers):
-        raise DeviceError("Steps cannot be compiled for a base that looks at a window; leave IMPRINT_COMPILE at 0.")
-    if attention not in ("sdpa", "eager"):
+    if any(type(layer) is not StaticLayer for layer in cache.layers) or not rows_come_and_go(base):
+        raise DeviceError(
+            "Steps cannot be compiled for a base that looks at a window, or whose positions depend on the longest row; "
+            "leave IMPRINT_COMPILE at 0."
+        )
+    if attention != "sdpa":  # which alone takes a mask of yes and no
         raise DeviceError(f"Steps cannot be compiled with {attention}; set IMPRINT_ATTENTION=sdpa.")
     heads = base.config.num_attention_heads
     size = getattr(base.config, "head_dim", None) or base.config.hidden_size // heads
@@ -176,4 +180,7 @@ def _cache_of(base: Base, rows: int, columns: int) -> StaticCache:
 def _places(blank: Adapter, rows: int) -> Adapter:
     """Zeros for each row; what all adapters have in common is shared."""
     lora_A = (a if a.ndim == 2 else a.new_zeros(rows, *a.shape[1:]) for a in blank.lora_A)
-    return Adapter(tuple(lora_A), tuple(b.new_zeros(rows, *b.shape[1:]) for b in blank.lora_B))
+    places = Adapter(tuple(lora_A), tuple(b.new_zeros(rows, *b.shape[1:]) for b in blank.lora_B))
+    for factor in (*places.lora_A, *places.lora_B):
+        torch._dynamo.mark_static_address(factor)  # else a graph of kernels copies them before every step
+    return places

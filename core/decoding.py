@@ -66,7 +66,7 @@ class Decoding:
         self._dice = [torch.Generator().manual_seed(row.sampling.seed) for row in rows]
         self._cache = caching.roomy_cache(base.model.config)
         self._named = {cache_argument(base): self._cache}
-        self._ids, self._mask = _left_padded([row.prompt for row in rows], base.device)
+        self._ids, self._mask = left_padded([row.prompt for row in rows], base.device)
 
     def step(self) -> list[int]:
         """Run the base on what is new and choose each row's next token."""
@@ -120,6 +120,12 @@ class Decoding:
         """Whether such a row can join."""
         return True
 
+    def takes(self, other: Decoding) -> bool:
+        """Whether both joined, all rows as long as the longest, are at most twice as large as both apart."""
+        mine, theirs = len(self._rows), len(other._rows)
+        apart = mine * self._length + theirs * other._length
+        return (mine + theirs) * max(self._length, other._length) <= 2 * apart
+
     def keep(self, places: Sequence[int]) -> list[int]:
         """Go on with these rows alone, if there are any; the places from before that there still are."""
         if not places:
@@ -146,8 +152,12 @@ class Decoding:
 
 
 def rows_come_and_go(base: Base) -> bool:
-    """Whether `join` and `keep` can be used: no layer caches a window of tokens alone."""
-    return caching.is_roomy(caching.roomy_cache(base.model.config))
+    """Whether rows can join others without being changed by them.
+
+    That is so where no layer caches a window of tokens alone, and where the frequencies of positions are fixed, not
+    chosen for the longest row of a batch.
+    """
+    return caching.is_roomy(caching.roomy_cache(base.model.config)) and not base.positions_depend_on_length
 
 
 def cache_argument(base: Base) -> str:
@@ -159,7 +169,8 @@ def choose(logits: Tensor, sampling: Sampling, dice: torch.Generator) -> int:
     """The next token of one row, from its logits (vocabulary,): greedy, or by temperature and nucleus (top-p)."""
     if sampling.temperature < COLDEST:
         return int(logits.argmax())
-    chances, order = (logits / sampling.temperature).softmax(-1).sort(descending=True)
+    # What is no number, after an overflow, is this row's misfortune; no die could be thrown with it for the others.
+    chances, order = (logits / sampling.temperature).nan_to_num().softmax(-1).sort(descending=True)
     chances[chances.cumsum(-1) - chances >= sampling.top_p] = 0  # the token that crosses top_p stays
     return int(order[torch.multinomial(chances, 1, generator=dice)])
 
@@ -176,7 +187,8 @@ def _placed(mine: Tensor, theirs: Tensor, places: Sequence[int]) -> Tensor:
     return result
 
 
-def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and mask, (rows, T), of prompts that end together."""
     longest = max(len(prompt) for prompt in prompts)
     ids = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]

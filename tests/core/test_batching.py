@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from random import Random
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from core.adapter import Adapter, Stack
 from core.base import Base
 from core.batching import AT_ONCE, Batching
 from core.chat import Message
 from core.checkpoint import Checkpoint
-from core.decoding import Decoding, Row, Sampling
+from core.compiled import CompiledDecoding
+from core.decoding import Decoding, Row, Sampling, rows_come_and_go
 from core.engine import Engine
 from tests.core.families import generator_for, model_of
 from tests.tiny import tiny_engine, tiny_tokenizer
@@ -133,6 +138,81 @@ def test_a_step_that_fails_fails_for_its_rows_alone(
         with pytest.raises(ZeroDivisionError):
             list(tokens)
     assert list(batching.tokens(rows[3], 5)) == alone(engine.base, rows[3])[:5]
+
+
+def test_a_prompt_that_cannot_be_read_fails_alone(
+    engine: Engine, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batching = Batching(engine.base, last=None)
+    writing = batching.tokens(rows[0], rows[0].sampling.max_tokens)
+    first = next(writing)
+    with monkeypatch.context() as broken:
+        broken.setattr("core.decoding.left_padded", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            list(batching.tokens(rows[1], 5))
+    assert [first, *writing] == alone(engine.base, rows[0])
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_who_comes_after_a_row_that_overflowed_is_not_touched_by_it(engine: Engine, fixed: bool) -> None:
+    adapter = engine.materialise(engine.fold(engine.empty_state(), [Message("user", "My name is Ada.")]))
+    broken = Adapter(adapter.lora_A, tuple(b * torch.inf for b in adapter.lora_B))
+    staying = [Row([5, 6, 7], adapter, Sampling(max_tokens=60, temperature=warm)) for warm in (0.0, 1.0, 0.0)]
+    steps = CompiledDecoding(engine.base, adapter, rows=4, columns=200, backend="aot_eager") if fixed else None
+    batching = Batching(engine.base, None, steps)
+    writing = [batching.tokens(row, 60) for row in staying]
+    written = [[next(tokens)] for tokens in writing]
+    list(batching.tokens(Row(list(range(30, 60)), broken, Sampling(max_tokens=3, temperature=1.0)), 3))
+    after = Row([8, 9], adapter, Sampling(max_tokens=10))
+    assert list(batching.tokens(after, 10)) == alone(engine.base, after)
+    for own, tokens, row in zip(written, writing, staying, strict=True):
+        assert [*own, *tokens] == alone(engine.base, row)
+
+
+def test_a_long_prompt_does_not_make_short_ones_long(engine: Engine) -> None:
+    batching = Batching(engine.base, last=None)
+    short = [batching.tokens(Row([5, 6], None, Sampling()), 200) for _ in range(4)]
+    for tokens in short:
+        next(tokens)
+    long = batching.tokens(Row([7] * 150, None, Sampling()), 20)
+    next(long)
+    assert [len(batch.replies) for batch in batching._batches] == [4, 1]
+    assert len([*long]) == 19
+
+
+def test_a_base_whose_positions_depend_on_the_longest_row_is_decoded_row_by_row(engine: Engine) -> None:
+    assert rows_come_and_go(engine.base)
+    longrope = {"rope_type": "longrope", "long_factor": [2.0] * 4, "short_factor": [1.0] * 4, "rope_theta": 1e4}
+    config = LlamaConfig(
+        hidden_size=32, num_attention_heads=4, num_hidden_layers=1, intermediate_size=32, vocab_size=32
+    )
+    for parameters in (longrope, {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}):
+        config.rope_parameters = parameters
+        assert not rows_come_and_go(Base(LlamaForCausalLM(config)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_has_batches_of_its_own(engine: Engine, rows: list[Row]) -> None:
+    batching = Batching(engine.base, last=None)
+    assert list(batching.tokens(rows[0], 3)) == alone(engine.base, rows[0])[:3]
+    expected = alone(engine.base, rows[1])[:3]
+    torch.set_num_threads(1)  # teams of threads are not forked either
+    child = os.fork()
+    if not child:
+        os._exit(0 if list(batching.tokens(rows[1], 3)) == expected else 1)
+    assert os.waitstatus_to_exitcode(waited(child)) == 0
+
+
+def waited(child: int, seconds: float = 30.0) -> int:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
 
 
 def test_an_adapter_that_somebody_keeps_is_never_written_to(engine: Engine) -> None:

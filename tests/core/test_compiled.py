@@ -14,7 +14,7 @@ from core.batching import Batching
 from core.chat import Message
 from core.checkpoint import Checkpoint
 from core.compiled import CompiledDecoding
-from core.decoding import Decoding, Row, Sampling
+from core.decoding import NOBODY, Decoding, Row, Sampling
 from core.engine import Engine
 from core.errors import DeviceError
 from tests.core.families import generator_for, model_of
@@ -42,6 +42,7 @@ def test_every_row_is_given_what_it_would_be_given_alone(family: str) -> None:
     assert together(Batching(engine.base, None, steps), rows, 9) == [alone(engine.base, row) for row in rows]
     assert not steps._taken
     assert not any(factor.any() for factor in steps._adapter.lora_B)  # nothing is left of anybody's memory
+    assert all(row is NOBODY for row in steps._rows)
     assert torch.equal(
         engine.logits(None, [Message("user", "Hi")]), engine_of(family).logits(None, [Message("user", "Hi")])
     )
@@ -68,8 +69,15 @@ def test_more_rows_than_places_wait() -> None:
 
 @pytest.mark.parametrize("family", ["Gemma3", "Gemma2"])
 def test_a_base_that_looks_at_a_window_is_refused(family: str) -> None:
-    with pytest.raises(DeviceError, match="looks at a window; leave IMPRINT_COMPILE at 0"):
+    with pytest.raises(DeviceError, match="looks at a window, or whose positions"):
         compiled(engine_of(family))
+
+
+def test_an_attention_that_takes_no_mask_of_yes_and_no_is_refused() -> None:
+    engine = tiny_engine()
+    engine.base.model.set_attn_implementation("eager")
+    with pytest.raises(DeviceError, match="cannot be compiled with eager; set IMPRINT_ATTENTION=sdpa"):
+        compiled(engine)
 
 
 def test_what_cannot_be_compiled_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
