@@ -76,7 +76,7 @@ class Batching:
         """Keep nothing of rows that have ended; where somebody computes, that is looked at once they have."""
         while any(not batch.replies for batch in list(self._batches)) and self._computing.acquire(blocking=False):
             try:
-                self._thread.submit(self._end).result()
+                self._end()
             finally:
                 self._computing.release()
 
