@@ -65,4 +65,4 @@ def test_kills_leave_nothing_half_done_and_what_is_broken_is_found(tmp_path: Pat
     found = json.loads((tmp_path / "found.json").read_text())
     assert ended.returncode == bool(broken), ended.stderr
     assert (bool(found["wrong"]), found["unclean"]) == (bool(broken), 0)
-    assert found["verbs"]
+    assert set(found["verbs"]) - {"migrate"}  # which needs no engine
