@@ -137,7 +137,10 @@ def _engine(settings: Settings) -> Engine:
     choice = Choice(device, settings.dtype, settings.attention, settings.bits)
     if is_lent_gpus():
         begin_lending()
-    checkpoint = load_checkpoint(settings.origin, resolve(choice))
+    placement = resolve(choice)
+    if settings.generator:
+        print(f"{settings.origin.name}: {placement.reason}", file=sys.stderr, flush=True)
+    checkpoint = load_checkpoint(settings.origin, placement)
     if is_lent_gpus() and checkpoint.base.device.type == "cuda":
         return LentEngine(checkpoint, lend)
     if not settings.server:

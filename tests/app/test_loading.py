@@ -1,0 +1,30 @@
+"""Loading a base of somebody's own: what it takes and how it computes is said, in a sentence each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.bootstrap import begin_loading
+from app.settings import Settings
+from tests.tiny import tiny_folder
+
+PATIENCE = 60.0
+
+
+def test_what_a_base_takes_and_where_it_computes_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tiny_folder(tmp_path / "tiny")
+    capsys.readouterr()
+    settings = Settings(model=str(folder / "base"), generator=str(folder / "generator"), device="cpu", dtype="bfloat16")
+    engine = begin_loading(settings).result(PATIENCE)
+    takes, computes = (line for line in capsys.readouterr().err.splitlines() if line.startswith(engine.name))
+    assert "of weights" in takes and "a memory" in takes
+    assert computes.endswith(": bfloat16 and sdpa on the CPU")
+
+
+def test_the_bundled_model_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tiny_folder(tmp_path / "tiny")
+    capsys.readouterr()
+    begin_loading(Settings(model=str(folder), device="cpu")).result(PATIENCE)
+    assert capsys.readouterr().err == ""
