@@ -4,7 +4,7 @@ import hashlib
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +13,7 @@ from random import Random
 import pytest
 from sqlalchemy import update
 
-from storage.database import Database
+from storage.database import Database, open_database
 from storage.errors import AlreadyFolded, CorruptMemory, DatabaseUnavailable, MemoryChanged, NotFound
 from storage.records import (
     SNAPSHOT_EVERY,
@@ -180,18 +180,26 @@ def test_no_update_of_eight_writers_is_lost(store: Store, url: str, kind: str, a
     assert [talk.turns for talk in store.list_conversations(ada.id)] == [TURNS // WRITERS] * WRITERS
 
 
-def test_one_turn_offered_by_eight_threads_is_folded_exactly_once(database: Database, turn: Turn) -> None:
+@pytest.fixture
+def patient(store: Store, url: str, kind: str) -> Iterator[Database]:
+    """The same database for many at once, of whom one waits for the others: longer than the tests of a lock."""
+    opened = open_database(url, timeout=60.0, master=MASTER if kind == "sealed" else None)
+    yield opened
+    opened.close()
+
+
+def test_one_turn_offered_by_eight_threads_is_folded_exactly_once(patient: Database, turn: Turn) -> None:
     refused: list[Exception] = []
 
     def work(_: int) -> None:
         try:
-            fold_until_it_counts(Store(database), turn)
+            fold_until_it_counts(Store(patient), turn)
         except AlreadyFolded as error:
             refused.append(error)
 
     in_threads(work)
     assert len(refused) == THREADS - 1
-    assert Store(database).load_memory(turn.user_id) is not None
+    assert Store(patient).load_memory(turn.user_id) is not None
 
 
 def test_every_flipped_bit_of_a_state_is_found(store: Store, database: Database, ada: User, turn: Turn) -> None:
