@@ -137,6 +137,10 @@ def _engine(settings: Settings) -> Engine:
     choice = Choice(device, settings.dtype, settings.attention, settings.bits)
     if is_lent_gpus():
         begin_lending()
+    if settings.compile and (settings.server or is_lent_gpus()):
+        raise SettingsError(
+            "Replies are written elsewhere, so no steps can be compiled here; leave IMPRINT_COMPILE at 0."
+        )
     placement = resolve(choice)
     if settings.generator:
         print(f"{settings.origin.name}: {placement.reason}", file=sys.stderr, flush=True)

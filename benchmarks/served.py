@@ -53,8 +53,9 @@ def main() -> int:
     arguments = parse()
     try:
         settings = load_settings(model=arguments.model, generator=arguments.generator)
-        checkpoint = load_checkpoint(settings.origin, resolve(Choice("cpu")))
-        server = Server(arguments.server, arguments.kind, settings.server_folder, arguments.at_once)
+        checkpoint = load_checkpoint(settings.origin, resolve(Choice(settings.device)))
+        key = settings.server_key.get_secret_value() if settings.server_key else ""
+        server = Server(arguments.server, arguments.kind, settings.server_folder, arguments.at_once, key=key)
         result = run(
             Engine(checkpoint), ServedEngine(checkpoint, server), arguments.people, arguments.seed, server.loras
         )

@@ -226,9 +226,7 @@ def answer(engine: Engine, adapter: Adapter | None, messages: Sequence[Message])
 
 def kv_bytes(engine: Engine, tokens: int) -> int:
     """Bytes of the base's key-value cache after so many tokens: a key and a value per layer and key-value head."""
-    config = engine.base.model.config
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * len(engine.base.layers) * config.num_key_value_heads * head * engine.base.dtype.itemsize * tokens)
+    return engine.cache_a_token * tokens
 
 
 def memory_is_worse(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The base: a frozen causal language model, its target layers, and the one place where an adapter touches it.
 
-Hooks exist only inside a `with`; nothing of a user stays on a module after it. One caller at a time: hooks are
-global to a module, so the base is locked while it computes. Knows nothing of generators or text.
+Hooks exist only inside a `with` (but for those of compiled.py, which do nothing outside a step); nothing of a user
+stays on a module after it. One caller at a time: hooks are global to a module, so the base is locked while it computes.
+Knows nothing of generators or text.
 """
 
 from __future__ import annotations
@@ -65,11 +66,17 @@ class Base:
         return '"longrope"' in said or '"dynamic' in said
 
     @property
-    def cached_a_token(self) -> int:
-        """Numbers that the key-value cache keeps of one token."""
+    def cached_heads(self) -> tuple[int, int]:
+        """How many heads a layer's keys and values have, and the size of each."""
         heads = self.config.num_attention_heads
         size = getattr(self.config, "head_dim", None) or self.config.hidden_size // heads
-        return 2 * len(self.layers) * size * (getattr(self.config, "num_key_value_heads", None) or heads)
+        return getattr(self.config, "num_key_value_heads", None) or heads, size
+
+    @property
+    def cached_a_token(self) -> int:
+        """Numbers that the key-value cache keeps of one token."""
+        heads, size = self.cached_heads
+        return 2 * len(self.layers) * heads * size
 
     @contextmanager
     def adapted(self, adapter: Adapter | None) -> Iterator[None]:

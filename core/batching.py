@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections import defaultdict, deque
 from collections.abc import Generator, Sequence
@@ -21,8 +22,6 @@ from core.decoding import NOBODY, Decoding, Row, rows_come_and_go
 if TYPE_CHECKING:
     from core.compiled import CompiledDecoding
 
-AT_ONCE = 32
-"""Rows of one step; a row more waits for one to end. Each needs a key-value cache, and a copy of its adapter."""
 SHORT = 256
 """Tokens: prompts up to so many are of like length."""
 
@@ -36,7 +35,7 @@ class Batching:
         self._base, self._last = base, last
         self._together = rows_come_and_go(base)
         self._compiled = compiled and _Batch(compiled, [ENDED] * compiled.rows)
-        self._most = compiled.rows if compiled else AT_ONCE
+        self._most = compiled.rows if compiled else sys.maxsize  # a row more waits for one to end
         self._start()
 
     def _start(self) -> None:

@@ -91,17 +91,17 @@ def keep(cache: DynamicCache, rows: Sequence[int]) -> None:
         layer.hold(layer.keys[rows], layer.values[rows])
 
 
-def replace(cache: DynamicCache, places: Sequence[int], other: DynamicCache, rows: Sequence[int]) -> None:
-    """Put `rows` of a cache that is no longer than this one in the places of others, of whom nothing is left."""
+def replace(cache: DynamicCache, places: Sequence[int], other: DynamicCache) -> None:
+    """Put the first rows of a cache that is no longer than this one in the places of others, of whom nothing stays."""
     for layer, joining in zip(cache.layers, other.layers, strict=True):
         for mine, theirs in ((layer.keys, joining.keys), (layer.values, joining.values)):
             mine[places] = 0  # masked, but nothing times what is no number is no number
-            mine[places, :, -theirs.shape[-2] :] = theirs[rows]
+            mine[places, :, -theirs.shape[-2] :] = theirs[: len(places)]
 
 
-def append(cache: DynamicCache, other: DynamicCache, rows: Sequence[int]) -> None:
-    """Put `rows` of a cache that is no longer than this one after one's own."""
+def append(cache: DynamicCache, other: DynamicCache, first: int) -> None:
+    """Put the rows from `first` on of a cache that is no longer than this one after one's own."""
     for layer, joining in zip(cache.layers, other.layers, strict=True):
         columns = layer.keys.shape[-2] - joining.keys.shape[-2]
         pairs = ((layer.keys, joining.keys), (layer.values, joining.values))
-        layer.hold(*(torch.cat([mine, pad(theirs[rows], (0, 0, columns, 0))]) for mine, theirs in pairs))
+        layer.hold(*(torch.cat([mine, pad(theirs[first:], (0, 0, columns, 0))]) for mine, theirs in pairs))

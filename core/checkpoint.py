@@ -109,6 +109,7 @@ def _in_few_bits(placement: Placement) -> dict[str, Any]:
     """What transformers has to know to keep weights in 4 or 8 bits, which puts them on the device itself."""
     if not placement.bits:
         return {}
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of its own casts, in every layer of every step
     quantised = BitsAndBytesConfig(
         load_in_4bit=placement.bits == 4,
         load_in_8bit=placement.bits == 8,

@@ -170,10 +170,7 @@ def _cache_of(base: Base, rows: int, columns: int) -> StaticCache:
         )
     if attention != "sdpa":  # which alone takes a mask of yes and no
         raise DeviceError(f"Steps cannot be compiled with {attention}; set IMPRINT_ATTENTION=sdpa.")
-    heads = base.config.num_attention_heads
-    size = getattr(base.config, "head_dim", None) or base.config.hidden_size // heads
-    kept = getattr(base.config, "num_key_value_heads", None) or heads
-    cache.early_initialization(rows, kept, size, base.dtype, base.device)
+    cache.early_initialization(rows, *base.cached_heads, base.dtype, base.device)
     return cache
 
 

@@ -106,9 +106,9 @@ class Decoding:
         with torch.inference_mode():
             if length > self._length:
                 caching.lengthen(self._cache, length - self._length)
-            caching.replace(self._cache, replaced, other._cache, range(len(replaced)))
+            caching.replace(self._cache, replaced, other._cache)
             if len(places) > len(replaced):
-                caching.append(self._cache, other._cache, range(len(replaced), coming))
+                caching.append(self._cache, other._cache, len(replaced))
             self._mask = _placed(_widened(self._mask, length), _widened(other._mask, length), places)
             self._ids = _placed(self._ids, other._ids, places)
         self._adapters.put(places, [row.adapter for row in other._rows])

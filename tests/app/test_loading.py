@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.bootstrap import begin_loading
+from app.errors import SettingsError
 from app.settings import Settings
 from tests.tiny import tiny_folder
 
@@ -21,6 +22,13 @@ def test_what_a_base_takes_and_where_it_computes_is_said(tmp_path: Path, capsys:
     takes, computes = (line for line in capsys.readouterr().err.splitlines() if line.startswith(engine.name))
     assert "of weights" in takes and "a memory" in takes
     assert computes.endswith(": bfloat16 and sdpa on the CPU")
+
+
+def test_steps_that_another_server_would_compute_are_not_said_to_be_compiled(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "tiny")
+    settings = Settings(model=str(folder), device="cpu", compile=True, server="http://127.0.0.1:9")
+    with pytest.raises(SettingsError, match="no steps can be compiled here"):
+        begin_loading(settings).result(PATIENCE)
 
 
 def test_the_bundled_model_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from core.adapter import Adapter, Stack
 from core.base import Base
-from core.batching import AT_ONCE, Batching
+from core.batching import Batching
 from core.chat import Message
 from core.checkpoint import Checkpoint
 from core.compiled import CompiledDecoding
@@ -112,15 +112,6 @@ def test_whoever_leaves_off_is_let_go_of(engine: Engine, rows: list[Row], widths
     written = [first, *staying]
     assert widths[1:] == [1] * (len(widths) - 1)
     assert written == alone(engine.base, Row(rows[0].prompt, rows[0].adapter, replace(rows[0].sampling, max_tokens=20)))
-
-
-def test_a_row_more_than_there_is_room_for_waits(engine: Engine, rows: list[Row]) -> None:
-    batching = Batching(engine.base, last=None)
-    full = [batching.tokens(rows[0], 3) for _ in range(AT_ONCE)]
-    for tokens in full:
-        next(tokens)
-    late = list(batching.tokens(rows[1], 2))
-    assert late == alone(engine.base, rows[1])[:2]
 
 
 def test_a_step_that_fails_fails_for_its_rows_alone(
