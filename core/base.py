@@ -18,23 +18,31 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from core.adapter import Adapter
+from core.errors import CheckpointError
 from core.families import Target, layers_of, projection_path, sizes_of
 
 
 class Base:
     """A causal LM whose decoder layers end attention and MLP with a projection, of any family that families.py knows.
 
-    Of the two, an adapter changes the one that `target` names; `paths` are those projections' names within the model.
+    Of the two, an adapter changes the one that `target` names, in all layers but the first `before` and the last
+    `after`; `paths` are those projections' names within the model. Raise CheckpointError where no layer is left.
     """
 
-    def __init__(self, model: PreTrainedModel, target: Target = "attention") -> None:
+    def __init__(self, model: PreTrainedModel, target: Target = "attention", before: int = 0, after: int = 0) -> None:
         self.model = model
         self.target: Target = target
+        self.before, self.after = before, after
         self.decoder: Any = model.get_decoder()  # of a model that also sees (Gemma 3), the part that reads
         self.config: Any = model.config.get_text_config()
         self.head: Any = model.get_output_embeddings()
         self.layers: list[Any] = layers_of(self.decoder)
-        self.projections: list[Any] = [layer.get_submodule(projection_path(layer, target)) for layer in self.layers]
+        self.targets = self.layers[before : max(0, len(self.layers) - after)]
+        if not self.targets:
+            raise CheckpointError(
+                f"Of the base's {len(self.layers)} layers none is left between the first {before} and the last {after}."
+            )
+        self.projections: list[Any] = [layer.get_submodule(projection_path(layer, target)) for layer in self.targets]
         names = {module: name for name, module in model.named_modules()}
         self.paths: list[str] = [names[projection] for projection in self.projections]
         self._lock = threading.Lock()
@@ -90,7 +98,7 @@ class Base:
     def captured(self, entering: list[Tensor]) -> Iterator[None]:
         """Append to `entering` what enters each target layer, (rows, T, d), in the forward passes of the block."""
         with ExitStack() as hooks:
-            for layer in self.layers:
+            for layer in self.targets:
                 hooks.callback(layer.register_forward_pre_hook(_keeping(entering), with_kwargs=True).remove)
             yield
 

@@ -32,7 +32,7 @@ from core.base import Base
 from core.config import GeneratorConfig
 from core.device import Placement
 from core.errors import CheckpointError, first_line
-from core.families import Target, checked_target
+from core.families import checked_target
 from core.generator import GatedGenerator, Generator
 from core.lora import merged
 from core.origin import Origin
@@ -63,7 +63,7 @@ def load_checkpoint(origin: Origin, placement: Placement) -> Checkpoint:
     model = load_base(parts["base"], placement)
     if "lora" in parts:
         model = merged(model, parts["lora"]).requires_grad_(False)
-    base = Base(model, target_of(parts["generator"]))
+    base = Base(model, **reach_of(parts["generator"]))
     generator = _placed(load_generator(parts["generator"], base), placement).eval().requires_grad_(False)
     tokenizer = load_tokenizer(parts["base"])
     return Checkpoint(origin.name, fingerprint(parts), base, generator, tokenizer)
@@ -144,7 +144,7 @@ def load_generator(folder: Path, base: Base) -> Generator:
         ) from error
     config = generator.config
     ours = (config.layers, config.hidden_size, config.input_size, config.output_size, config.target)
-    theirs = (len(base.layers), base.config.hidden_size, *base.sizes, base.target)
+    theirs = (len(base.targets), base.config.hidden_size, *base.sizes, base.target)
     if ours != theirs:
         raise CheckpointError(
             f"The generator in {folder} is for (layers, d, d_in, d_out, target) = {ours}, but the base has {theirs}."
@@ -157,13 +157,16 @@ def read_config(folder: Path, base: Base) -> GeneratorConfig:
     return published_config(folder, base) if (folder / PUBLISHED_CONFIG).exists() else _our_config(folder)[0]
 
 
-def target_of(folder: Path) -> Target:
-    """What a generator's adapters change; where that cannot be read, `load_generator` says why."""
+def reach_of(folder: Path) -> dict[str, Any]:
+    """What a generator's adapters change, as `Base` takes it; where that cannot be read, `load_generator` says why."""
     try:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "attention"
-    return checked_target(values.get("target", "attention")) if isinstance(values, dict) else "attention"
+        return {}
+    if not isinstance(values, dict):
+        return {}
+    kept = {name: values[name] for name in ("before", "after") if type(values.get(name)) is int}
+    return {"target": checked_target(values.get("target", "attention")), **kept}
 
 
 def _our_config(folder: Path) -> tuple[GeneratorConfig, str | None]:

@@ -13,7 +13,8 @@ from core.families import Target, checked_target
 class GeneratorConfig:
     """Shapes of a generator: d, d_in and d_out of its base, r_k and r_v of its state.
 
-    `window` is how many tokens are read at once when a context is longer; `target` is what the adapters change.
+    `window` is how many tokens are read at once when a context is longer; `target` is what the adapters change, in
+    `layers` of the base's layers: `before` of them come before those, and `after` after.
     """
 
     layers: int
@@ -24,11 +25,13 @@ class GeneratorConfig:
     value_size: int
     window: int = 256
     target: Target = "attention"
+    before: int = 0
+    after: int = 0
 
     def __post_init__(self) -> None:
         checked_target(self.target)
         for name, value in asdict(self).items():
-            if isinstance(value, int | float) and value <= 0:
+            if isinstance(value, int | float) and (value < 0 or (not value and name not in ("before", "after"))):
                 raise CheckpointError(f"The generator's {name} is {value}; it has to be positive.")
 
     @classmethod

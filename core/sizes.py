@@ -14,10 +14,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from core.base import Base
-from core.checkpoint import read_config, target_of
+from core.checkpoint import reach_of, read_config
 from core.config import GeneratorConfig, PublishedConfig
 from core.errors import CheckpointError, first_line
-from core.families import Target
 from core.generator import GatedGenerator, Generator, PublishedGenerator
 from core.origin import CONFIGS, Origin
 
@@ -55,7 +54,7 @@ def sizes_of_origin(origin: Origin) -> Sizes:
     """Of a model, from its configs alone, which are all that is fetched; raise CheckpointError as opening it does."""
     parts = origin.parts(CONFIGS)
     try:
-        base = base_of(AutoConfig.from_pretrained(parts["base"], local_files_only=True), target_of(parts["generator"]))
+        base = base_of(AutoConfig.from_pretrained(parts["base"], local_files_only=True), **reach_of(parts["generator"]))
         return sizes_of(base, read_config(parts["generator"], base))
     except (OSError, ValueError, LookupError, ImportError) as error:
         raise CheckpointError(
@@ -68,11 +67,12 @@ def sizes_of_known(state_size: int | None = None) -> dict[str, Sizes]:
     found = {}
     for name, values in tomllib.loads(GEOMETRIES.read_text(encoding="utf-8")).items():
         base = base_of(AutoConfig.for_model(**values))
-        found[name] = sizes_of(base, _gated(base, state_size) if state_size else _published(base))
+        found[name] = sizes_of(base, generator_config_of(base, state_size) if state_size else _published(base))
     return found
 
 
-def _gated(base: Base, size: int) -> GeneratorConfig:
+def generator_config_of(base: Base, size: int) -> GeneratorConfig:
+    """Of a gated generator for this base, with states of this r_k = r_v."""
     return GeneratorConfig(**ends_of(base), key_size=size, value_size=size)
 
 
@@ -81,17 +81,17 @@ def _published(base: Base) -> PublishedConfig:
     return PublishedConfig(**ends_of(base), key_size=1024, value_size=1024, window=1024, rank=128, scaling=0.0625)
 
 
-def base_of(config: Any, target: Target = "attention") -> Base:
-    """A base of these shapes (a transformers config), without a byte of weights."""
+def base_of(config: Any, **reach: Any) -> Base:
+    """A base of these shapes (a transformers config), without a byte of weights; `reach` as `Base` takes it."""
     with torch.device("meta"):
-        return Base(AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16), target)
+        return Base(AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16), **reach)
 
 
 def ends_of(base: Base) -> dict[str, Any]:
     """What a generator has to know of its base: layers, d, d_in, d_out and target."""
     (d_in, d_out), config = base.sizes, base.config
-    ends = {"layers": len(base.layers), "hidden_size": config.hidden_size, "input_size": d_in, "output_size": d_out}
-    return ends | {"target": base.target}
+    ends = {"layers": len(base.targets), "hidden_size": config.hidden_size, "input_size": d_in, "output_size": d_out}
+    return ends | {"target": base.target, "before": base.before, "after": base.after}
 
 
 def generator_of(config: GeneratorConfig) -> Generator:

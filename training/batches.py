@@ -21,7 +21,7 @@ from training.facts import Fact
 from training.sentences import garbled
 
 IGNORED = -100
-TOKENS_A_MEMORY = 500  # of a batch, at least: each costs a decomposition per layer, whatever its length
+TOKENS_A_MEMORY = 200  # of a batch, at least: each costs a decomposition per layer, whatever its length
 PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text
 TALK_WEIGHT = 0.5  # of a token of people's talk that is read through a memory: many among few answers
 ROWS = (48, 64, 96, 128)  # lengths that rows owned by memories may have: the one that wastes least is taken
@@ -163,8 +163,9 @@ class Batcher:
         plain: Callable[[Random], list[Turn] | str],
         talk: Callable[[Random, int], list[Turn]],
         never_told: float,
+        besides: float = 1.0,
     ) -> None:
-        self.never_told = never_told
+        self.never_told, self.besides = never_told, besides
         self.codec, self.author, self.plain, self.talk = codec, author, plain, talk
 
     def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
@@ -184,6 +185,16 @@ class Batcher:
             plain += self.plain_windows(rng)
         rows = pack(contexts, ROWS), pack([(PADDING, plain)], [PLAIN_ROW]), pack(asked, ROWS)
         return Batch(*rows, memories=len(contexts))
+
+    def sample(self, rng: Random, rows: int, length: int) -> Tensor:
+        """What is read, turns that tell facts and others, one after the other in rows (rows, length)."""
+        ids: list[int] = []
+        while len(ids) < rows * length:
+            told, _ = self.facts(rng, Load(facts=4, fillers=4, tokens=0))
+            ids += [token for window in (*told, *self.plain_windows(rng)) for token in window.ids]
+        sampled = torch.tensor(ids[: rows * length]).view(rows, length)
+        sampled[:, 0] = self.codec.user  # as every window begins: what a base keeps in its first token is no word of it
+        return sampled
 
     def facts(self, rng: Random, load: Load) -> tuple[list[Window], list[Window]]:
         """A person who tells facts, and is asked for them."""
@@ -237,6 +248,8 @@ class Batcher:
         if len(memory.facts) <= 3 and rng.random() < 0.25:
             questions.append(self.author.summary(rng, memory.facts))
         windows = [self._after_others(rng, question, memory) for question in questions]
+        if rng.random() >= self.besides:
+            return windows
         for _ in range(NEWS):
             turn, news = self.author.news(rng, memory.facts)
             start = rng.randrange(len(memory.turns))

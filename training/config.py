@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.families import Target
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -13,15 +15,21 @@ class TrainConfig:
     out: Path
     corpora: Path
     start: Path | None = None
+    pretrained: Path | None = None  # a base to go on from: its sizes, tokenizer and weights are the run's
     hidden_size: int = 256
     layers: int = 6
     heads: int = 4
     state_size: int = 128
+    target: Target = "attention"  # the half of a layer that adapters change
+    before: int = 0  # first layers, and
+    after: int = 0  # last ones, that have no adapter
     vocab_size: int = 4096
     context_length: int = 1024
     tokens: int = 30_000_000
     batch_tokens: int = 12_000
     lr: float = 2e-3
+    base_lr: float = 1.0  # of it, for the base
+    plain: float = 0.25  # of the tokens are read by the bare base alone, for its English
     weight_decay: float = 0.05
     warmup_steps: int = 100
     seed: int = 0
@@ -31,11 +39,14 @@ class TrainConfig:
     wider: bool = False  # draw also the phrasings, values and kinds of catalogue/wider/
     heavy: float = 0.0  # of the steps with a full load have memories of 40 to 100 facts
     never_told: float = 0.7  # questions about what was never told, for each fact that is asked for
+    besides: float = 1.0  # of the memories of facts are also talked to about something else
     compile: bool = False  # fuse small kernels: a minute in which a run of hours gains a quarter
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}.")
+        if not 0 < self.plain < 1:
+            raise ValueError(f"plain {self.plain} must be a share above 0 and below 1.")
         if self.workers < 0 or self.minutes < 0:
             raise ValueError(f"workers {self.workers} and minutes {self.minutes} must not be negative.")
         if self.batch_tokens > self.tokens:

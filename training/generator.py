@@ -48,11 +48,14 @@ class FitConfig:
     """A generator's shapes, its optimiser, and how long it trains. Sizes in tokens, lengths in optimiser steps.
 
     `epochs` times all of the data, or `steps` where that is 0. An example has up to `windows` windows; `batch` of them
-    on each device make a step. `start` is a generator to go on from, of the same shapes.
+    on each device make a step. `start` is a generator to go on from, of the same
+    shapes. The first `before` and the last `after` layers get no adapter.
     """
 
     kind: Kind = "gated"
     target: Target = "attention"
+    before: int = 0
+    after: int = 0
     state_size: int = 128
     rank: int = 128
     alpha: float = 64.0
@@ -78,6 +81,8 @@ class FitConfig:
 
         if self.kind == "published" and self.target != "attention":
             raise ValueError(f"target is {self.target!r}; the published kind changes what ends attention alone.")
+        if self.kind == "published" and (self.before or self.after):
+            raise ValueError(f"before is {self.before}, after {self.after}; the published kind changes every layer.")
 
     def shapes(self, base: Base) -> GeneratorConfig:
         """Of the generator to be trained."""
@@ -198,7 +203,7 @@ def run(arguments: argparse.Namespace, config: FitConfig) -> None:
     set_seed(config.seed)
     folder, device = folder_of(arguments.base), Accelerator().device
     placement = Placement(device, getattr(torch, config.dtype), config.attention, "training")
-    base = Base(load_base(folder, placement), config.target)
+    base = Base(load_base(folder, placement), config.target, config.before, config.after)
     generator = load_generator(folder_of(config.start), base) if config.start else generator_of(config.shapes(base))
     entries = read_entries(arguments.data)
     examples = Examples(entries, load_tokenizer(folder), config.window, config.windows, config.seed)

@@ -28,7 +28,7 @@ class Steps(Dataset[Parts]):
 
     def __getitem__(self, step: int) -> Parts:
         rng = Random(f"{self.config.seed}-{step}")
-        batch = self.batcher.draw(rng, load_of(self.config, step, rng))
+        batch = self.batcher.draw(rng, load_of(self.config, step, rng), self.config.plain)
         contexts, plain, asked = (tuple(vars(rows).values()) for rows in (batch.contexts, batch.plain, batch.asked))
         return contexts, plain, asked, batch.memories
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -16,14 +17,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 
 from core.base import Base
 from core.checkpoint import load_checkpoint
-from core.config import GeneratorConfig
 from core.device import Placement
 from core.generator import GatedGenerator
 from core.origin import Origin
+from core.sizes import generator_config_of
+from training.calibration import calibrate
 from training.config import TrainConfig
 from training.growth import broadened, deepened, widened
 
-CHECKPOINT, TOKENIZER = "checkpoint.safetensors", "tokenizer"
+CHECKPOINT, TOKENIZER, PRETRAINED = "checkpoint.safetensors", "tokenizer", "base.json"
 
 
 @dataclass
@@ -44,8 +46,8 @@ class Run:
         model = LlamaForCausalLM(_base_config(config, tokenizer)).to(device)
         if device.type == "cpu":
             model.set_attn_implementation("eager")  # SDPA's backward takes four times as long for such short rows
-        self.base = Base(model)
-        self.generator = GatedGenerator(_generator_config(config)).to(device)
+        self.base = Base(model, config.target, config.before, config.after)
+        self.generator = GatedGenerator(generator_config_of(self.base, config.state_size)).to(device)
         self.modules = nn.ModuleDict({"base": model, "generator": self.generator})
         self.optimizers = _optimizers(self.modules, config)
         self.progress = Progress()
@@ -65,10 +67,16 @@ class Run:
         self.base.model.load_state_dict(broadened(base, self.base.model.state_dict()))
         self.generator.load_state_dict(broadened(generator, self.generator.state_dict()))
 
+    def begin_with(self, base: Path, sample: Tensor) -> None:
+        """Take the weights of a pretrained base, and a generator fitted to what it reads in rows (R, T) of tokens."""
+        self.base.model.load_state_dict(LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).state_dict())
+        calibrate(self.base, self.generator, sample.to(self.base.device).split(8))
+
     def compile(self) -> None:
         """Fuse norms and MLPs, for any number and length of rows; the parts with hooks stay as they are."""
         norms = [norm for layer in self.base.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
-        for part in (*norms, self.base.decoder.norm, *(layer.mlp for layer in self.base.layers)):
+        mlps = [layer.mlp for layer in self.base.layers if self.base.target != "mlp"]
+        for part in (*norms, self.base.decoder.norm, *mlps):
             part.compile(dynamic=True)
 
     @property
@@ -139,6 +147,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _base_config(config: TrainConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
+    """The base's sizes: those of the pretrained one, if the run goes on from one."""
+    if (kept := config.out / PRETRAINED).exists():
+        return LlamaConfig.from_pretrained(kept)
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=config.hidden_size,
@@ -155,24 +166,19 @@ def _base_config(config: TrainConfig, tokenizer: PreTrainedTokenizerBase) -> Lla
     )
 
 
-def _generator_config(config: TrainConfig) -> GeneratorConfig:
-    d, r = config.hidden_size, config.state_size
-    return GeneratorConfig(config.layers, d, d, d, key_size=r, value_size=r)
-
-
 def _optimizers(modules: nn.ModuleDict, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Muon (Jordan 2024) for matrices; AdamW for embeddings, which decay, and for norms, gates, scalars, which do not.
 
     Muon's steps are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both.
     """
     embeddings = modules["base"].get_parameter("model.embed_tokens.weight")
-    parameters = [p for p in modules.parameters() if p.requires_grad]
-    matrices = [p for p in parameters if p.ndim == 2 and p is not embeddings]
-    groups = [
-        {"params": [embeddings], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    matrices, others = list[dict[str, Any]](), list[dict[str, Any]]()
+    for part, share in (("base", config.base_lr), ("generator", 1.0)):
+        parameters = [p for p in modules[part].parameters() if p is not embeddings]
+        matrices.append({"params": [p for p in parameters if p.ndim == 2], "share": share})
+        others.append({"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0, "share": share})
+    others.insert(0, {"params": [embeddings], "weight_decay": config.weight_decay, "share": config.base_lr})
     return [
         torch.optim.Muon(matrices, lr=config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True),
+        torch.optim.AdamW(others, lr=config.lr, betas=(0.9, 0.95), fused=True),
     ]

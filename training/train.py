@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -19,6 +20,7 @@ from typing import Any, TextIO
 import torch
 from tqdm import tqdm
 
+from core.families import checked_target
 from training.batches import Batch, Batcher
 from training.codec import Codec
 from training.config import TrainConfig
@@ -27,12 +29,13 @@ from training.facts import Values
 from training.kinds import load_kinds
 from training.loading import drawn
 from training.objective import Loss, loss_of
-from training.run import TOKENIZER, Progress, Run, load_tokenizer, matmul_rate
+from training.run import PRETRAINED, TOKENIZER, Progress, Run, load_tokenizer, matmul_rate
 from training.sources import Sources
 from training.tokenizer import train_tokenizer
 
 LOG = "log.jsonl"
 AMID, NEAR = 0.12, 0.5  # of what is told, and of what is asked and was never told: see Author
+KINDS: dict[str, Any] = {"int": int, "float": float, "Path": Path, "Path | None": Path, "Target": checked_target}
 NOVEL = 0.2  # of the values are words of any sort: see Values
 
 
@@ -46,20 +49,26 @@ def main() -> None:
     words = [word for word in sources.words if word not in held_out]
     kinds = load_kinds(held_out=False, wider=config.wider)
     author = Author(kinds, sources.chat, Values(novel=NOVEL, words=words), AMID, NEAR)
-    if config.start and not (config.out / TOKENIZER).exists():
-        load_tokenizer(config.start / "base").save_pretrained(config.out / TOKENIZER)
+    base = config.pretrained or (config.start and config.start / "base")
+    if base and not (config.out / TOKENIZER).exists():
+        load_tokenizer(base).save_pretrained(config.out / TOKENIZER)
+    if config.pretrained:
+        shutil.copy(config.pretrained / "config.json", config.out / PRETRAINED)
     if not (config.out / TOKENIZER).exists():
         texts = [*sources.texts(Random(config.seed), 60_000), *memory_texts(author, 15_000)]
         train_tokenizer(texts, config.vocab_size).save_pretrained(config.out / TOKENIZER)
     tokenizer = load_tokenizer(config.out / TOKENIZER)
     (config.out / "run.json").write_text(json.dumps(asdict(config), default=str, indent=1))
     run = Run(config, tokenizer, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    if not run.resume() and config.start:
-        run.begin_from(config.start)
+    batcher = Batcher(Codec(tokenizer), author, sources.plain, sources.talk, config.never_told, config.besides)
+    if not run.resume():
+        if config.start:
+            run.begin_from(config.start)
+        elif config.pretrained:
+            run.begin_with(config.pretrained, batcher.sample(Random(config.seed), 48, 192))
     if config.compile:
         run.compile()
     deadline = began + 60 * config.minutes if config.minutes else math.inf
-    batcher = Batcher(Codec(tokenizer), author, sources.plain, sources.talk, config.never_told)
     train(run, batcher, deadline)
 
 
@@ -71,8 +80,7 @@ def parse() -> TrainConfig:
         if field.type == "bool":
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default)
             continue
-        kind = {"int": int, "float": float, "Path": Path, "Path | None": Path}[str(field.type)]
-        parser.add_argument(flag, type=kind, required=required, default=field.default)
+        parser.add_argument(flag, type=KINDS[str(field.type)], required=required, default=field.default)
     return TrainConfig(**vars(parser.parse_args()))
 
 
@@ -128,7 +136,7 @@ def step(run: Run, batch: Batch) -> Loss:
     """One optimiser step; the matrix products of base and generator in the number type that is fast here."""
     device = run.base.device
     for group in (group for optimizer in run.optimizers for group in optimizer.param_groups):
-        group["lr"] = run.config.lr * rate(run.config, run.progress.step, run.progress.tokens)
+        group["lr"] = run.config.lr * group["share"] * rate(run.config, run.progress.step, run.progress.tokens)
     with torch.autocast(device.type, torch.bfloat16, enabled=run.dtype == torch.bfloat16):
         loss = loss_of(run.base, run.generator, batch.to(device))
     run.modules.zero_grad(set_to_none=True)

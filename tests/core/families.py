@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import transformers as tf
 from transformers import PreTrainedModel
 
 from core.base import Base
-from core.config import GeneratorConfig
 from core.generator import GatedGenerator
+from core.sizes import generator_config_of
 
 COMMON = {"vocab_size": 320, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
 LLAMA_LIKE = {
@@ -69,9 +70,7 @@ def model_of(family: str) -> PreTrainedModel:
 def generator_for(base: Base) -> GatedGenerator:
     """Random, with a B large enough for the adapter to be seen in the logits."""
     torch.manual_seed(1)
-    d, sizes = base.config.hidden_size, base.sizes
-    shapes = GeneratorConfig(len(base.layers), d, *sizes, key_size=16, value_size=16, window=64, target=base.target)
-    generator = GatedGenerator(shapes)
+    generator = GatedGenerator(replace(generator_config_of(base, 16), window=64))
     for layer in generator.layers:
         torch.nn.init.normal_(layer.B, std=0.5)
         torch.nn.init.normal_(layer.gate, std=0.5)

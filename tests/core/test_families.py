@@ -16,7 +16,7 @@ from core.chat import Message
 from core.checkpoint import Checkpoint, load_checkpoint, load_generator, save_checkpoint
 from core.decoding import Sampling
 from core.device import Choice, Placement, resolve
-from core.engine import Engine
+from core.engine import Engine, load_engine
 from core.errors import CheckpointError
 from core.families import Target, layers_of, projection_path
 from core.lora import save_lora
@@ -66,7 +66,7 @@ def test_reading_gives_what_enters_each_layer(engine: Engine) -> None:
     with torch.no_grad():
         expected = engine.base.model(input_ids=IDS, output_hidden_states=True).hidden_states
     entering = engine.base.read(IDS)
-    assert len(entering) == len(engine.base.layers) == 2
+    assert len(entering) == len(engine.base.targets) == 2
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(entering, expected, strict=False))
 
 
@@ -140,6 +140,28 @@ def test_a_generator_for_the_other_half_of_a_layer_is_opened_for_that(tmp_path: 
     assert sizes_of_origin(Origin(str(tmp_path))) == sizes_of(base, opened.generator.config)
     with pytest.raises(CheckpointError, match=r"48, 32, 'mlp'\), but the base has .*32, 32, 'attention'\)"):
         load_generator(tmp_path / "generator", Base(base.model))
+
+
+def test_a_generator_for_some_layers_changes_those_alone(tmp_path: Path) -> None:
+    model = model_of("Llama")
+    base = Base(model, before=1)
+    save_checkpoint(tmp_path, model, generator_for(base), tiny_tokenizer())
+    engine = load_engine(Origin(str(tmp_path)), Choice("cpu", "float32"))
+    assert engine.base.paths == ["model.layers.1.self_attn.o_proj"]
+    assert engine.empty_state().sums.shape[0] == 1
+    adapter = engine.materialise(engine.fold(engine.empty_state(), TOLD))
+    bare, remembering = engine.base.read(IDS), engine.base.read(IDS, adapter)
+    assert torch.equal(bare[0], remembering[0])  # what enters the layer, which no adapter comes before
+    assert not torch.equal(engine.logits(None, TOLD), engine.logits(adapter, TOLD))
+
+
+def test_a_base_of_another_depth_is_refused(tmp_path: Path) -> None:
+    model = model_of("Llama")
+    save_checkpoint(tmp_path, model, generator_for(Base(model, after=1)), tiny_tokenizer())
+    with pytest.raises(CheckpointError, match=r"target\) = \(1, .* but the base has \(2, "):
+        load_generator(tmp_path / "generator", Base(model))
+    with pytest.raises(CheckpointError, match="2 layers none is left between the first 1 and the last 1"):
+        Base(model, before=1, after=1)
 
 
 def test_a_target_that_is_none_is_named(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def test_a_document_of_one_token_has_no_loss_and_no_harm() -> None:
 def test_the_published_kind_changes_nothing_but_attention() -> None:
     with pytest.raises(ValueError, match="changes what ends attention alone"):
         FitConfig(kind="published", target="mlp")
+    with pytest.raises(ValueError, match="the published kind changes every layer"):
+        FitConfig(kind="published", before=1)
 
 
 def test_nothing_to_train_on_is_said() -> None:
