@@ -1,6 +1,6 @@
 """A generator that recalls a little before it is trained: fitted in closed form to what a pretrained base reads.
 
-The hidden states of such a base are mostly alike (a mean cosine of 0.6), so random keys cannot tell them apart, and
+The hidden states of such a base are mostly alike, so random keys cannot tell them apart, and
 random queries have nothing in common with them. Here keys and values are whitened projections; a query is the key that
 the projection's input lets one guess; a read raises the logit of the token that its value was made from; and only
 rare tokens are written. So at first the memory says what came after a word like this one. Knows hidden states only.

@@ -18,7 +18,7 @@ train --out "$out/healing" --pretrained "$out/trimmed" --tokens 500000 --batch-t
   --lr 2e-3 --base-lr 0.4 --state-size 96
 "$python" -m training.export "$out/healing" "$out/healed"
 # Memory in the middle layers' MLPs, whose inputs say what a key was made of. In the others a first token, where the base
-# keeps what is no word, is thousands of times as loud as the rest.
+# keeps what is no word, drowns all others.
 train --out "$out/remembering" --pretrained "$out/healed/base" --tokens "${TOKENS:-14000000}" --batch-tokens 5000 --plain 0.12 --besides 0.15 \
   --lr 1.6e-3 --base-lr 0.25 --target mlp --before 5 --after 3 --state-size 128 --seed 2 "${@:4}"
 "$python" -m training.export "$out/remembering" "$out/model"
