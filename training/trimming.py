@@ -101,8 +101,10 @@ def trim(model: LlamaForCausalLM, layers: Sequence[int], words: Tensor, context_
     """
     if not model.config.tie_word_embeddings:
         raise ValueError("The base reads and writes words with different weights; only tied ones are trimmed.")
+    # How the weights were kept before they were opened is no part of them any more.
+    described = {key: value for key, value in model.config.to_dict().items() if key != "quantization_config"}
     config = type(model.config).from_dict(
-        model.config.to_dict()
+        described
         | {"num_hidden_layers": len(layers), "vocab_size": len(words), "max_position_embeddings": context_length}
         | {"bos_token_id": None, "pad_token_id": SPECIAL.index(PAD), "eos_token_id": SPECIAL.index(END)}
     )

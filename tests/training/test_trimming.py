@@ -89,7 +89,9 @@ def test_layers_that_do_nothing_go_first() -> None:
 def test_a_trimmed_model_computes_with_what_is_left() -> None:
     model, ids = deep_model(3), torch.tensor([[6, 7, 8]])
     words = model.model.embed_tokens.weight[:100]
+    model.config.quantization_config = {"quant_method": "gguf"}
     trimmed = trim(model, [0, 1, 2], words, 64)
+    assert not hasattr(trimmed.config, "quantization_config")
     torch.testing.assert_close(trimmed(ids).logits, model(ids).logits[..., :100])
     assert (trimmed.config.vocab_size, trimmed.config.max_position_embeddings) == (100, 64)
     assert not torch.equal(trim(model, [0, 2], words, 64)(ids).logits, trimmed(ids).logits)
