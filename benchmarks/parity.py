@@ -50,7 +50,7 @@ def differences(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, f
     }
     logits = {mode: engine.logits(engine.materialise(state), query) for mode, state in states.items()}
     result = {mode: _gap(ours, expected[f"logits_{mode}"][0]) for mode, ours in logits.items()}
-    layers = range(len(engine.base.targets))
+    layers = range(len(engine.base.target_layers))
     theirs = torch.cat([expected[f"state.model.layers.{i}.base_layer.self_attn.o_proj"] for i in layers])
     scale = max(1.0, float(theirs.abs().max()))
     return result | {"state, relative": _gap(states["sequential"].whole, theirs) / scale}

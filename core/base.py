@@ -37,12 +37,14 @@ class Base:
         self.config: Any = model.config.get_text_config()
         self.head: Any = model.get_output_embeddings()
         self.layers: list[Any] = layers_of(self.decoder)
-        self.targets = self.layers[before : max(0, len(self.layers) - after)]
-        if not self.targets:
+        self.target_layers = self.layers[before : max(0, len(self.layers) - after)]
+        if not self.target_layers:
             raise CheckpointError(
                 f"Of the base's {len(self.layers)} layers none is left between the first {before} and the last {after}."
             )
-        self.projections: list[Any] = [layer.get_submodule(projection_path(layer, target)) for layer in self.targets]
+        self.projections: list[Any] = [
+            layer.get_submodule(projection_path(layer, target)) for layer in self.target_layers
+        ]
         names = {module: name for name, module in model.named_modules()}
         self.paths: list[str] = [names[projection] for projection in self.projections]
         self._lock = threading.Lock()
@@ -98,7 +100,7 @@ class Base:
     def captured(self, entering: list[Tensor]) -> Iterator[None]:
         """Append to `entering` what enters each target layer, (rows, T, d), in the forward passes of the block."""
         with ExitStack() as hooks:
-            for layer in self.targets:
+            for layer in self.target_layers:
                 hooks.callback(layer.register_forward_pre_hook(_keeping(entering), with_kwargs=True).remove)
             yield
 

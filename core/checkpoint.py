@@ -143,11 +143,13 @@ def load_generator(folder: Path, base: Base) -> Generator:
             f"The generator's weights in {folder} do not fit its config ({first_line(error)})."
         ) from error
     config = generator.config
-    ours = (config.layers, config.hidden_size, config.input_size, config.output_size, config.target)
-    theirs = (len(base.targets), base.config.hidden_size, *base.sizes, base.target)
+    skipped, d = (config.before, config.after), config.hidden_size
+    ours = (config.layers, *skipped, d, config.input_size, config.output_size, config.target)
+    theirs = (len(base.target_layers), base.before, base.after, base.config.hidden_size, *base.sizes, base.target)
     if ours != theirs:
         raise CheckpointError(
-            f"The generator in {folder} is for (layers, d, d_in, d_out, target) = {ours}, but the base has {theirs}."
+            f"The generator in {folder} is for (layers, before, after, d, d_in, d_out, target) = {ours}, "
+            f"but the base has {theirs}."
         )
     return generator
 

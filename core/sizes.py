@@ -90,7 +90,12 @@ def base_of(config: Any, **reach: Any) -> Base:
 def ends_of(base: Base) -> dict[str, Any]:
     """What a generator has to know of its base: layers, d, d_in, d_out and target."""
     (d_in, d_out), config = base.sizes, base.config
-    ends = {"layers": len(base.targets), "hidden_size": config.hidden_size, "input_size": d_in, "output_size": d_out}
+    ends = {
+        "layers": len(base.target_layers),
+        "hidden_size": config.hidden_size,
+        "input_size": d_in,
+        "output_size": d_out,
+    }
     return ends | {"target": base.target, "before": base.before, "after": base.after}
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from training.run import fast_dtype
 from training.sources import Sources
 from training.tokenizer import END, PAD, ROLES, TEMPLATE
 
@@ -128,7 +129,9 @@ def main() -> None:
     parser.add_argument("--context-length", type=int, default=2048)
     arguments = parser.parse_args()
     where: dict[str, Any] = {"gguf_file": arguments.gguf} if arguments.gguf else {}
-    model = AutoModelForCausalLM.from_pretrained(arguments.source, dtype=torch.float32, **where).eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        arguments.source, dtype=fast_dtype(torch.device("cpu")), **where
+    ).eval()
     tokenizer = AutoTokenizer.from_pretrained(arguments.source, **where)
     texts = [" " + text for text in Sources(arguments.corpora).texts(Random(0), 60_000)]
     described = json.loads(tokenizer.backend_tokenizer.to_str())

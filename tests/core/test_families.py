@@ -66,7 +66,7 @@ def test_reading_gives_what_enters_each_layer(engine: Engine) -> None:
     with torch.no_grad():
         expected = engine.base.model(input_ids=IDS, output_hidden_states=True).hidden_states
     entering = engine.base.read(IDS)
-    assert len(entering) == len(engine.base.targets) == 2
+    assert len(entering) == len(engine.base.target_layers) == 2
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(entering, expected, strict=False))
 
 
@@ -160,6 +160,8 @@ def test_a_base_of_another_depth_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, model, generator_for(Base(model, after=1)), tiny_tokenizer())
     with pytest.raises(CheckpointError, match=r"target\) = \(1, .* but the base has \(2, "):
         load_generator(tmp_path / "generator", Base(model))
+    with pytest.raises(CheckpointError, match=r"= \(1, 0, 1, .* but the base has \(1, 1, 0, "):
+        load_generator(tmp_path / "generator", Base(model, before=1))
     with pytest.raises(CheckpointError, match="2 layers none is left between the first 1 and the last 1"):
         Base(model, before=1, after=1)
 
