@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -105,11 +105,20 @@ class Base:
             yield
 
     def read(self, ids: Tensor, adapter: Adapter | None = None) -> list[Tensor]:
-        """The hidden states (rows, T, d) that enter each target layer; one forward pass without the LM head."""
+        """The hidden states (rows, T, d) that enter each target layer; a forward pass that ends where the last begins."""
         entering: list[Tensor] = []
-        with self.adapted(adapter), self.captured(entering):
+        with self.adapted(adapter), self.captured(entering), suppress(_ReadEnough), ExitStack() as hooks:
+            hooks.callback(self.target_layers[-1].register_forward_pre_hook(_ending).remove)
             self.decoder(input_ids=ids, use_cache=False)
         return entering
+
+
+class _ReadEnough(Exception):
+    """Ends a forward pass of which nothing more is needed."""
+
+
+def _ending(_: nn.Module, __: tuple[Tensor, ...]) -> None:
+    raise _ReadEnough
 
 
 def _adding(adapter: Adapter | None, layer: int) -> Any:

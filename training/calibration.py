@@ -36,10 +36,13 @@ class Reading:
 
 @torch.no_grad()
 def calibrate(base: Base, generator: GatedGenerator, rows: Iterable[Tensor]) -> None:
-    """Fit A1, A2, A3, B and the gate of every target layer to rows (R, T) of tokens that the bare base reads."""
-    layers = cast(Sequence[GatedLayer], generator.layers)
-    words = base.head.weight
-    for number, (layer, reading) in enumerate(zip(layers, _readings(base, list(rows)), strict=True)):
+    """Fit A1, A2, A3, B and the gate of every target layer to rows (R, T) of tokens that the bare base reads.
+
+    The base reads the rows once for each of them: what enters the MLPs of all layers of a large one has no room.
+    """
+    layers, rows, words = cast(Sequence[GatedLayer], generator.layers), list(rows), base.head.weight
+    for number, layer in enumerate(layers):
+        reading = _reading(base, number, rows)
         _fit_writing(layer, reading, torch.Generator().manual_seed(number))
         _fit_reading(layer, reading, base.projections[number], words)
 
@@ -68,15 +71,17 @@ def _fit_reading(layer: GatedLayer, reading: Reading, projection: nn.Module, wor
     layer.B.mul_(STRENGTH * usual / (_size(values @ layer.B.T) / _size(values) * recalled))
 
 
-def _readings(base: Base, rows: Sequence[Tensor]) -> Iterable[Reading]:
-    """One for each target layer. A row's first token is left out: what a base keeps there is no word of it."""
-    given: list[list[Tensor]] = [[] for _ in base.projections]
-    hooks = [p.register_forward_pre_hook(_keeping(place)) for p, place in zip(base.projections, given, strict=True)]
-    hidden = list(zip(*(base.read(row) for row in rows), strict=True))
-    for hook in hooks:
-        hook.remove()
-    ids = torch.cat([row[:, 1:].flatten() for row in rows])
-    return [Reading(ids, _joined(h), _joined(g)) for h, g in zip(hidden, given, strict=True)]
+def _reading(base: Base, number: int, rows: Sequence[Tensor]) -> Reading:
+    """Of target layer `number`. A row's first token is left out: what a base keeps there is no word of it."""
+    given, hidden = list[Tensor](), list[Tensor]()
+    hook = base.projections[number].register_forward_pre_hook(_keeping(given))
+    for row in rows:
+        entering = list[Tensor]()
+        with base.captured(entering):
+            base.decoder(input_ids=row, use_cache=False)
+        hidden.append(entering[number])
+    hook.remove()
+    return Reading(torch.cat([row[:, 1:].flatten() for row in rows]), _joined(hidden), _joined(given))
 
 
 def _keeping(place: list[Tensor]) -> Any:

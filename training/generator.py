@@ -33,9 +33,11 @@ from core.generator import GatedGenerator, Generator, PublishedGenerator
 from core.origin import folder_of
 from core.published import save_published
 from core.sizes import ends_of, generator_of
+from training.calibration import calibrate
 from training.fitting import Fitting
 from training.windows import Examples, read_entries, single
 
+SAMPLED = 48, 192  # rows, and tokens in each, that a new generator is fitted to
 LOG, CHECKPOINT, NEWER, OLDER = "log.jsonl", "checkpoint", "checkpoint.new", "checkpoint.old"
 
 Kind = Literal["gated", "published"]
@@ -204,13 +206,24 @@ def run(arguments: argparse.Namespace, config: FitConfig) -> None:
     folder, device = folder_of(arguments.base), Accelerator().device
     placement = Placement(device, getattr(torch, config.dtype), config.attention, "training")
     base = Base(load_base(folder, placement), config.target, config.before, config.after)
-    generator = load_generator(folder_of(config.start), base) if config.start else generator_of(config.shapes(base))
     entries = read_entries(arguments.data)
     examples = Examples(entries, load_tokenizer(folder), config.window, config.windows, config.seed)
     (out / "run.json").write_text(json.dumps(asdict(config) | {"base": arguments.base}, indent=1))
-    fit = Fit(config, base, generator.train(), examples, out)
+    fit = Fit(config, base, beginning(config, base, examples, out).train(), examples, out)
     fit.train()
     fit.export(arguments.base)
+
+
+def beginning(config: FitConfig, base: Base, examples: Examples, out: Path) -> Generator:
+    """The generator as training begins: that of `start`; or a new one, fitted to what the base reads if it is gated."""
+    if config.start:
+        return load_generator(folder_of(config.start), base)
+    generator = generator_of(config.shapes(base)).to(base.device)
+    if isinstance(generator, GatedGenerator) and not any((out / name).is_dir() for name in (CHECKPOINT, OLDER)):
+        rows, length = SAMPLED
+        sample = examples.sample(rows, min(length, base.context_length))
+        calibrate(base, generator, sample.to(base.device).split(8))
+    return generator
 
 
 def parse() -> tuple[argparse.Namespace, FitConfig]:

@@ -81,6 +81,17 @@ class Examples(Dataset[Example]):
         whole = encode(self.tokenizer, asked, reply=False)
         return question(tokens[: self.window * self.windows], prompt, whole[len(prompt) :], self.window)
 
+    def sample(self, rows: int, length: int) -> Tensor:
+        """What is folded, one entry after the other: up to `rows` rows of `length` tokens, shorter if there are fewer."""
+        ids = list[int]()
+        for entry in self.entries:
+            ids += self._tokens(_folded(entry))
+            if len(ids) >= rows * length:
+                break
+        length = min(length, len(ids))
+        rows = min(rows, len(ids) // length)
+        return torch.tensor(ids[: rows * length]).view(rows, length)
+
     def _tokens(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
 

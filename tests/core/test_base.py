@@ -79,6 +79,17 @@ def test_reading_gives_what_enters_each_layer() -> None:
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(entering, expected, strict=False))
 
 
+def test_reading_ends_where_the_last_adapted_layer_begins() -> None:
+    base, computed = Base(tiny_model()), list[int]()
+    hooks = [p.register_forward_hook(lambda *_, i=i: computed.append(i)) for i, p in enumerate(base.projections)]
+    base.read(IDS)
+    assert computed == [0]
+    logits(base, None)
+    assert computed == [0, 0, 1]
+    for hook in hooks:
+        hook.remove()
+
+
 def test_a_model_without_output_projections_is_refused() -> None:
     class Other(nn.Module):
         config = LlamaConfig()

@@ -62,10 +62,10 @@ def test_common_words_are_written_faintly_and_rare_ones_are_not(base: Base, gene
 def test_a_query_resembles_the_key_of_its_token(base: Base, generator: GatedGenerator) -> None:
     given: list[Tensor] = []
     hooks = [p.register_forward_pre_hook(lambda _, args: given.append(args[0])) for p in base.projections]
-    entering = base.read(ROWS)
+    base.decoder(ROWS)
     for hook in hooks:
         hook.remove()
-    for layer, hidden, x in zip(layers(generator), entering, given, strict=True):
+    for layer, hidden, x in zip(layers(generator), base.read(ROWS), given, strict=True):
         keys, queries = normalised(hidden) @ layer.A2.T, x[:, 1:].flatten(0, 1) @ layer.A1.T
         own = torch.cosine_similarity(keys, queries).mean()
         assert own > torch.cosine_similarity(keys, queries.roll(7, 0)).mean() + 0.1

@@ -17,12 +17,13 @@ from core.checkpoint import load_generator
 from core.config import PublishedConfig
 from core.device import Choice
 from core.engine import Engine, load_engine
-from core.generator import PADDING, Generator, PublishedGenerator
+from core.generator import PADDING, GatedGenerator, Generator, PublishedGenerator
 from core.origin import Origin
-from core.sizes import ends_of
+from core.sizes import ends_of, generator_config_of
 from tests.core.families import FAMILIES, generator_for, model_of
-from tests.tiny import tiny_folder, tiny_tokenizer
+from tests.tiny import tiny_folder, tiny_model, tiny_tokenizer
 from training.batches import IGNORED
+from training.calibration import calibrate
 from training.fitting import Fitting
 from training.generator import LOG, FitConfig, main
 from training.windows import Examples, document, question, read_entries
@@ -70,6 +71,14 @@ def test_a_long_document_is_read_elsewhere_in_another_epoch() -> None:
     assert torch.equal(examples[0]["ids"], first)
     examples.epoch = 1
     assert not torch.equal(examples[0]["ids"], first)
+
+
+def test_what_is_folded_is_sampled_in_rows() -> None:
+    examples = Examples([{"text": TEXT * 20}, QUESTION], tiny_tokenizer(), 8, 3, 0)
+    tokens = tiny_tokenizer().encode(TEXT * 20, add_special_tokens=False)
+    assert examples.sample(3, 10).tolist() == [tokens[i : i + 10] for i in (0, 10, 20)]
+    assert examples.sample(10**6, 10).shape[1] == 10
+    assert len(examples.sample(5, 10**6)) == 1
 
 
 def test_what_cannot_be_trained_on_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,6 +195,15 @@ def test_a_run_lowers_the_loss_and_its_generator_opens_beside_the_base(
     engine = opened(folder)
     state = engine.fold(engine.empty_state(), [Message("user", "My dog is called Waffles.")])
     assert engine.name == "base" and not state.is_empty
+
+
+def test_a_new_gated_generator_is_fitted_to_what_the_base_reads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, folder, "--steps", "1", "--lr", "0")
+    begun, fitted = opened(folder), GatedGenerator(generator_config_of(Base(tiny_model()), 16))
+    sample = Examples(read_entries([folder / "data.jsonl"]), begun.tokenizer, 32, 3, 0).sample(48, 192)
+    calibrate(begun.base, fitted, sample.split(8))
+    for name, value in fitted.state_dict().items():
+        torch.testing.assert_close(begun.generator.state_dict()[name], value, rtol=0.01, atol=0.01)
 
 
 def test_a_run_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
