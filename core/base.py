@@ -105,7 +105,7 @@ class Base:
             yield
 
     def read(self, ids: Tensor, adapter: Adapter | None = None) -> list[Tensor]:
-        """The hidden states (rows, T, d) that enter each target layer; a forward pass that ends where the last begins."""
+        """What enters each target layer, (rows, T, d); a forward pass that ends where the last begins."""
         entering: list[Tensor] = []
         with self.adapted(adapter), self.captured(entering), suppress(_ReadEnough), ExitStack() as hooks:
             hooks.callback(self.target_layers[-1].register_forward_pre_hook(_ending).remove)

@@ -82,7 +82,7 @@ class Examples(Dataset[Example]):
         return question(tokens[: self.window * self.windows], prompt, whole[len(prompt) :], self.window)
 
     def sample(self, rows: int, length: int) -> Tensor:
-        """What is folded, one entry after the other: up to `rows` rows of `length` tokens, shorter if there are fewer."""
+        """What is folded, entry after entry: up to `rows` rows of `length` tokens, shorter if there are fewer."""
         ids = list[int]()
         for entry in self.entries:
             ids += self._tokens(_folded(entry))
