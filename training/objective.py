@@ -31,11 +31,11 @@ def loss_of(base: Base, generator: Generator, batch: Batch) -> Loss:
     """Read the batch's contexts in parallel, fold, materialise, and answer its questions through the adapters."""
     entering: list[Tensor] = []
     with base.captured(entering):
-        told = _score(base, batch.contexts)
-    plain = _score(base, batch.plain)
+        told = score(base, batch.contexts)
+    plain = score(base, batch.plain)
     sums = generator.contribution(entering, batch.contexts.windows, batch.contexts.ages)
     states = sums.new_zeros(batch.memories, *sums.shape[1:]).index_add(0, batch.contexts.owner, sums)
-    asked = _score(base, batch.asked, generator.materialise(states).row(batch.asked.owner))
+    asked = score(base, batch.asked, generator.materialise(states).row(batch.asked.owner))
     # A batch without any target of one sort has a loss of 0 there: every target weighs at least 1.
     language = (told.loss + plain.loss) / (told.weight + plain.weight).clamp_min(1)
     answers = asked.loss / asked.weight.clamp_min(1)
@@ -51,7 +51,7 @@ class Score(NamedTuple):
     wrong: Tensor
 
 
-def _score(base: Base, rows: Rows, adapter: Adapter | None = None) -> Score:
+def score(base: Base, rows: Rows, adapter: Adapter | None = None) -> Score:
     """Logits only where there is a target: the vocabulary projection is dear in a small model."""
     with base.adapted(adapter):
         final = base.decoder(input_ids=rows.ids, position_ids=rows.positions, use_cache=False).last_hidden_state

@@ -149,7 +149,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def _base_config(config: TrainConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
     """The base's sizes: those of the pretrained one, if the run goes on from one."""
     if (kept := config.out / PRETRAINED).exists():
-        return LlamaConfig.from_pretrained(kept)
+        sizes = LlamaConfig.from_pretrained(kept)
+        vars(sizes).pop("quantization_config", None)  # how its weights were kept is no part of what is trained
+        return sizes
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=config.hidden_size,

@@ -1,12 +1,12 @@
 """What the model reads besides facts: small talk between turns, and plain rows for language.
 
-The share of each source is a choice of taste so far, not of measurement.
+`python -m training.ablation` measures what each source is worth for the shares below.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from random import Random
 
@@ -14,20 +14,28 @@ from training.corpora import Turn, dialogue_turns, read_records, tidy
 from training.dialogues import load_small_talk
 
 STORIES = ("african_storybook", "fairytale_stories")
+# Of what is drawn: plain rows, a turn or two of small talk, a conversation between people.
+PLAIN = {"talk": 0.5, "chat": 0.25, "stories": 0.13, "common_voice_sentences": 0.12}
+CHAT = {"small_talk": 0.65, "ms_chitchat": 0.15, "talk": 0.2}
+TALK = {"self_dialogue": 0.8, "synthetic_persona_chat": 0.2}
+NAMES = ("self_dialogue", "synthetic_persona_chat", "small_talk", "ms_chitchat", "stories", "common_voice_sentences")
 
 
 class Sources:
-    """Every corpus in memory (about 150 MB), drawn from at random.
+    """Every corpus in memory (about 150 MB), drawn from at random; those in `without` never, the others in their place.
 
     Of synthetic_persona_chat the validation split is trained on; its test split stays for evaluation.
     """
 
-    def __init__(self, corpora: Path) -> None:
+    def __init__(self, corpora: Path, without: Collection[str] = ()) -> None:
+        self._plain, self._chat, self._talk = (_left(shares, without) for shares in (PLAIN, CHAT, TALK))
         self.small_talk = load_small_talk()
-        self.dialogues = [dialogue_turns(record) for record in read_records(corpora, "self_dialogue")]
-        self.dialogues = [turns for turns in self.dialogues if turns]
-        self.acquaintances = [dialogue_turns(r) for r in read_records(corpora, "synthetic_persona_chat", "valid")]
-        self.acquaintances = [turns for turns in self.acquaintances if turns and not _has_gaps(turns)]
+        dialogues = [dialogue_turns(record) for record in read_records(corpora, "self_dialogue")]
+        acquaintances = [dialogue_turns(r) for r in read_records(corpora, "synthetic_persona_chat", "valid")]
+        self.dialogues = {
+            "self_dialogue": [turns for turns in dialogues if turns],
+            "synthetic_persona_chat": [turns for turns in acquaintances if turns and not _has_gaps(turns)],
+        }
         self.chitchat = _by_answer(corpora)
         self.stories = [record["text"] for source in STORIES for record in read_records(corpora, source)]
         self.sentences = [tidy(record["text"]) for record in read_records(corpora, "common_voice_sentences")]
@@ -36,27 +44,27 @@ class Sources:
 
     def chat(self, rng: Random) -> list[Turn]:
         """A turn or two of small talk."""
-        draw = rng.random()
-        if draw < 0.65:
+        source = _drawn(rng, self._chat)
+        if source == "small_talk":
             return self.small_talk(rng)
-        if draw < 0.8:
+        if source == "ms_chitchat":
             return [rng.choice(rng.choice(self.chitchat))]
         return self.talk(rng, 1)
 
     def talk(self, rng: Random, most: int) -> list[Turn]:
         """Up to `most` turns that follow each other in a conversation between people."""
-        turns = rng.choice(self.acquaintances if rng.random() < 0.2 else self.dialogues)
+        turns = rng.choice(self.dialogues[_drawn(rng, self._talk)])
         start = rng.randrange(max(1, len(turns) - most + 1))
         return turns[start : start + most]
 
     def plain(self, rng: Random) -> list[Turn] | str:
         """Something to learn English from: conversations mostly, some stories and sentences."""
-        draw = rng.random()
-        if draw < 0.5:
+        source = _drawn(rng, self._plain)
+        if source == "talk":
             return self.talk(rng, 5)
-        if draw < 0.75:
+        if source == "chat":
             return [turn for _ in range(rng.randint(1, 4)) for turn in self.chat(rng)]
-        if draw < 0.88:
+        if source == "stories":
             story = rng.choice(self.stories)
             start = rng.randrange(max(1, len(story) - 900))
             return story[start : start + 900]
@@ -67,6 +75,14 @@ class Sources:
         for _ in range(count):
             drawn = self.plain(rng)
             yield from [drawn] if isinstance(drawn, str) else (text for turn in drawn for text in turn)
+
+
+def _left(shares: Mapping[str, float], without: Collection[str]) -> dict[str, float]:
+    return {name: share for name, share in shares.items() if name not in without}
+
+
+def _drawn(rng: Random, shares: Mapping[str, float]) -> str:
+    return rng.choices(list(shares), list(shares.values()))[0]
 
 
 def _has_gaps(turns: list[Turn]) -> bool:

@@ -135,8 +135,7 @@ def speed(before: Progress, after: Progress, flops_per_token: float, ceiling: fl
 def step(run: Run, batch: Batch) -> Loss:
     """One optimiser step; the matrix products of base and generator in the number type that is fast here."""
     device = run.base.device
-    for group in (group for optimizer in run.optimizers for group in optimizer.param_groups):
-        group["lr"] = run.config.lr * group["share"] * rate(run.config, run.progress.step, run.progress.tokens)
+    set_rates(run, rate(run.config, run.progress.step, run.progress.tokens))
     with torch.autocast(device.type, torch.bfloat16, enabled=run.dtype == torch.bfloat16):
         loss = loss_of(run.base, run.generator, batch.to(device))
     run.modules.zero_grad(set_to_none=True)
@@ -145,6 +144,12 @@ def step(run: Run, batch: Batch) -> Loss:
     for optimizer in run.optimizers:
         optimizer.step()
     return loss
+
+
+def set_rates(run: Run, share: float) -> None:
+    """Have the next step taken with such a share of the learning rate."""
+    for group in (group for optimizer in run.optimizers for group in optimizer.param_groups):
+        group["lr"] = run.config.lr * group["share"] * share
 
 
 def rate(config: TrainConfig, steps: int, tokens: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.training.small import small_batcher, small_config, write_corpora
 from training import train as training
 from training.batches import Batch, Batcher, Load
 from training.codec import Codec
+from training.compression import compress
 from training.config import TrainConfig
 from training.export import export
 from training.run import CHECKPOINT, TOKENIZER, Progress, Run, load_tokenizer
@@ -264,6 +266,25 @@ def test_exporting_twice_gives_the_same_fingerprint(engine: Engine, trained: Pat
         == engine.fingerprint
         == fingerprint(Origin(str(tmp_path / "again")).parts())
     )
+
+
+def test_a_run_goes_on_from_a_model_that_is_kept_in_few_bits(trained: Path, tmp_path: Path) -> None:
+    export(trained, tmp_path / "whole")
+    compress(tmp_path / "whole" / "base", tmp_path / "few" / "base", 8)
+    shutil.copytree(tmp_path / "whole" / "generator", tmp_path / "few" / "generator")
+    corpora, few = trained.parent / "corpora", tmp_path / "few"
+    config = replace(small_config(tmp_path / "on"), corpora=corpora, start=few, pretrained=few / "base", lr=1e-9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train", *flags(replace(config, tokens=1500))])
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        training.main()
+    export(config.out, tmp_path / "after")
+    before, after = (load_engine(Origin(str(tmp_path / name)), Choice("cpu")) for name in ("few", "after"))
+    assert not hasattr(after.base.config, "quantization_config")
+    asked = [Message("user", "Where do I live?")]
+    torch.testing.assert_close(before.logits(None, asked), after.logits(None, asked), atol=0.02, rtol=0.02)
+    for name, value in before.generator.state_dict().items():
+        torch.testing.assert_close(after.generator.state_dict()[name], value, atol=1e-3, rtol=0.01)
 
 
 def test_a_run_without_checkpoint_cannot_be_exported(trained: Path, tmp_path: Path) -> None:

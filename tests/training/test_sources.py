@@ -42,15 +42,15 @@ def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
 
 
 def test_a_dialogue_of_one_side_is_left_out(sources: Sources) -> None:
-    assert sources.dialogues == [[Turn(*map(tidy, TALK[:2])), Turn(*map(tidy, TALK[2:]))]]
+    assert sources.dialogues["self_dialogue"] == [[Turn(*map(tidy, TALK[:2])), Turn(*map(tidy, TALK[2:]))]]
 
 
 def test_talk_with_a_name_left_out_is_not_learnt(sources: Sources) -> None:
-    assert sources.acquaintances == [[Turn("Hi, who are you?", "A baker.")]]
+    assert sources.dialogues["synthetic_persona_chat"] == [[Turn("Hi, who are you?", "A baker.")]]
 
 
 def test_talk_is_so_many_turns_of_one_conversation(sources: Sources) -> None:
-    whole = [*sources.dialogues, *sources.acquaintances]
+    whole = [turns for found in sources.dialogues.values() for turns in found]
     for seed in range(50):
         assert sources.talk(Random(seed), 9) in whole
         assert any(sources.talk(Random(seed), 1)[0] in turns for turns in whole)
@@ -71,6 +71,26 @@ def test_plain_rows_come_of_every_source(sources: Sources) -> None:
     assert any(isinstance(turns, list) for turns in drawn)
     for part in ("goat", "king", "river", "noon"):
         assert any(part in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("self_dialogue", "A dog that could talk"),
+        ("synthetic_persona_chat", "A baker."),
+        ("ms_chitchat", "assistant='I am.'"),
+        ("stories", "goat"),
+        ("common_voice_sentences", "river"),
+    ],
+)
+def test_a_source_that_is_left_out_is_never_drawn(tmp_path: Path, name: str, told: str) -> None:
+    corpora = write_corpora(tmp_path)
+    with_it, without = (
+        [str(sources.plain(Random(seed))) for seed in range(300)]
+        for sources in (Sources(corpora), Sources(corpora, without=[name]))
+    )
+    assert any(told in text for text in with_it)
+    assert not any(told in text for text in without)
 
 
 def test_a_story_is_cut_to_a_row_or_so(sources: Sources) -> None:

@@ -17,6 +17,12 @@
 # 120,000 tokens a step keep the GPU busy and leave 5,800 steps: the memory circuit needs steps, not tokens alone.
 # A process draws some 90,000 tokens/s, hence one worker for each core but two.
 # COMPILE=--compile fuses small kernels, at the cost of about a minute in every piece.
+#
+# With START, a folder with a pretrained base in START/base (training.trimming) and, to go on from a run, its generator in
+# START/generator (training.export; what MEMORY says has to be so in it), that is trained in place of a model from nothing, as
+# pretrained.sh does, and exported in BITS a weight. 12 layers in 8 bits are 57 MB (training.compression, which needs
+# compressed-tensors): small enough to be carried there, and to be bundled. Steps are smaller, since there are fewer tokens:
+# a first piece with MINUTES=1 says for how many TOKENS there is time.
 set -euo pipefail
 corpora=$1 out=$2 export=${3:-}
 python=${PYTHON:-python3}
@@ -24,14 +30,27 @@ export TOKENIZERS_PARALLELISM=false # the workers are the parallelism
 ulimit -n "$(ulimit -Hn)"           # every tensor that a worker hands over is an open file
 cores=$(nproc)
 
-"$python" -m training.train --corpora "$corpora" --out "$out" \
-  --hidden-size 512 --layers 7 --heads 8 --state-size 160 --vocab-size 8192 \
-  --tokens "${TOKENS:-700000000}" --batch-tokens 120000 --lr 1.5e-3 --warmup-steps 150 --seed 0 \
+if [ -n "${START:-}" ]; then
+  read -ra memory <<< "${MEMORY:---target mlp --before 5 --after 3 --state-size 128}"
+  model=(--pretrained "$START/base" "${memory[@]}" --base-lr 0.25 --plain 0.12 --besides 0.15 --wider --never-told 0.5
+    --batch-tokens "${BATCH:-32000}" --lr 1.6e-3 --warmup-steps 50)
+  if [ -d "$START/generator" ]; then model+=(--start "$START"); fi
+else
+  model=(--hidden-size 512 --layers 7 --heads 8 --state-size 160 --vocab-size 8192
+    --batch-tokens "${BATCH:-120000}" --lr 1.5e-3 --warmup-steps 150)
+fi
+
+"$python" -m training.train --corpora "$corpora" --out "$out" "${model[@]}" --tokens "${TOKENS:-700000000}" --seed "${SEED:-0}" \
   --minutes "${MINUTES:-8.5}" --save-minutes 2 --workers $((cores > 2 ? cores - 2 : 0)) ${COMPILE:-}
 
 if [ -n "$export" ]; then
   mkdir -p "$export"
   "$python" -m training.export "$out" "$out/model" --max-shard-size 14MB
+  if [ -n "${START:-}" ]; then
+    "$python" -m training.compression "$out/model/base" "$out/few" --bits "${BITS:-8}" --max-shard-size 14MB
+    rm -r "$out/model/base"
+    mv "$out/few" "$out/model/base"
+  fi
   cp "$out/log.jsonl" "$out/model/"
   tar -C "$out/model" -c . | split -b 14500000 -d - "$export/model.tar."
 fi
