@@ -126,7 +126,7 @@ def _turn_of_words(words: int) -> list[Message]:
 
 
 def forward(engine: Engine, ids: Sequence[int]) -> None:
-    """The bare base over these tokens: no hooks, no key-value cache, no LM head, as in a fold."""
+    """The bare base over these tokens: no hooks, no key-value cache, no LM head; a fold reads one layer less."""
     with torch.inference_mode():
         engine.base.decoder(input_ids=torch.tensor([ids], device=engine.base.device), use_cache=False)
 
