@@ -1,6 +1,6 @@
 """What the model reads besides facts: small talk between turns, and plain rows for language.
 
-`python -m training.ablation` measures what each source is worth for the shares below.
+The shares follow from what `python -m training.ablation` measured: models/README.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from training.dialogues import load_small_talk
 
 STORIES = ("african_storybook", "fairytale_stories")
 # Of what is drawn: plain rows, a turn or two of small talk, a conversation between people.
-PLAIN = {"talk": 0.5, "chat": 0.25, "stories": 0.13, "common_voice_sentences": 0.12}
+PLAIN = {"talk": 0.55, "chat": 0.28, "stories": 0.05, "common_voice_sentences": 0.12}
 CHAT = {"small_talk": 0.65, "ms_chitchat": 0.15, "talk": 0.2}
 TALK = {"self_dialogue": 0.8, "synthetic_persona_chat": 0.2}
 NAMES = ("self_dialogue", "synthetic_persona_chat", "small_talk", "ms_chitchat", "stories", "common_voice_sentences")
