@@ -72,6 +72,8 @@ def load_checkpoint(origin: Origin, placement: Placement) -> Checkpoint:
 def load_base(folder: Path, placement: Placement) -> PreTrainedModel:
     """Open the base alone, in the placement's number type."""
     disable_progress_bar()
+    if placement.bits and _in_few_bits_already(folder):
+        raise CheckpointError(f"The base in {folder} is kept in few bits already; open it without IMPRINT_BITS.")
     try:
         model = _attending(folder, placement, [placement.attention, *placement.otherwise])
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
@@ -103,6 +105,14 @@ def _placed(module: Module, placement: Placement) -> Module:
         raise CheckpointError(
             "The model does not fit the GPU; `launch.py sizes` says what it takes, and IMPRINT_BITS=4 takes a quarter."
         ) from error
+
+
+def _in_few_bits_already(folder: Path) -> bool:
+    """Whether the weights on disk are in few bits; a config that cannot be read is for who opens it to name."""
+    try:
+        return "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _in_few_bits(placement: Placement) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from safetensors import safe_open
 from core.chat import Message
 from core.device import Choice
 from core.engine import Engine, load_engine
+from core.errors import CheckpointError
 from core.origin import Origin
+from core.sizes import sizes_of_origin
 from tests.tiny import tiny_folder
 from training.compression import compress
 
@@ -61,3 +63,17 @@ def test_linear_layers_are_kept_in_few_bits_in_files_of_the_size_asked_for(tmp_p
     assert "model.layers.0.mlp.down_proj.weight" not in kept
     assert kept["model.embed_tokens.weight"].dtype == torch.bfloat16
     assert json.loads((tmp_path / "few" / "config.json").read_text())["quantization_config"]["dequantize"] is True
+
+
+def test_they_are_not_put_in_few_bits_again(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "tiny")
+    compress(folder / "base", tmp_path / "few", 8)
+    with pytest.raises(CheckpointError, match="in few bits already; open it without IMPRINT_BITS"):
+        load_engine(Origin(str(tmp_path / "few"), str(folder / "generator")), Choice("cpu", bits=8))
+
+
+def test_what_they_take_is_told_as_for_the_base_they_were_made_from(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "tiny")
+    compress(folder / "base", tmp_path / "few", 8)
+    whole, few = (Origin(str(base), str(folder / "generator")) for base in (folder / "base", tmp_path / "few"))
+    assert sizes_of_origin(few) == sizes_of_origin(whole)
