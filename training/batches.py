@@ -124,25 +124,27 @@ def _tensors(rows: Sequence[Row], length: int) -> Rows:
 
 @dataclass(frozen=True)
 class Load:
-    """How hard a step is: facts a memory, other turns between them, tokens a step."""
+    """How hard a step is: facts a memory, other turns between them, tokens a step; what there is of talk `besides`."""
 
     facts: int
     fillers: int
     tokens: int
+    besides: float = 1.0
 
 
 def load_at(progress: float, rng: Random, tokens: int, heavy: float = 0.0) -> Load:
     """The curriculum (RECIPE 7): from one fact and one question to the full load over the first half of training.
 
     Other turns are fewer than facts: a gate is learnt from a few of them, and each costs what a fact costs. A share
-    `heavy` of the full loads has 40 to 100 facts.
+    `heavy` of the full loads has 40 to 100 facts. Talk besides comes later than questions: memory begins sooner
+    without it, and is heard through only with it (models/README.md).
     """
     hardest = 1 + round(39 * min(1.0, progress / 0.5))
     facts = min(rng.randint(1, hardest), rng.randint(1, hardest), rng.randint(1, hardest) + 2)
     if heavy and progress >= 0.5 and rng.random() < heavy:
         facts = rng.randint(40, 100)
     fillers = 0 if progress < 0.05 else rng.randint(0, 2 + facts)
-    return Load(facts, fillers, tokens)
+    return Load(facts, fillers, tokens, besides=min(1.0, progress / 0.2))
 
 
 def values_of(facts: Sequence[Fact]) -> set[str]:
@@ -199,7 +201,7 @@ class Batcher:
     def facts(self, rng: Random, load: Load) -> tuple[list[Window], list[Window]]:
         """A person who tells facts, and is asked for them."""
         memory = self.author.memory(rng, load.facts, load.fillers)
-        return self.context_windows(rng, memory), self.question_windows(rng, memory)
+        return self.context_windows(rng, memory), self.question_windows(rng, memory, self.besides * load.besides)
 
     def conversation(self, rng: Random) -> tuple[list[Window], list[Window]]:
         """People's talk, to be gone on with and to be said again: completion and reconstruction (METHOD 2)."""
@@ -239,8 +241,8 @@ class Batcher:
         kept = values_of(facts) | {fact.slot for fact in facts}
         return turn._replace(user=garbled(rng, turn.user, kept, words))
 
-    def question_windows(self, rng: Random, memory: Memory) -> list[Window]:
-        """Facts asked in two ways each, some never told; and news, small talk and talk, gone on with as such."""
+    def question_windows(self, rng: Random, memory: Memory, besides: float = 1.0) -> list[Window]:
+        """Facts asked in two ways each, some never told; with the chance `besides` news and talk, answered as such."""
         facts = rng.sample(memory.facts, min(ASKED, len(memory.facts)))
         questions = [self.author.ask(rng, fact) for fact in facts for _ in range(2)]
         never_told = sum(rng.random() < self.never_told for _ in facts) or int(rng.random() < 0.5)
@@ -248,7 +250,7 @@ class Batcher:
         if len(memory.facts) <= 3 and rng.random() < 0.25:
             questions.append(self.author.summary(rng, memory.facts))
         windows = [self._after_others(rng, question, memory) for question in questions]
-        if rng.random() >= self.besides:
+        if rng.random() >= besides:
             return windows
         for _ in range(NEWS):
             turn, news = self.author.news(rng, memory.facts)

@@ -227,6 +227,10 @@ def test_training_begins_with_one_fact_and_no_small_talk() -> None:
     assert {(load.facts, load.fillers) for load in loads} == {(1, 0)}
 
 
+def test_talk_besides_comes_later_than_questions() -> None:
+    assert [load_at(progress, Random(0), 100).besides for progress in (0.0, 0.1, 0.2, 1.0)] == [0.0, 0.5, 1.0, 1.0]
+
+
 def test_from_half_way_on_the_load_is_full() -> None:
     half, end = ([load_at(progress, Random(seed), 100) for seed in range(300)] for progress in (0.5, 1.0))
     assert half == end

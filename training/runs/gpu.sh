@@ -32,7 +32,7 @@ cores=$(nproc)
 
 if [ -n "${START:-}" ]; then
   read -ra memory <<< "${MEMORY:---target mlp --before 5 --after 3 --state-size 128}"
-  model=(--pretrained "$START/base" "${memory[@]}" --base-lr 0.25 --plain 0.12 --besides 0.15 --wider --never-told 0.5
+  model=(--pretrained "$START/base" "${memory[@]}" --base-lr 0.25 --plain 0.18 --besides 0.7 --wider --never-told 0.7
     --batch-tokens "${BATCH:-32000}" --lr 1.6e-3 --warmup-steps 50)
   if [ -d "$START/generator" ]; then model+=(--start "$START"); fi
 else

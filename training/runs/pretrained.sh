@@ -19,6 +19,6 @@ train --out "$out/healing" --pretrained "$out/trimmed" --tokens 500000 --batch-t
 "$python" -m training.export "$out/healing" "$out/healed"
 # Memory in the middle layers' MLPs, whose inputs say what a key was made of. In the others a first token, where the base
 # keeps what is no word, drowns all others.
-train --out "$out/remembering" --pretrained "$out/healed/base" --tokens "${TOKENS:-14000000}" --batch-tokens 5000 --plain 0.12 --besides 0.15 \
+train --out "$out/remembering" --pretrained "$out/healed/base" --tokens "${TOKENS:-20000000}" --batch-tokens 5000 --plain 0.18 --besides 0.7 \
   --lr 1.6e-3 --base-lr 0.25 --target mlp --before 5 --after 3 --state-size 128 --seed 2 "${@:4}"
 "$python" -m training.export "$out/remembering" "$out/model"
