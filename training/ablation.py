@@ -27,7 +27,7 @@ from training.objective import score
 from training.run import Run
 from training.sources import NAMES, Sources
 from training.tokenizer import train_tokenizer
-from training.train import rate, set_rates
+from training.train import descend
 
 HELD_OUT = ("synthetic_persona_chat", "topical_chat", "woz")  # test splits
 DIALOGUES, TURNS = 150, 5  # of each: as many first turns of so many dialogues
@@ -63,14 +63,9 @@ def read(run: Run, codec: Codec, sources: Sources, label: str) -> None:
     with tqdm(total=config.tokens, desc=label, unit="tok", unit_scale=True, mininterval=5) as bar:
         while progress.tokens < config.tokens:
             rows = plain_rows(codec, sources, rng, config.batch_tokens)
-            set_rates(run, rate(config, progress.step, progress.tokens))
             with torch.autocast("cpu", torch.bfloat16, enabled=run.dtype == torch.bfloat16):
                 found = score(run.base, rows)
-            run.modules.zero_grad(set_to_none=True)
-            (found.loss / found.weight).backward()
-            torch.nn.utils.clip_grad_norm_(run.base.model.parameters(), 1.0)
-            for optimizer in run.optimizers:
-                optimizer.step()
+            descend(run, found.loss / found.weight)
             seen = int((rows.windows != PADDING).sum())
             progress.step, progress.tokens = progress.step + 1, progress.tokens + seen
             bar.update(seen)

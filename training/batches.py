@@ -6,8 +6,9 @@ base) and question rows (read through the adapter of the memory that owns them).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from random import Random
 
 import torch
@@ -122,6 +123,13 @@ def _tensors(rows: Sequence[Row], length: int) -> Rows:
     return Rows(ids, positions, windows, ages, labels, weights, torch.tensor([owner for owner, _ in rows]))
 
 
+def laid_in_rows(parts: Iterable[Sequence[int]], rows: int, length: int) -> Tensor:
+    """Tokens of one part after the other, cut: up to `rows` rows of `length`, of fewer tokens if there are fewer."""
+    ids = list(islice(chain.from_iterable(parts), rows * length))
+    length = min(length, len(ids))
+    return torch.tensor(ids[: len(ids) // length * length]).view(-1, length)
+
+
 @dataclass(frozen=True)
 class Load:
     """How hard a step is: facts a memory, other turns between them, tokens a step; what there is of talk `besides`."""
@@ -190,13 +198,14 @@ class Batcher:
 
     def sample(self, rng: Random, rows: int, length: int) -> Tensor:
         """What is read, turns that tell facts and others, one after the other in rows (rows, length)."""
-        ids: list[int] = []
-        while len(ids) < rows * length:
-            told, _ = self.facts(rng, Load(facts=4, fillers=4, tokens=0))
-            ids += [token for window in (*told, *self.plain_windows(rng)) for token in window.ids]
-        sampled = torch.tensor(ids[: rows * length]).view(rows, length)
+        sampled = laid_in_rows(self._read(rng), rows, length)
         sampled[:, 0] = self.codec.user  # as every window begins: what a base keeps in its first token is no word of it
         return sampled
+
+    def _read(self, rng: Random) -> Iterator[list[int]]:
+        while True:
+            told, _ = self.facts(rng, Load(facts=4, fillers=4, tokens=0))
+            yield from (window.ids for window in (*told, *self.plain_windows(rng)))
 
     def facts(self, rng: Random, load: Load) -> tuple[list[Window], list[Window]]:
         """A person who tells facts, and is asked for them."""

@@ -1,8 +1,8 @@
 """`python -m training.compression BASE OUT --bits 8`: a base kept in few bits, for a bundle or a wire.
 
-transformers opens it as any other, with the package compressed-tensors beside it, and computes with plain weights again
-(vLLM computes with the packed ones). Linear layers only: words stay in bfloat16. Eight bits have a scale for each row,
-fewer have one for each GROUP numbers of it.
+transformers opens it as any other, with the package compressed-tensors beside it, and computes with plain weights.
+Linear layers only: words stay in bfloat16. Eight bits have a scale for each row, fewer have one for each GROUP numbers
+of it.
 """
 
 from __future__ import annotations

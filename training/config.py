@@ -39,7 +39,7 @@ class TrainConfig:
     wider: bool = False  # draw also the phrasings, values and kinds of catalogue/wider/
     heavy: float = 0.0  # of the steps with a full load have memories of 40 to 100 facts
     never_told: float = 0.7  # questions about what was never told, for each fact that is asked for
-    besides: float = 1.0  # of the memories of facts are also talked to about something else
+    besides: float = 1.0  # of the memories of facts are also talked to about something else, from a fifth of the run on
     compile: bool = False  # fuse small kernels: a minute in which a run of hours gains a quarter
 
     def __post_init__(self) -> None:

@@ -75,7 +75,8 @@ class Run:
     def compile(self) -> None:
         """Fuse norms and MLPs, for any number and length of rows; the parts with hooks stay as they are."""
         norms = [norm for layer in self.base.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
-        mlps = [layer.mlp for layer in self.base.layers if self.base.target != "mlp"]
+        hooked = self.base.target_layers if self.base.target == "mlp" else []
+        mlps = [layer.mlp for layer in self.base.layers if layer not in hooked]
         for part in (*norms, self.base.decoder.norm, *mlps):
             part.compile(dynamic=True)
 

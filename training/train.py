@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, TextIO
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from core.families import checked_target
@@ -35,8 +36,8 @@ from training.tokenizer import train_tokenizer
 
 LOG = "log.jsonl"
 AMID, NEAR = 0.12, 0.5  # of what is told, and of what is asked and was never told: see Author
-KINDS: dict[str, Any] = {"int": int, "float": float, "Path": Path, "Path | None": Path, "Target": checked_target}
 NOVEL = 0.2  # of the values are words of any sort: see Values
+KINDS: dict[str, Any] = {"int": int, "float": float, "Path": Path, "Path | None": Path, "Target": checked_target}
 
 
 def main() -> None:
@@ -135,21 +136,22 @@ def speed(before: Progress, after: Progress, flops_per_token: float, ceiling: fl
 def step(run: Run, batch: Batch) -> Loss:
     """One optimiser step; the matrix products of base and generator in the number type that is fast here."""
     device = run.base.device
-    set_rates(run, rate(run.config, run.progress.step, run.progress.tokens))
     with torch.autocast(device.type, torch.bfloat16, enabled=run.dtype == torch.bfloat16):
         loss = loss_of(run.base, run.generator, batch.to(device))
-    run.modules.zero_grad(set_to_none=True)
-    loss.total.backward()
-    torch.nn.utils.clip_grad_norm_(run.modules.parameters(), 1.0)
-    for optimizer in run.optimizers:
-        optimizer.step()
+    descend(run, loss.total)
     return loss
 
 
-def set_rates(run: Run, share: float) -> None:
-    """Have the next step taken with such a share of the learning rate."""
-    for group in (group for optimizer in run.optimizers for group in optimizer.param_groups):
-        group["lr"] = run.config.lr * group["share"] * share
+def descend(run: Run, loss: Tensor) -> None:
+    """Step down a loss, at the rate that the run's progress gives."""
+    run.modules.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(run.modules.parameters(), 1.0)
+    share = rate(run.config, run.progress.step, run.progress.tokens)
+    for optimizer in run.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = run.config.lr * group["share"] * share
+        optimizer.step()
 
 
 def rate(config: TrainConfig, steps: int, tokens: int) -> float:

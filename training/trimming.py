@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from training.batches import laid_in_rows
 from training.run import fast_dtype
 from training.sources import Sources
 from training.tokenizer import END, PAD, ROLES, TEMPLATE
@@ -136,7 +137,8 @@ def main() -> None:
     texts = [" " + text for text in Sources(arguments.corpora).texts(Random(0), 60_000)]
     described = json.loads(tokenizer.backend_tokenizer.to_str())
     kept = kept_tokens(described, counted(tokenizer, texts), arguments.vocab_size - len(SPECIAL))
-    layers = kept_layers(model, talk_rows(tokenizer, texts, 12, 128), arguments.layers)
+    tokens = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts)
+    layers = kept_layers(model, laid_in_rows(tokens, 12, 128), arguments.layers)
     words = trimmed_words(model.get_input_embeddings().weight, described["model"]["vocab"], kept)
     trim(model, layers, words, arguments.context_length).save_pretrained(arguments.out)
     trimmed_tokenizer(described, kept).save_pretrained(arguments.out)
@@ -147,16 +149,6 @@ def counted(tokenizer: Any, texts: Sequence[str]) -> Counter[str]:
     """How often each token is used."""
     encoded = tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
     return Counter(token for text in encoded for token in text.tokens)
-
-
-def talk_rows(tokenizer: Any, texts: Iterable[str], rows: int, length: int) -> Tensor:
-    """Rows (R, T) of texts one after the other."""
-    ids = list[int]()
-    for text in texts:
-        ids += tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(ids) >= rows * length:
-            break
-    return torch.tensor(ids[: rows * length]).view(rows, length)
 
 
 if __name__ == "__main__":

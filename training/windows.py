@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from core.chat import Message, encode
 from core.generator import PADDING
-from training.batches import IGNORED
+from training.batches import IGNORED, laid_in_rows
 
 Example = dict[str, Tensor]
 """`ids` and `windows` (k, w) are folded one after another; `asked` and `labels` (n, T) are read, each row with the
@@ -83,14 +83,7 @@ class Examples(Dataset[Example]):
 
     def sample(self, rows: int, length: int) -> Tensor:
         """What is folded, entry after entry: up to `rows` rows of `length` tokens, shorter if there are fewer."""
-        ids = list[int]()
-        for entry in self.entries:
-            ids += self._tokens(_folded(entry))
-            if len(ids) >= rows * length:
-                break
-        length = min(length, len(ids))
-        rows = min(rows, len(ids) // length)
-        return torch.tensor(ids[: rows * length]).view(rows, length)
+        return laid_in_rows((self._tokens(_folded(entry)) for entry in self.entries), rows, length)
 
     def _tokens(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
