@@ -65,6 +65,12 @@ class Base:
         return self.model.dtype
 
     @property
+    def ends(self) -> frozenset[int]:
+        """Tokens with which it ends what it says, beside the tokenizer's own (Gemma's and Phi 3's end of a turn)."""
+        said = getattr(self.model.generation_config, "eos_token_id", None)
+        return frozenset(said if isinstance(said, list) else [] if said is None else [said])
+
+    @property
     def context_length(self) -> int:
         """The longest sequence, in tokens, that positions were trained for."""
         return int(self.config.max_position_embeddings)

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import defaultdict, deque
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 class Batching:
     """The replies of one base that are under way. Safe to use from any thread, and in a process that was forked."""
 
-    def __init__(self, base: Base, last: int | None, compiled: CompiledDecoding | None = None) -> None:
-        self._base, self._last = base, last
+    def __init__(self, base: Base, ends: Collection[int], compiled: CompiledDecoding | None = None) -> None:
+        self._base, self._ends = base, ends
         self._together = rows_come_and_go(base)
         self._compiled = compiled and _Batch(compiled, [ENDED] * compiled.rows)
         self._most = compiled.rows if compiled else sys.maxsize  # a row more waits for one to end
@@ -47,7 +47,7 @@ class Batching:
         self._batches = list[_Batch]()
 
     def tokens(self, row: Row, most: int) -> Generator[int]:
-        """Yield up to `most` tokens of a row, up to the token `last`, which is not yielded.
+        """Yield up to `most` tokens of a row, up to one of `ends`, which is not yielded.
 
         What the base raises in a step, each of its rows raises.
         """
@@ -56,7 +56,7 @@ class Batching:
         reply = _Reply(row, most)
         self._arrived.append(reply)
         try:
-            while (token := self._next(reply)) not in (None, self._last):
+            while (token := self._next(reply)) is not None and token not in self._ends:
                 yield token
         finally:
             reply.wanted = False
@@ -84,7 +84,7 @@ class Batching:
         arrived = self._let_in()
         try:
             for batch in self._batches:
-                batch.step(self._last)
+                batch.step(self._ends)
             for replies in self._groups(arrived):
                 self._begin(replies)
             for batch in self._batches:
@@ -123,7 +123,7 @@ class Batching:
         """Read prompts, which gives each its first token, and have them go on with others."""
         try:
             batch = _Batch(Decoding(self._base, [reply.row for reply in replies]), replies)
-            batch.step(self._last)
+            batch.step(self._ends)
         except Exception as error:
             _fail(replies, error)  # nothing but these has been touched
             return
@@ -159,9 +159,9 @@ class _Reply:
         """Whether it is to be given more."""
         return self.wanted and self.left > 0
 
-    def give(self, token: int, last: int | None) -> None:
+    def give(self, token: int, ends: Collection[int]) -> None:
         self.tokens.append(token)  # before it can be seen that it was the last
-        self.left = 0 if token == last else self.left - 1
+        self.left = 0 if token in ends else self.left - 1
 
 
 ENDED = _Reply(NOBODY, 0)
@@ -178,10 +178,10 @@ class _Batch:
         """Those that go on."""
         return [reply for reply in self._replies if reply.goes_on]
 
-    def step(self, last: int | None) -> None:
+    def step(self, ends: Collection[int]) -> None:
         for reply, token in zip(self._replies, self._decoding.step(), strict=True):
             if reply.goes_on:
-                reply.give(token, last)
+                reply.give(token, ends)
 
     def fits(self, reply: _Reply) -> bool:
         """Whether it can ever join."""

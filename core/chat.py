@@ -15,6 +15,10 @@ from core.errors import PromptError
 if TYPE_CHECKING:  # transformers takes seconds to import, and a message needs none of it
     from transformers import PreTrainedTokenizerBase
 
+DAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
+"""What the date is for templates that write it (Llama 3, SmolLM 3), on every day: a turn that is folded again later has
+to be the same tokens. It is the day that Llama's own template has where it is told none."""
+
 
 class Message(NamedTuple):
     """One side's text: `role` is "system", "user" or "assistant"."""
@@ -48,8 +52,15 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, r
 
 def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], reply: bool) -> list[int]:
     conversation = [{"role": message.role, "content": message.text} for message in messages]
+    template = tokenizer.get_chat_template()
     encoded = tokenizer.apply_chat_template(
-        conversation, add_generation_prompt=reply, tokenize=True, return_dict=True, sanitize_control_tokens=True
+        conversation,
+        chat_template=DAY + template if "strftime_now" in template else template,
+        add_generation_prompt=reply,
+        tokenize=True,
+        return_dict=True,
+        sanitize_control_tokens=True,
+        enable_thinking=False,  # Qwen 3 and SmolLM 3 would think aloud, in words that are folded
     )
     return list(encoded["input_ids"])
 

@@ -260,5 +260,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"The tokenizer in {folder} cannot be opened ({first_line(error)}); fetch it again."
         ) from error
     if not tokenizer.chat_template:
-        raise CheckpointError(f"The tokenizer in {folder} has no chat template; use an instruction-tuned base.")
+        raise CheckpointError(
+            f"The tokenizer in {folder} has no chat template; use an instruction-tuned base, or put a "
+            "chat_template.jinja beside it."
+        )
     return tokenizer

@@ -47,7 +47,8 @@ class Engine:
         self.tokenizer: PreTrainedTokenizerBase = checkpoint.tokenizer
         self._common = dict[Tensor, Tensor]()  # from a factor of the generator's own to the same where the base is
         steps = self._compiled() if compiled else None
-        self._batching = Batching(self.base, self.tokenizer.eos_token_id, steps)
+        self._ends = self.base.ends | {self.tokenizer.eos_token_id}
+        self._batching = Batching(self.base, self._ends, steps)
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -235,7 +236,7 @@ class Engine:
         for _ in range(min(sampling.max_tokens, self.base.context_length - max(len(row.prompt) for row in rows))):
             tokens = decoding.step()
             for i in sorted(writing):
-                ended = tokens[i] == self.tokenizer.eos_token_id
+                ended = tokens[i] in self._ends
                 written[i] += "" if ended else texts[i].push(tokens[i])
                 if ended or texts[i].ended:
                     writing.remove(i)

@@ -10,10 +10,11 @@ import atexit
 import fcntl
 import json
 import logging
+import operator
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,18 +22,30 @@ from secrets import token_hex
 from typing import Any, Literal
 
 import httpx
+import torch
 
 from core.adapter import Adapter
 from core.base import Base
+from core.chat import Message, encode
 from core.checkpoint import Checkpoint
 from core.decoding import Row
 from core.engine import Engine
 from core.errors import ServerError
 from core.lora import save_lora
+from core.text import BROKEN
 
 NAMED, LOCK = "imprint-", "lock"
 PATIENCE = httpx.Timeout(300.0, connect=10.0)  # loading a LoRA, or the first piece behind many others, takes a while
 LOOKING_SECONDS = 0.2
+NOTHING_ELSE = {"repetition_penalty": 1.0, "top_k": -1, "min_p": 0.0}
+"""Said in every request: a server takes what is not said from the base's generation_config.json."""
+
+PROSE = (
+    "Last weekend my sister and I went to the lake near our town. It was sunny in the morning, but in the afternoon it "
+    "began to rain, so we went back home, made some hot tea and watched an old film together."
+)
+BLANK = f" \n{BROKEN}"
+BEGINNINGS, AGREEING = 40, 0.75  # how many of them are gone on with, and the share that has to be alike
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +71,36 @@ class ServedEngine(Engine):
     def __init__(self, checkpoint: Checkpoint, server: Server) -> None:
         super().__init__(checkpoint)
         self._client = Client(server)
+        self._check_base()
         self._loras = Loras(self.base, self._client)
+
+    def _check_base(self) -> None:
+        """Raise ServerError unless the server goes on as this base does after most beginnings of a text.
+
+        Not after all: it may compute in another number type, and then what is about equally likely changes places.
+        """
+        ids = encode(self.tokenizer, [Message("user", PROSE)], reply=False)[: self.max_prompt_tokens]
+        with torch.inference_mode(), self.base.adapted(None):
+            expected = self.base.model(input_ids=torch.tensor([ids], device=self.base.device)).logits[0].argmax(-1)
+        places = range(len(ids))[-BEGINNINGS:]
+        ours = [self.tokenizer.decode(expected[i], skip_special_tokens=True) for i in places]
+        theirs = self._client.next_after([ids[: i + 1] for i in places])
+        # A part of a character is given in one way or another.
+        alike = sum(one.strip(BLANK) == other.strip(BLANK) for one, other in zip(ours, theirs, strict=True))
+        if alike < AGREEING * len(places):
+            raise ServerError(
+                f"The server at {self._client.server.url} holds {self._client.base_name}, which does not go on as "
+                f"{self.name} does; start it with the same base."
+            )
 
     def _stream(self, row: Row, stop: threading.Event) -> Iterator[str]:
         room = self.base.context_length - len(row.prompt)
         row = replace(row, sampling=replace(row.sampling, max_tokens=min(row.sampling.max_tokens, room)))
         if row.adapter is None:
-            yield from self._client.pieces(self._client.base_name, row, stop)
+            yield from self._client.pieces(self._client.base_name, row, stop, self._ends)
             return
         with self._loras.loaded(row.adapter) as name:
-            yield from self._client.pieces(self._client.model_of(name), row, stop)
+            yield from self._client.pieces(self._client.model_of(name), row, stop, self._ends)
 
 
 class Client:
@@ -93,9 +126,16 @@ class Client:
         """Have the server let go of it."""
         self._call("POST", f"{self._prefix}/unload_lora_adapter", lora_name=name)
 
-    def pieces(self, model: str, row: Row, stop: threading.Event) -> Iterator[str]:
+    def next_after(self, prompts: Sequence[Sequence[int]]) -> list[str]:
+        """What the bare base says next after each prompt: one token's text."""
+        asked = {"model": self.base_name, "prompt": prompts, "max_tokens": 1, "temperature": 0.0, **NOTHING_ELSE}
+        choices = self._call("POST", "/v1/completions", **asked)["choices"]
+        return [choice["text"] for choice in sorted(choices, key=operator.itemgetter("index"))]
+
+    def pieces(self, model: str, row: Row, stop: threading.Event, ends: Collection[int]) -> Iterator[str]:
         """The reply as it is written; leaving off closes the connection, at which the server leaves off too."""
         asked = {
+            **NOTHING_ELSE,
             "model": model,
             "prompt": list(row.prompt),
             "max_tokens": row.sampling.max_tokens,
@@ -103,6 +143,7 @@ class Client:
             "top_p": row.sampling.top_p,
             "seed": row.sampling.seed,
             "stop": [text for text in row.sampling.stop if text],
+            "stop_token_ids": sorted(ends),
             "stream": True,
         }
         with self._translated(), self._http.stream("POST", "/v1/completions", json=asked) as answer:
@@ -114,7 +155,7 @@ class Client:
                     begun = True
                     yield piece
 
-    def _call(self, method: str, path: str, **body: str) -> Any:
+    def _call(self, method: str, path: str, **body: Any) -> Any:
         with self._translated():
             answer = self._http.request(method, path, json=body or None)
             _check(answer)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import uvicorn
 from fastapi import Body, FastAPI, HTTPException
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -62,26 +62,30 @@ class LoraServer:
         self.loaded.remove(lora_name)
         return PlainTextResponse(f"Success: LoRA adapter '{lora_name}' removed successfully.")
 
-    def complete(self, asked: dict[str, Any]) -> StreamingResponse:
+    def complete(self, asked: dict[str, Any]) -> Response:
+        if not asked.get("stream"):
+            texts = ["".join(self._pieces(asked | {"prompt": prompt}, None)) for prompt in asked["prompt"]]
+            return JSONResponse({"choices": [{"index": i, "text": text} for i, text in enumerate(texts)]})
         self.asked.append(asked)
         model = asked["model"]
         name = model if self.kind == "vllm" else model.partition(":")[2]
         if model != BASE and name not in self.loaded:
             raise HTTPException(404, f"The model `{model}` does not exist.")
-        pieces = self._pieces(asked["prompt"], asked["max_tokens"], None if model == BASE else name)
+        pieces = self._pieces(asked, None if model == BASE else name)
         lines = (f"data: {json.dumps({'choices': [{'text': piece}]})}\n\n" for piece in pieces)
         return StreamingResponse(line for part in (lines, ["data: [DONE]\n\n"]) for line in part)
 
-    def _pieces(self, prompt: list[int], most: int, name: str | None) -> Iterator[str]:
+    def _pieces(self, asked: dict[str, Any], name: str | None) -> Iterator[str]:
+        prompt, ends = asked["prompt"], {self.tokenizer.eos_token_id, *asked.get("stop_token_ids", ())}
         ids, said = list(prompt), ""
-        for _ in range(most):
+        for _ in range(asked["max_tokens"]):
             self.gate.wait(SILENCE)
             token = self._next(ids, name)
-            self.written += 1
-            if token == self.tokenizer.eos_token_id:
+            self.written += bool(asked.get("stream"))
+            if token in ends:
                 return
             ids.append(token)
-            text = self.tokenizer.decode(ids[len(prompt) :])
+            text = self.tokenizer.decode(ids[len(prompt) :], skip_special_tokens=True)
             if not text.endswith("�"):
                 yield text[len(said) :]
                 said = text

@@ -64,7 +64,7 @@ def together(batching: Batching, rows: list[Row], people: int) -> list[list[int]
 
 @pytest.mark.parametrize("people", [1, 5, 48])
 def test_every_row_is_given_what_it_would_be_given_alone(engine: Engine, rows: list[Row], people: int) -> None:
-    batching = Batching(engine.base, last=None)
+    batching = Batching(engine.base, ends=())
     assert together(batching, rows, people) == [alone(engine.base, row) for row in rows]
     assert not batching._batches  # nothing is kept of anybody
 
@@ -90,7 +90,7 @@ def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_one_step_serves_all(engine: Engine, rows: list[Row], widths: list[int]) -> None:
-    batching = Batching(engine.base, last=None)
+    batching = Batching(engine.base, ends=())
     writing = [batching.tokens(row, 20) for row in rows[:6]]
     for tokens in writing:
         next(tokens)  # is read as it comes, which gives those before it a token more
@@ -102,7 +102,7 @@ def test_one_step_serves_all(engine: Engine, rows: list[Row], widths: list[int])
 
 
 def test_whoever_leaves_off_is_let_go_of(engine: Engine, rows: list[Row], widths: list[int]) -> None:
-    batching = Batching(engine.base, last=None)
+    batching = Batching(engine.base, ends=())
     staying, leaving = batching.tokens(rows[0], 20), [batching.tokens(row, 200) for row in rows[1:5]]
     first = next(staying)
     for tokens in leaving:
@@ -117,7 +117,7 @@ def test_whoever_leaves_off_is_let_go_of(engine: Engine, rows: list[Row], widths
 def test_a_step_that_fails_fails_for_its_rows_alone(
     engine: Engine, rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batching = Batching(engine.base, last=None)
+    batching = Batching(engine.base, ends=())
     writing = [batching.tokens(row, 20) for row in rows[:3]]
     for tokens in writing:
         next(tokens)
@@ -134,7 +134,7 @@ def test_a_step_that_fails_fails_for_its_rows_alone(
 def test_a_prompt_that_cannot_be_read_fails_alone(
     engine: Engine, rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batching = Batching(engine.base, last=None)
+    batching = Batching(engine.base, ends=())
     writing = batching.tokens(rows[0], rows[0].sampling.max_tokens)
     first = next(writing)
     with monkeypatch.context() as broken:
@@ -150,7 +150,7 @@ def test_who_comes_after_a_row_that_overflowed_is_not_touched_by_it(engine: Engi
     broken = Adapter(adapter.lora_A, tuple(b * torch.inf for b in adapter.lora_B))
     staying = [Row([5, 6, 7], adapter, Sampling(max_tokens=60, temperature=warm)) for warm in (0.0, 1.0, 0.0)]
     steps = CompiledDecoding(engine.base, adapter, rows=4, columns=200, backend="aot_eager") if fixed else None
-    batching = Batching(engine.base, None, steps)
+    batching = Batching(engine.base, (), steps)
     writing = [batching.tokens(row, 60) for row in staying]
     written = [[next(tokens)] for tokens in writing]
     list(batching.tokens(Row(list(range(30, 36)), broken, Sampling(max_tokens=3, temperature=1.0)), 3))
@@ -161,7 +161,7 @@ def test_who_comes_after_a_row_that_overflowed_is_not_touched_by_it(engine: Engi
 
 
 def test_a_long_prompt_does_not_make_short_ones_long(engine: Engine) -> None:
-    batching = Batching(engine.base, last=None)
+    batching = Batching(engine.base, ends=())
     short = [batching.tokens(Row([5, 6], None, Sampling()), 200) for _ in range(4)]
     for tokens in short:
         next(tokens)
@@ -185,7 +185,7 @@ def test_a_base_whose_positions_depend_on_the_longest_row_is_decoded_row_by_row(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_process_has_batches_of_its_own(engine: Engine, rows: list[Row]) -> None:
-    batching = Batching(engine.base, last=None)
+    batching = Batching(engine.base, ends=())
     assert list(batching.tokens(rows[0], 3)) == alone(engine.base, rows[0])[:3]
     expected = alone(engine.base, rows[1])[:3]
     torch.set_num_threads(1)  # teams of threads are not forked either

@@ -81,3 +81,13 @@ def test_an_order_that_the_template_refuses_is_said_in_one_sentence() -> None:
     tokenizer.chat_template = STRICT
     with pytest.raises(PromptError, match="does not take this conversation: Roles must alternate"):
         encode(tokenizer, [Message("user", "a"), Message("user", "b")], reply=True)
+
+
+def test_a_turn_is_the_same_tokens_on_every_day_and_a_reply_is_no_thinking_aloud() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{{ strftime_now('%d %b %Y') }}{% for m in messages %}|{{ m['content'] }}{% endfor %}"
+        "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}|no thoughts{% endif %}"
+    )
+    ids = encode(tokenizer, [Message("user", "Hello")], reply=True)
+    assert tokenizer.decode(ids) == "26 Jul 2024|Hello|no thoughts"

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from core.base import Base
 from core.chat import Message, encode
+from core.checkpoint import Checkpoint
 from core.decoding import Decoding, Row, Sampling
 from core.device import Choice
 from core.engine import Engine, load_engine
 from core.errors import PromptError, StateError
 from core.origin import Origin
 from core.state import State
-from tests.tiny import tiny_engine, tiny_folder
+from tests.tiny import tiny_engine, tiny_folder, tiny_generator, tiny_model, tiny_tokenizer
 
 TURN = [Message("user", "My name is Marta."), Message("assistant", "Hello, Marta!")]
 ASK = [Message("user", "What is my name?")]
@@ -72,6 +74,17 @@ def test_several_replies_at_once_are_those_of_each_alone(engine: Engine) -> None
     alone = ["".join(engine.reply(one, messages, sampling)) for one, messages in asked]
     assert engine.reply_all(asked, sampling) == alone
     assert len(set(alone)) > 1
+
+
+def test_a_reply_ends_at_every_token_that_the_bases_generation_config_names() -> None:
+    tokenizer, model = tiny_tokenizer(), tiny_model()
+    prompt = encode(tokenizer, ASK, reply=True)
+    written = model.generate(torch.tensor([prompt]), max_new_tokens=20, do_sample=False)[0, len(prompt) :].tolist()
+    model.generation_config.eos_token_id = [1, written[4]]
+    engine = Engine(Checkpoint("tiny", "f" * 64, Base(model), tiny_generator(), tokenizer))
+    expected = tokenizer.decode(written[: written.index(written[4])], skip_special_tokens=True).lstrip()
+    assert "".join(reply(engine, None, Sampling(max_tokens=20))) == expected
+    assert engine.reply_all([(None, ASK)], Sampling(max_tokens=20)) == [expected]
 
 
 def test_a_reply_among_several_ends_at_its_own_stop_string(engine: Engine) -> None:

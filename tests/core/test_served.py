@@ -22,7 +22,7 @@ from core.errors import ServerError
 from core.origin import Origin
 from core.served import ServedEngine, Server
 from tests.core.lora_server import LoraServer, serving
-from tests.tiny import tiny_folder
+from tests.tiny import tiny_folder, tiny_model, tiny_tokenizer
 
 ASK = [Message("user", "Who am I?")]
 SHORT = Sampling(max_tokens=12)
@@ -189,3 +189,23 @@ def test_folding_does_not_ask_the_server(folder: Path, there: LoraServer, server
     here, served = opened(folder), opened(folder, server)
     one, other = (engine.fold(engine.empty_state(), ASK).sums for engine in (here, served))
     assert torch.equal(one, other) and there.written == 0
+
+
+def test_a_server_with_another_base_is_refused(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    other = tiny_model(len(tiny_tokenizer()))
+    torch.nn.init.normal_(other.lm_head.weight)
+    other.save_pretrained(tmp_path / "other")
+    tiny_tokenizer().save_pretrained(tmp_path / "other")
+    with serving(LoraServer(tmp_path / "other", "vllm")) as url, pytest.raises(ServerError, match="the same base"):
+        opened(folder, Server(url, "vllm", tmp_path / "loras"))
+
+
+def test_a_reply_ends_where_the_bases_config_says_and_nothing_else_of_it_counts(
+    folder: Path, there: LoraServer, server: Server
+) -> None:
+    engine = opened(folder, server)
+    written(engine, None)
+    asked = there.asked[-1]
+    assert asked["stop_token_ids"] == sorted(engine.base.ends | {engine.tokenizer.eos_token_id})
+    assert (asked["repetition_penalty"], asked["top_k"], asked["min_p"]) == (1.0, -1, 0.0)
