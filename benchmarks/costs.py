@@ -1,11 +1,12 @@
 """What a memory costs on the device: folding, making adapters, decoding, each against the same work without memory.
 
 Times are medians in milliseconds of sides that take turns, by clocks that wait for the device. Knows nothing of where
-the weights come from, and prints nothing.
+the weights come from.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,12 +14,13 @@ from typing import Any, TypeVar
 import torch
 
 from benchmarks.loras import base_with_loras, peft_is_installed
-from benchmarks.speed import forward, interleaved, timed, turn_of
+from benchmarks.timing import forward, interleaved, timed, turn_of
 from core.adapter import Adapter
 from core.base import Base
 from core.chat import Message, encode
 from core.decoding import Decoding, Row, Sampling
 from core.engine import Engine
+from core.errors import DeviceError, first_line
 from core.reading import contribution
 from core.state import State
 
@@ -122,8 +124,8 @@ def decode(engines: Mapping[str, Engine], users: int, repeats: int, bandwidth: f
             contenders[f"{kind} memories, compiled"] = in_compiled_steps(remembering, prompt, adapters)
     rows = _stepped(engine, contenders, STEPS_A_REPEAT * repeats)
     weights = weight_bytes_a_step(engine.base)
-    for row, contender in zip(rows, contenders.values(), strict=True):
-        read = distinct_bytes(contender.adapters)
+    for row in rows:
+        read = distinct_bytes(contenders[row["side"]].adapters)
         limit = 1000 * (weights + read) / bandwidth
         row |= {"tokens_per_second": round(users * 1000 / row["ms"], 1), "adapter_bytes": read}
         row |= {"limit_ms": round(limit, 3), "over_limit": round(row["ms"] / limit, 3)}
@@ -175,10 +177,13 @@ def in_compiled_steps(engine: Engine, prompt: Sequence[int], adapters: Sequence[
 
 
 def _stepped(engine: Engine, contenders: Mapping[str, Contender], steps: int) -> Figures:
-    """Time steps after the prompt; the peak is that of beginning."""
+    """Time steps after the prompt; the peak is that of beginning. A way that this device cannot go is left out."""
     begun, peaks = dict[str, Decoding](), dict[str, int | None]()
     for name, contender in contenders.items():
-        begun[name], peaks[name] = _with_peak(engine, contender.begin)
+        try:
+            begun[name], peaks[name] = _with_peak(engine, contender.begin)
+        except (DeviceError, torch.OutOfMemoryError) as error:
+            print(f"{name}: not measured ({first_line(error)})", file=sys.stderr)
     took = interleaved({name: timed(engine, decoding.step) for name, decoding in begun.items()}, steps)
     return _rows(took, peaks)
 

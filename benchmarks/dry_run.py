@@ -18,7 +18,7 @@ import torch
 from benchmarks.costs import copy_bandwidth, decode
 from benchmarks.geometry import GEOMETRIES, MISTRAL, random_engines
 from benchmarks.report import finish, origin
-from benchmarks.speed import SENTENCE, interleaved, timed, turn_of
+from benchmarks.timing import SENTENCE, interleaved, timed, turn_of
 from core.device import Placement
 from core.engine import Engine
 from core.sizes import sizes_of

@@ -19,7 +19,7 @@ from benchmarks.costs import Figures, copy_bandwidth, decode, fold, materialise
 from benchmarks.geometry import GEOMETRIES, MISTRAL, TINY, Geometry, random_engines
 from benchmarks.loras import peft_is_installed
 from benchmarks.report import finish, origin
-from benchmarks.speed import SENTENCE
+from benchmarks.timing import SENTENCE
 from core.device import Choice, Placement, resolve
 from core.engine import Engine
 from core.errors import CoreError, DeviceError

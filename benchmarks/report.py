@@ -13,7 +13,10 @@ from core.engine import Engine
 
 def commit() -> str:
     """The commit that is checked out."""
-    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:  # there is no git
+        return "unknown"
     return told.stdout.strip() or "unknown"
 
 

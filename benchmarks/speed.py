@@ -11,23 +11,20 @@ import argparse
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from itertools import count, cycle, islice
 from math import ceil
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
-
-import torch
-from tqdm import tqdm
 
 from app.errors import EXPECTED
 from app.service import Service
 from app.settings import Settings, load_settings
 from benchmarks.report import finish, origin
+from benchmarks.timing import Side, forward, interleaved, timed, turn_of
 from core.adapter import Adapter
 from core.chat import Message, encode
 from core.decoding import Sampling
@@ -42,7 +39,6 @@ HISTORIES = (10, 20, 40)
 EARLIER_TURNS = 500
 REPLY_TOKENS = 4
 ASK = "What did I tell you about my garden?"
-SENTENCE = "I water the roses before work and in the evening my sister picks a few apples for us"
 TOLD = (
     ("I moved to Vienna last spring.", "That sounds like a big change. How do you like it?"),
     ("My sister Marta lives two streets away.", "It must be nice to have her so close."),
@@ -50,7 +46,6 @@ TOLD = (
     ("On Mondays I play chess at the library.", "Have fun at the next game."),
     ("My cat is called Mikesch and is afraid of rain.", "Poor Mikesch, I hope it stays dry."),
 )
-Side = Callable[[], float]
 
 
 def main() -> int:
@@ -109,26 +104,6 @@ def fold_against_forward(engine: Engine, most_tokens: int, repeats: int) -> dict
     took = interleaved(sides, repeats)
     ratios = {f"fold/{name}": round(took["fold"] / took[name], 3) for name in ("forward", "encode_forward")}
     return {"tokens": len(ids), **took, **ratios}
-
-
-def turn_of(engine: Engine, most_tokens: int) -> list[Message]:
-    """The longest turn of at most so many tokens, half of it said and half answered; at least a word each."""
-    words = 2
-    while len(encode(engine.tokenizer, _turn_of_words(words + 1), reply=False)) <= most_tokens:
-        words += 1
-    return _turn_of_words(words)
-
-
-def _turn_of_words(words: int) -> list[Message]:
-    text = list(islice(cycle(SENTENCE.split()), words))
-    half = words - words // 2
-    return [Message("user", " ".join(text[:half])), Message("assistant", " ".join(text[half:]))]
-
-
-def forward(engine: Engine, ids: Sequence[int]) -> None:
-    """The bare base over these tokens: no hooks, no key-value cache, no LM head; a fold reads one layer less."""
-    with torch.inference_mode():
-        engine.base.decoder(input_ids=torch.tensor([ids], device=engine.base.device), use_cache=False)
 
 
 def first_pieces(engine: Engine, settings: Settings, repeats: int, earlier: int) -> list[dict[str, Any]]:
@@ -246,30 +221,6 @@ def memory_is_worse(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "larger_than_kv_below": tokens,
         "in_words": words,
     }
-
-
-def timed(engine: Engine, call: Callable[[], object]) -> Side:
-    """A side that takes as long as the call, a GPU's part included."""
-
-    def side() -> float:
-        started = time.perf_counter()
-        call()
-        if engine.base.device.type == "cuda":
-            torch.cuda.synchronize(engine.base.device)
-        return time.perf_counter() - started
-
-    return side
-
-
-def interleaved(sides: Mapping[str, Side], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each side; they take turns, so that what else the machine does slows all alike."""
-    for side in sides.values():
-        side()  # the first time is a warm-up
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in tqdm(range(repeats), desc=" / ".join(sides), leave=False, disable=None):
-        for name, side in sides.items():
-            taken[name].append(side())
-    return {name: round(1000 * median(seconds), 3) for name, seconds in taken.items()}
 
 
 def _print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

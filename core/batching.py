@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import defaultdict, deque
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -31,12 +31,16 @@ log = logging.getLogger(__name__)
 class Batching:
     """The replies of one base that are under way. Safe to use from any thread, and in a process that was forked."""
 
-    def __init__(self, base: Base, ends: Collection[int], compiled: CompiledDecoding | None = None) -> None:
+    def __init__(
+        self, base: Base, ends: Collection[int], compiling: Callable[[], CompiledDecoding] | None = None
+    ) -> None:
         self._base, self._ends = base, ends
         self._together = rows_come_and_go(base)
+        self._start()
+        # By the thread that runs the steps: no other may replay the graphs of kernels that it has recorded.
+        compiled = self._thread.submit(compiling).result() if compiling else None
         self._compiled = compiled and _Batch(compiled, [ENDED] * compiled.rows)
         self._most = compiled.rows if compiled else sys.maxsize  # a row more waits for one to end
-        self._start()
 
     def _start(self) -> None:
         self._process = os.getpid()

@@ -35,6 +35,7 @@ class TrainConfig:
     seed: int = 0
     save_minutes: float = 5.0
     minutes: float = 0.0  # of one start, after which it stops with a checkpoint; 0: no limit
+    settle: bool = False  # the learning rate falls by the end of this start, however many tokens it sees
     workers: int = 0  # processes that draw batches ahead; 0: the training process draws them itself
     wider: bool = False  # draw also the phrasings, values and kinds of catalogue/wider/
     heavy: float = 0.0  # of the steps with a full load have memories of 40 to 100 facts
@@ -49,5 +50,7 @@ class TrainConfig:
             raise ValueError(f"plain {self.plain} must be a share above 0 and below 1.")
         if self.workers < 0 or self.minutes < 0:
             raise ValueError(f"workers {self.workers} and minutes {self.minutes} must not be negative.")
+        if self.settle and not self.minutes:
+            raise ValueError("settle needs the minutes that this start has.")
         if self.batch_tokens > self.tokens:
             raise ValueError(f"batch_tokens {self.batch_tokens} is more than tokens {self.tokens}.")

@@ -13,10 +13,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from core.base import Base
 from core.checkpoint import load_checkpoint
+from core.config import GeneratorConfig
 from core.device import Placement
 from core.generator import GatedGenerator
 from core.origin import Origin
@@ -25,6 +32,7 @@ from training.calibration import calibrate
 from training.config import TrainConfig
 from training.growth import broadened, deepened, widened
 
+READ_WITH = ("weight_scale", "weight_shape")
 CHECKPOINT, TOKENIZER, PRETRAINED = "checkpoint.safetensors", "tokenizer", "base.json"
 
 
@@ -62,23 +70,40 @@ class Run:
         start = load_checkpoint(Origin(str(folder)), Placement(self.base.device, torch.float32, "sdpa", "training"))
         depths = len(start.base.layers), len(self.base.layers)
         widths = start.generator.config.key_size, self.generator.config.key_size
-        base = deepened(start.base.model.state_dict(), *depths)
+        self._check_reach(start.generator.config, folder)
+        base = deepened(_own(start.base.model), *depths)
         generator = widened(deepened(start.generator.state_dict(), *depths), *widths)
         self.base.model.load_state_dict(broadened(base, self.base.model.state_dict()))
         self.generator.load_state_dict(broadened(generator, self.generator.state_dict()))
 
     def begin_with(self, base: Path, sample: Tensor) -> None:
         """Take the weights of a pretrained base, and a generator fitted to what it reads in rows (R, T) of tokens."""
-        self.base.model.load_state_dict(LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).state_dict())
+        self.base.model.load_state_dict(_own(LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)))
         calibrate(self.base, self.generator, sample.to(self.base.device).split(8))
 
+    def _check_reach(self, config: GeneratorConfig, folder: Path) -> None:
+        """Raise ValueError where a generator changes other layers, or another half of them, than this run's."""
+        theirs, ours = ((one.target, one.before, one.after) for one in (config, self.generator.config))
+        if theirs != ours:
+            raise ValueError(
+                f"The generator in {folder} has (target, before, after) = {theirs}, and this run {ours}; give it those."
+            )
+
     def compile(self) -> None:
-        """Fuse norms and MLPs, for any number and length of rows; the parts with hooks stay as they are."""
-        norms = [norm for layer in self.base.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
-        hooked = self.base.target_layers if self.base.target == "mlp" else []
-        mlps = [layer.mlp for layer in self.base.layers if layer not in hooked]
-        for part in (*norms, self.base.decoder.norm, *mlps):
+        """Fuse operations, for any number and length of rows; the parts with hooks stay as they are."""
+        parts = (part for layer in self.base.layers for part in self._compilable(layer))
+        for part in (*parts, self.base.decoder.norm):
             part.compile(dynamic=True)
+
+    def _compilable(self, layer: Any) -> list[Any]:
+        """What has no hook in it: on a GPU as much as can be in one piece, on a CPU norms and MLPs."""
+        on_gpu, target = self.base.device.type == "cuda", self.base.target
+        hooked = any(layer is one for one in self.base.target_layers)
+        if on_gpu and not hooked:
+            return [layer]
+        attention = [layer.self_attn] if on_gpu and target == "mlp" else []
+        mlp = [] if hooked and target == "mlp" else [layer.mlp]
+        return [layer.input_layernorm, layer.post_attention_layernorm, *attention, *mlp]
 
     @property
     def flops_per_token(self) -> float:
@@ -117,6 +142,11 @@ class Run:
             stored = file.metadata()
         self.progress = Progress(int(stored["step"]), int(stored["tokens"]), float(stored["seconds"]))
         return True
+
+
+def _own(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The weights; older transformers (5.17) leave beside them what those that were kept in few bits were read with."""
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(READ_WITH)}
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

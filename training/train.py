@@ -103,14 +103,15 @@ def train(run: Run, batcher: Batcher, deadline: float = math.inf, clock: Callabl
     others: dict[str, Any] = {"matmul_gflops": round(ceiling / 1e9)}  # once, in the first record of a start
     batches = drawn(config, batcher, progress.step, pinned=device.type == "cuda")
     bar = tqdm(total=config.tokens, initial=progress.tokens, unit="tok", unit_scale=True, mininterval=5)
-    started = saved = clock()
+    began = started = saved = clock()
     with (config.out / LOG).open("a") as log, closing(batches), bar:
         while progress.tokens < config.tokens and started < deadline:
             batch = next(batches)
             waited = clock() - started
-            loss = step(run, batch)
+            loss = step(run, batch, (deadline - started) / (deadline - began) if config.settle else 1.0)
             # Reading the loss waits for the device, so it comes before the clock is read.
-            bar.set_postfix(answers=f"{loss.answers:.2f}", exact=f"{loss.exact:.2f}", language=f"{loss.language:.2f}")
+            values = {name: f"{getattr(loss, name):.2f}" for name in ("answers", "exact", "language")}
+            bar.set_postfix(values, refresh=False)
             progress.step, progress.tokens = progress.step + 1, progress.tokens + batch.tokens
             progress.seconds += clock() - started
             record(log, progress, loss, memories=batch.memories, waited=round(waited, 3), **others)
@@ -133,30 +134,33 @@ def speed(before: Progress, after: Progress, flops_per_token: float, ceiling: fl
     )
 
 
-def step(run: Run, batch: Batch) -> Loss:
-    """One optimiser step; the matrix products of base and generator in the number type that is fast here."""
+def step(run: Run, batch: Batch, time_left: float = 1.0) -> Loss:
+    """One optimiser step, with a share of the time left; matrix products in the number type that is fast here."""
     device = run.base.device
     with torch.autocast(device.type, torch.bfloat16, enabled=run.dtype == torch.bfloat16):
         loss = loss_of(run.base, run.generator, batch.to(device))
-    descend(run, loss.total)
+    descend(run, loss.total, time_left)
     return loss
 
 
-def descend(run: Run, loss: Tensor) -> None:
+def descend(run: Run, loss: Tensor, time_left: float = 1.0) -> None:
     """Step down a loss, at the rate that the run's progress gives."""
     run.modules.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(run.modules.parameters(), 1.0)
-    share = rate(run.config, run.progress.step, run.progress.tokens)
+    share = rate(run.config, run.progress.step, run.progress.tokens, time_left)
     for optimizer in run.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = run.config.lr * group["share"] * share
         optimizer.step()
 
 
-def rate(config: TrainConfig, steps: int, tokens: int) -> float:
-    """Share of the learning rate: linear warm-up, level, then a square-root fall to zero over the last 40 %."""
-    left = max(0.0, 1 - tokens / config.tokens) / 0.4
+def rate(config: TrainConfig, steps: int, tokens: int, time_left: float = 1.0) -> float:
+    """Share of the learning rate: linear warm-up, level, then a square-root fall to zero over the last 40 %.
+
+    Those are of the tokens or, if they are over sooner, of the time.
+    """
+    left = max(0.0, min(1 - tokens / config.tokens, time_left)) / 0.4
     return float(min(1.0, (steps + 1) / config.warmup_steps) * min(1.0, left) ** 0.5)
 
 

@@ -7,14 +7,16 @@ from itertools import pairwise
 import pytest
 import torch
 
-from benchmarks.costs import copy_bandwidth, distinct_bytes, memories, weight_bytes_a_step
+from benchmarks.costs import Contender, copy_bandwidth, decode, distinct_bytes, memories, weight_bytes_a_step
 from benchmarks.geometry import TINY, random_engines
-from benchmarks.speed import SENTENCE, turn_of
+from benchmarks.timing import SENTENCE, turn_of
 from core.adapter import Adapter
 from core.base import Base
 from core.chat import encode
+from core.decoding import Decoding
 from core.device import Choice, resolve
 from core.engine import Engine
+from core.errors import DeviceError
 from tests.tiny import tiny_model
 
 
@@ -30,6 +32,22 @@ def test_every_user_has_an_adapter_of_the_same_shape_and_other_numbers(engines: 
     x = torch.randn(1, 2, TINY.heads * TINY.head_size)
     deltas = [a.delta(0, x) for a in made]
     assert not any(torch.allclose(*two) for two in pairwise(deltas))
+
+
+def test_a_way_that_cannot_be_gone_here_leaves_the_others(
+    engines: dict[str, Engine], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object) -> Contender:
+        def begin() -> Decoding:
+            raise DeviceError("Steps cannot be compiled with eager.")
+
+        return Contender(begin)
+
+    monkeypatch.setattr("benchmarks.costs.peft_is_installed", lambda: True)
+    monkeypatch.setattr("benchmarks.costs.through_peft", refused)
+    rows = decode({"gated": engines["gated"]}, users=2, repeats=1, bandwidth=1e9)
+    assert [row["side"] for row in rows] == ["no memory", "gated memories"]
+    assert "through peft: not measured (Steps cannot be compiled with eager" in capsys.readouterr().err
 
 
 def test_a_factor_that_adapters_share_is_read_once() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.dry_run import PLACEMENT, measured
 from benchmarks.geometry import TINY, random_base, random_engines, thin_base
-from benchmarks.speed import SENTENCE
+from benchmarks.timing import SENTENCE
 
 
 def test_every_size_is_as_computed() -> None:

@@ -8,7 +8,7 @@ import torch
 from benchmarks.costs import memories
 from benchmarks.geometry import TINY, random_engines
 from benchmarks.loras import base_with_loras
-from benchmarks.speed import SENTENCE
+from benchmarks.timing import SENTENCE
 from core.adapter import Adapter
 from core.base import Base
 from core.decoding import Decoding, Row, Sampling

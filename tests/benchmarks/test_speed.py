@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from app.settings import Settings
-from benchmarks.speed import TURN_TOKENS, interleaved, kv_bytes, memory_is_worse, run, turn_of
+from benchmarks.speed import TURN_TOKENS, kv_bytes, memory_is_worse, run
+from benchmarks.timing import interleaved, turn_of
 from core.chat import encode
 from core.engine import Engine
 from tests.tiny import tiny_engine

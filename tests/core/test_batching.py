@@ -7,6 +7,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
@@ -149,8 +150,8 @@ def test_who_comes_after_a_row_that_overflowed_is_not_touched_by_it(engine: Engi
     adapter = engine.materialise(engine.fold(engine.empty_state(), [Message("user", "My name is Ada.")]))
     broken = Adapter(adapter.lora_A, tuple(b * torch.inf for b in adapter.lora_B))
     staying = [Row([5, 6, 7], adapter, Sampling(max_tokens=60, temperature=warm)) for warm in (0.0, 1.0, 0.0)]
-    steps = CompiledDecoding(engine.base, adapter, rows=4, columns=200, backend="aot_eager") if fixed else None
-    batching = Batching(engine.base, (), steps)
+    steps = partial(CompiledDecoding, engine.base, adapter, rows=4, columns=200, backend="aot_eager")
+    batching = Batching(engine.base, (), steps if fixed else None)
     writing = [batching.tokens(row, 60) for row in staying]
     written = [[next(tokens)] for tokens in writing]
     list(batching.tokens(Row(list(range(30, 36)), broken, Sampling(max_tokens=3, temperature=1.0)), 3))

@@ -39,7 +39,7 @@ def test_every_row_is_given_what_it_would_be_given_alone(family: str) -> None:
     engine = engine_of(family)
     rows, steps = rows_for(engine, 24), compiled(engine)
     assert all(map(steps.fits, rows))
-    assert together(Batching(engine.base, (), steps), rows, 9) == [alone(engine.base, row) for row in rows]
+    assert together(Batching(engine.base, (), lambda: steps), rows, 9) == [alone(engine.base, row) for row in rows]
     assert not steps._taken
     assert not any(factor.any() for factor in steps._adapter.lora_B)  # nothing is left of anybody's memory
     assert all(row is NOBODY for row in steps._rows)
@@ -55,12 +55,12 @@ def test_a_row_that_does_not_fit_is_decoded_beside_them() -> None:
     other = replace(rows[1], adapter=engine_of("Llama").materialise(engine.empty_state()))  # of another generator
     assert not steps.fits(long) and not steps.fits(other)
     asked = [long, *rows[2:], replace(long, adapter=None)]
-    assert together(Batching(engine.base, (), steps), asked, 6) == [alone(engine.base, row) for row in asked]
+    assert together(Batching(engine.base, (), lambda: steps), asked, 6) == [alone(engine.base, row) for row in asked]
 
 
 def test_more_rows_than_places_wait() -> None:
     engine = tiny_engine()
-    batching = Batching(engine.base, (), compiled(engine, rows=2))
+    batching = Batching(engine.base, (), lambda: compiled(engine, rows=2))
     rows = [replace(row, sampling=replace(row.sampling, max_tokens=5)) for row in rows_for(engine, 5)]
     with ThreadPoolExecutor(5) as people:
         written = list(people.map(lambda row: list(batching.tokens(row, 5)), rows))

@@ -17,7 +17,7 @@ from core.chat import Message, encode
 from core.checkpoint import load_checkpoint
 from core.compiled import CompiledDecoding
 from core.decoding import Decoding, Row, Sampling
-from core.device import Choice, Placement, resolve
+from core.device import FLASH, Choice, Placement, _obstacle, resolve
 from core.engine import Engine, load_engine
 from core.origin import Origin
 
@@ -102,15 +102,16 @@ def test_an_empty_memory_is_the_bare_base_bit_for_bit(on_gpu: Engine) -> None:
 
 
 def test_flash_attn_is_used_where_it_can_be_imported(on_gpu: Engine) -> None:
-    pytest.importorskip("flash_attn")
-    if torch.cuda.get_device_capability()[0] < 8:
-        pytest.skip("flash-attn needs compute capability 8")
-    assert on_gpu.base.model.config._attn_implementation == "flash_attention_2"
+    usable = [kernel for kernel in FLASH if not _obstacle(kernel, torch.device("cuda"), torch.bfloat16)]
+    if not usable:
+        pytest.skip("no flash-attn can be used here")
+    assert on_gpu.base.model.config._attn_implementation == usable[0]
     assert distance(chances(on_gpu, None), chances(placed(torch.bfloat16, "sdpa"), None)) <= CHANCE_BOUND
 
 
 def test_without_flash_attn_attention_runs_through_sdpa(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "flash_attn", None)
+    for module, *_ in FLASH.values():
+        monkeypatch.setitem(sys.modules, module, None)
     assert resolve(Choice("cuda")).attention == "sdpa"
     assert load_engine(Origin(str(BUNDLED)), Choice("cuda")).base.model.config._attn_implementation == "sdpa"
 
@@ -123,6 +124,8 @@ def test_rows_with_different_memories_are_within_the_bound_of_single_rows(on_gpu
     assert min(distance(alone[0], alone[i]) for i in (1, 2)) > CHANCE_BOUND
 
 
+# What is said of float32 here: TensorFloat32 would be faster. It would also be other numbers.
+@pytest.mark.filterwarnings("ignore:TensorFloat32")
 def test_compiled_steps_write_what_plain_ones_write() -> None:
     exact = placed(torch.float32, "sdpa")
     steps = CompiledDecoding(exact.base, exact.materialise(exact.empty_state()), rows=4, columns=256)

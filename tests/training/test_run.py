@@ -189,6 +189,8 @@ def test_the_rate_rises_stays_and_falls_to_zero(tmp_path: Path) -> None:
     assert rate(config, 20, 600) == pytest.approx(1.0)
     assert rate(config, 20, 900) == pytest.approx(0.5)
     assert rate(config, 20, 1000) == 0.0
+    assert rate(config, 20, 600, time_left=0.1) == pytest.approx(0.5)
+    assert rate(config, 20, 900, time_left=0.9) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("given", [{"hidden_size": 33}, {"batch_tokens": 30_000}])
@@ -292,6 +294,13 @@ def test_a_run_without_checkpoint_cannot_be_exported(trained: Path, tmp_path: Pa
     tiny_tokenizer().save_pretrained(tmp_path / TOKENIZER)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint yet"):
         export(tmp_path, tmp_path / "model")
+
+
+def test_a_generator_for_other_layers_is_no_start(trained: Path, tmp_path: Path) -> None:
+    export(trained, tmp_path / "start")
+    run = Run(replace(small_config(tmp_path), before=1), load_tokenizer(trained / TOKENIZER), CPU)
+    with pytest.raises(ValueError, match=r"\(target, before, after\) = .* and this run"):
+        run.begin_from(tmp_path / "start")
 
 
 def test_a_run_with_more_layers_begins_with_the_function_of_its_start(trained: Path, tmp_path: Path) -> None:

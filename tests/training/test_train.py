@@ -21,9 +21,10 @@ CPU = torch.device("cpu")
 HOUR = 60.0
 
 
-def go_on(folder: Path, seconds: float, workers: int = 0, tokens: int = 20_000) -> Run:
+def go_on(folder: Path, seconds: float, workers: int = 0, tokens: int = 20_000, settle: bool = False) -> Run:
     """Train what is in the folder for some seconds of a clock that ticks once whenever it is read."""
     config = replace(small_config(folder), workers=workers, tokens=tokens, save_minutes=HOUR)
+    config = replace(config, settle=settle, minutes=seconds / 60)
     run, ticks = Run(config, tiny_tokenizer(), CPU), count()
     run.resume()
     train(run, small_batcher(Codec(run.tokenizer)), deadline=seconds, clock=lambda: float(next(ticks)))
@@ -41,6 +42,14 @@ def test_a_run_stops_at_its_deadline_with_a_checkpoint(tmp_path: Path) -> None:
     assert again.resume()
     assert again.progress == stopped.progress
     assert len(records(tmp_path)) == stopped.progress.step
+
+
+@pytest.mark.parametrize("settle", [False, True])
+def test_a_start_that_settles_ends_with_a_low_rate(tmp_path: Path, settle: bool) -> None:
+    run = go_on(tmp_path, seconds=40, tokens=200_000, settle=settle)
+    share = run.optimizers[0].param_groups[0]["lr"] / run.config.lr
+    assert run.progress.tokens < run.config.tokens / 2
+    assert share < 0.6 if settle else share == min(1, run.progress.step / run.config.warmup_steps)
 
 
 def test_a_stopped_run_goes_on_with_workers_as_without(tmp_path: Path) -> None:

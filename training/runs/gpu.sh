@@ -12,17 +12,19 @@
 # 8 layers would be 62.8 MB. All sizes are multiples of 32, heads are 64 wide.
 # Model FLOPs are 6 x 28.3 M = 170 M a token: at a fifth of the 790 TFLOP/s that such a GPU's bfloat16 products reach,
 # 930,000 tokens/s; half of that, for small kernels and short rows, makes 700 M tokens in 25 minutes. That is a guess
-# until a first piece has printed its tokens/s: then give TOKENS what the time left allows, since the learning rate
-# falls over the last 40 % of TOKENS and a run that is cut off before has not settled.
+# until a first piece has printed its tokens/s. The learning rate falls over the last 40 % of TOKENS or, if that is
+# sooner, of this piece's minutes: give SETTLE= (nothing) to every piece but the last, and to the last as TOKENS about
+# what it can reach, which the curriculum goes by (full at half of it).
 # 120,000 tokens a step keep the GPU busy and leave 5,800 steps: the memory circuit needs steps, not tokens alone.
-# A process draws some 90,000 tokens/s, hence one worker for each core but two.
-# COMPILE=--compile fuses small kernels, at the cost of about a minute in every piece.
+# A process draws 250,000 tokens/s (of START, on one core), hence one worker for each core but two.
+# COMPILE=--compile fuses small kernels, at the cost of about a minute in every piece; never tried on a GPU.
+# OUT must not be where files are taken back from between pieces, EXPORT must be; only the last piece needs one.
 #
 # With START, a folder with a pretrained base in START/base (training.trimming) and, to go on from a run, its generator in
 # START/generator (training.export; what MEMORY says has to be so in it), that is trained in place of a model from nothing, as
 # pretrained.sh does, and exported in BITS a weight. 12 layers in 8 bits are 57 MB (training.compression, which needs
-# compressed-tensors): small enough to be carried there, and to be bundled. Steps are smaller, since there are fewer tokens:
-# a first piece with MINUTES=1 says for how many TOKENS there is time.
+# compressed-tensors and what that needs: pydantic, loguru): small enough to be carried there, and to be bundled. Steps are
+# smaller, since there are fewer tokens.
 set -euo pipefail
 corpora=$1 out=$2 export=${3:-}
 python=${PYTHON:-python3}
@@ -33,7 +35,7 @@ cores=$(nproc)
 if [ -n "${START:-}" ]; then
   read -ra memory <<< "${MEMORY:---target mlp --before 5 --after 3 --state-size 128}"
   model=(--pretrained "$START/base" "${memory[@]}" --base-lr 0.25 --plain 0.18 --besides 0.7 --wider --never-told 0.7
-    --batch-tokens "${BATCH:-32000}" --lr 1.6e-3 --warmup-steps 50)
+    --batch-tokens "${BATCH:-48000}" --lr 1.6e-3 --warmup-steps 50)
   if [ -d "$START/generator" ]; then model+=(--start "$START"); fi
 else
   model=(--hidden-size 512 --layers 7 --heads 8 --state-size 160 --vocab-size 8192
@@ -41,7 +43,7 @@ else
 fi
 
 "$python" -m training.train --corpora "$corpora" --out "$out" "${model[@]}" --tokens "${TOKENS:-700000000}" --seed "${SEED:-0}" \
-  --minutes "${MINUTES:-8.5}" --save-minutes 2 --workers $((cores > 2 ? cores - 2 : 0)) ${COMPILE:-}
+  --minutes "${MINUTES:-8.5}" ${SETTLE---settle} --save-minutes 2 --workers $((cores > 2 ? cores - 2 : 0)) ${COMPILE:-}
 
 if [ -n "$export" ]; then
   mkdir -p "$export"
