@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from core.state import State
 
 SHORT = 12
+COARSE = 0.02  # how far apart bfloat16 and float32 may fold a memory: some 20 times what the bundled model's are
 PROBED = 32  # turns, at most: each costs two forward passes
 
 # core brings torch along, which takes seconds: its modules are imported where an engine is there already.
@@ -52,6 +54,7 @@ class Verification:
     """What a replay found: whether the stored state is bit for bit that of the turns held, and each link as stored.
 
     `broken` is the first turn whose link is another one; `unlinked` turns were folded before there were links.
+    `difference` is relative, see `distance`; `from_the_start` says whether no link is as stored.
     """
 
     turns: int
@@ -59,11 +62,17 @@ class Verification:
     broken: int | None
     state_matches: bool
     difference: float
+    from_the_start: bool
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was found."""
         return self.state_matches and self.broken is None
+
+    @property
+    def is_of_another_number_type(self) -> bool:
+        """Whether it is no more than what folding on another device changes, which begins with the first turn."""
+        return not self.state_matches and self.difference <= COARSE and self.from_the_start
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,16 @@ def verified(engine: Engine, memory: Memory | None, turns: Sequence[Turn]) -> Ve
     again, stored = replay(engine, turns, unlinked=unlinked), unpacked(engine, memory)
     broken = next((turn.id for turn in turns[unlinked:] if turn.link != again.links[turn.id]), None)
     same = stored.to_bytes() == again.state.to_bytes()
-    return Verification(len(turns), unlinked, broken, same, float((stored.whole - again.state.whole).abs().max()))
+    from_the_start = all(turn.link != again.links[turn.id] for turn in turns[unlinked:])
+    return Verification(len(turns), unlinked, broken, same, distance(stored, again.state), from_the_start)
+
+
+def distance(stored: State, state: State) -> float:
+    """How far a stored state is from this one, relative to its largest entry; infinite for another shape."""
+    if stored.sums.shape != state.sums.shape or stored.whole.shape != state.whole.shape:
+        return inf
+    pairs = ((stored.sums, state.sums), (stored.whole, state.whole))
+    return max(float((one - other).abs().max()) / max(1.0, float(other.abs().max())) for one, other in pairs)
 
 
 def probe(engine: Engine, before: State, after: State, gone: Sequence[Turn]) -> Probe | None:

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.errors import BadParcel
-from app.ledger import SHORT, digest, digest_of, linked, replay, said_in, turn_of, unpack
+from app.ledger import COARSE, SHORT, digest, digest_of, distance, linked, replay, said_in, turn_of, unpack
 from app.portable import Parcel, Proof, Step, unwrap
 from storage.records import Memory, Packed, Receipt, Turn
 
 if TYPE_CHECKING:
     from core.engine import Engine
-    from core.state import State
 
 LONGEST_REPLY = 100_000  # characters
-ROUNDING = 1e-4  # relative to the largest entry of a state
+ROUNDING = 1e-4  # of another machine, relative to the largest entry of a state
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def opened(engine: Engine, data: bytes, longest: int) -> Parcel:
     parcel = unwrap(data)
     if not parcel.has_texts:
         raise BadParcel("The file was made without its texts, so it can be checked but not taken in; export it with.")
-    _replayed(engine, parcel, longest)
+    _replayed(engine, parcel, longest, COARSE)  # the state that is kept is the one that is folded here
     return parcel
 
 
@@ -82,23 +81,20 @@ def checked(engine: Engine, data: bytes, longest: int) -> Finding:
     return Finding(len(parcel.entries), parcel.has_texts, exactly, found)
 
 
-def is_close(stored: Packed, state: State) -> bool:
-    """Whether a stored state is this one, up to what another machine's rounding may change."""
-    there, here = unpack(stored.blob), state
-    return all(
-        one.shape == other.shape and float((one - other).abs().max()) <= ROUNDING * max(1.0, float(other.abs().max()))
-        for one, other in ((there.sums, here.sums), (there.whole, here.whole))
-    )
-
-
-def _replayed(engine: Engine, parcel: Parcel, longest: int) -> bool:
-    """Whether folding the turns gives the state bit for bit; raise BadParcel where it gives another one."""
+def _replayed(engine: Engine, parcel: Parcel, longest: int, nearly: float = ROUNDING) -> bool:
+    """Whether folding the turns gives the state bit for bit; raise BadParcel where it is not even `nearly` that one."""
     if any(len(entry.user_text) > longest or len(entry.reply_text or "") > LONGEST_REPLY for entry in parcel.entries):
         raise BadParcel(f"The file has a message of more than {longest:,} characters; it cannot be taken in here.")
     _check_maker(engine, parcel.packed)
     again = replay(engine, [turn_of(entry, number) for number, entry in enumerate(parcel.entries)])
-    if not is_close(parcel.packed, again.state):
+    apart = distance(unpack(parcel.packed.blob), again.state)
+    if apart > COARSE:
         raise BadParcel("The file's state is not what its turns give; it was changed, so export it again.")
+    if apart > nearly:
+        raise BadParcel(
+            f"The file's state is {apart:.1%} away from what its turns give here: it was changed, or folded in another "
+            "number type; check it with IMPRINT_DTYPE as it was there."
+        )
     return digest_of(again.state) == digest(parcel.packed.blob)
 
 

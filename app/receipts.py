@@ -35,11 +35,14 @@ def receipt_shown(receipt: Receipt) -> str:
 def verdict(found: Verification) -> str:
     """What a replay of the ledger has found."""
     held = counted(found.turns, "turn")
+    if found.is_of_another_number_type:
+        return (
+            f"The state is {found.difference:.2%} away from what the ledger gives here, as one is that was folded on "
+            "another device or in another number type; rebuild the memory to have it bit for bit."
+        )
     if not found.is_clean:
         where = "the state" if found.broken is None else f"the chain at turn {found.broken}"
-        return (
-            f"Not what the ledger gives: {where} differs (state by up to {found.difference:.2g}); rebuild the memory."
-        )
+        return f"Not what the ledger gives: {where} differs (state by up to {found.difference:.2g} of its largest entry); rebuild the memory."
     unlinked = f", {found.unlinked} of them folded before there was a chain" if found.unlinked else ""
     return f"Clean: {held} replayed{unlinked}, and the state is the stored one bit for bit."
 

@@ -66,7 +66,7 @@ def load_checkpoint(origin: Origin, placement: Placement) -> Checkpoint:
     base = Base(model, **reach_of(parts["generator"]))
     generator = _placed(load_generator(parts["generator"], base), placement).eval().requires_grad_(False)
     tokenizer = load_tokenizer(parts["base"])
-    return Checkpoint(origin.name, fingerprint(parts), base, generator, tokenizer)
+    return Checkpoint(origin.name, fingerprint(parts, placement.bits), base, generator, tokenizer)
 
 
 def load_base(folder: Path, placement: Placement) -> PreTrainedModel:
@@ -232,9 +232,12 @@ def save_generator(folder: Path, generator: GatedGenerator) -> None:
     (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
-def fingerprint(parts: Mapping[str, Path]) -> str:
-    """Name what a state of this model means: a digest over weights, tokenizer, template, generator, and LoRA if any."""
-    digest = hashlib.sha256()
+def fingerprint(parts: Mapping[str, Path], bits: int = 0) -> str:
+    """Name what a state of this model means: a digest over weights, tokenizer, template, generator, and LoRA if any.
+
+    Weights that are opened in few bits are others; the number type is no part of it, since it changes a state less.
+    """
+    digest = hashlib.sha256(f"bits:{bits}\n".encode() if bits else b"")
     for part, folder in sorted(parts.items()):
         files = {path for pattern in MEANINGFUL for path in folder.glob(pattern)}
         for path in sorted(files):

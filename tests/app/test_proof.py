@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from app.errors import BadParcel
 from app.portable import LEDGER, MANIFEST, PROOF, STATE, Proof, unwrap
 from app.proof import checked
+from app.receipts import verdict
 from app.service import Service
+from core.chat import Message
+from core.state import State
 from storage.records import Turn, User
 from storage.store import Store
 from tests.app.conftest import say
@@ -86,6 +89,27 @@ def test_a_memory_of_another_model_is_exported_without_a_proof(
     engine.fingerprint = "0ther" * 12
     with pytest.raises(BadParcel, match="no proof in it"):
         checked(FakeEngine(), service.export_memory(ada.id), LONGEST)
+
+
+class Coarse(FakeEngine):
+    """Folds as the other does, but for what another number type changes."""
+
+    def fold(self, state: State, messages: Sequence[Message], pinned: bool = False) -> State:
+        return State(super().fold(state, messages, pinned).sums * 1.003)
+
+
+def test_a_memory_that_was_folded_in_another_number_type_is_taken_in_but_proves_nothing(
+    service: Service, ada: User, told: list[Turn], engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = service.export_memory(ada.id)
+    with pytest.raises(BadParcel, match=r"0\.\d% away from what its turns give here: .* IMPRINT_DTYPE"):
+        checked(Coarse(), file, LONGEST)
+    monkeypatch.setattr(engine, "fold", Coarse().fold)
+    found = service.verify(ada.id)
+    assert found.is_of_another_number_type and not found.is_clean
+    assert "in another number type; rebuild" in verdict(found)
+    service.import_memory("Bob", file)
+    assert service.verify(service.load_user("Bob").id).is_clean
 
 
 def changed(part: str, change: Callable[[dict[str, bytes]], bytes]) -> Callable[[dict[str, bytes]], None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.ledger import COARSE, distance
 from core.base import Base
 from core.chat import Message, encode
 from core.checkpoint import Checkpoint
@@ -19,6 +20,7 @@ from core.origin import Origin
 from core.state import State
 from tests.tiny import tiny_engine, tiny_folder, tiny_generator, tiny_model, tiny_tokenizer
 
+BUNDLED = Path(__file__).parent.parent.parent / "models" / "imprint-mini"
 TURN = [Message("user", "My name is Marta."), Message("assistant", "Hello, Marta!")]
 ASK = [Message("user", "What is my name?")]
 
@@ -46,6 +48,13 @@ def test_a_turns_contribution_does_not_depend_on_what_was_before(engine: Engine)
     alone = engine.fold(engine.empty_state(), TURN)
     after = engine.fold(before, TURN)
     torch.testing.assert_close(after.sums - engine.generator.decay() * before.sums, alone.sums)
+
+
+def test_the_bundled_model_folds_in_bfloat16_what_is_near_to_what_it_folds_in_float32() -> None:
+    exact, coarse = (load_engine(Origin(str(BUNDLED)), Choice("cpu", dtype)) for dtype in ("float32", "bfloat16"))
+    one, other = (engine.fold(engine.empty_state(), TURN) for engine in (exact, coarse))
+    assert exact.fingerprint == coarse.fingerprint
+    assert 0 < distance(one, other) < COARSE / 5
 
 
 def test_a_turn_longer_than_the_window_is_folded_in_several(engine: Engine) -> None:

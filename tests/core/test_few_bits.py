@@ -51,6 +51,7 @@ def test_a_base_in_few_bits_says_nearly_the_same(family: str, bits: Bits, tmp_pa
 @pytest.mark.parametrize("bits", FARTHEST)
 def test_the_bundled_model_remembers_in_few_bits(bits: Bits) -> None:
     engine = opened(BUNDLED, bits)
+    assert engine.fingerprint != opened(BUNDLED, 0).fingerprint  # what is folded is another state
     adapter = engine.materialise(engine.fold(engine.empty_state(), TOLD))
     questions = [[Message("user", text)] for text in ("What is my name?", "Where do I live?")]
     name, home = engine.reply_all([(adapter, question) for question in questions], Sampling(max_tokens=12))
