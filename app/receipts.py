@@ -42,7 +42,8 @@ def verdict(found: Verification) -> str:
         )
     if not found.is_clean:
         where = "the state" if found.broken is None else f"the chain at turn {found.broken}"
-        return f"Not what the ledger gives: {where} differs (state by up to {found.difference:.2g} of its largest entry); rebuild the memory."
+        apart = f"state by up to {found.difference:.2g} of its largest entry"
+        return f"Not what the ledger gives: {where} differs ({apart}); rebuild the memory."
     unlinked = f", {found.unlinked} of them folded before there was a chain" if found.unlinked else ""
     return f"Clean: {held} replayed{unlinked}, and the state is the stored one bit for bit."
 
