@@ -30,7 +30,9 @@ from storage.errors import StorageError
 from storage.store import Store
 
 if TYPE_CHECKING:
+    from core.device import Placement
     from core.engine import Engine
+    from core.origin import Origin
 
 MINUTE, DAY = 60.0, 86_400.0  # seconds
 
@@ -119,8 +121,6 @@ def begin_loading(settings: Settings) -> Future[Engine]:
 
 def _load(loading: Future[Engine], settings: Settings) -> None:
     try:
-        if settings.generator:
-            _say_what_it_takes(settings)
         loading.set_result(_engine(settings))
     except BaseException as error:
         # Whoever waits for the model has to hear of it, whatever it is.
@@ -142,8 +142,8 @@ def _engine(settings: Settings) -> Engine:
             "Replies are written elsewhere, so no steps can be compiled here; leave IMPRINT_COMPILE at 0."
         )
     placement = resolve(choice)
-    if settings.generator:
-        print(f"{settings.origin.name}: {placement.reason}", file=sys.stderr, flush=True)
+    if "model" in settings.model_fields_set:
+        _say_what_it_takes(settings.origin, placement)
     checkpoint = load_checkpoint(settings.origin, placement)
     if is_lent_gpus() and checkpoint.base.device.type == "cuda":
         return LentEngine(checkpoint, lend)
@@ -156,12 +156,14 @@ def _engine(settings: Settings) -> Engine:
     return ServedEngine(checkpoint, Server(*where, settings.server_loras, settings.server_rank, key))
 
 
-def _say_what_it_takes(settings: Settings) -> None:
-    """Before the weights of a base of somebody's own are read, which may take long and more than there is."""
+def _say_what_it_takes(origin: Origin, placement: Placement) -> None:
+    """Before the weights of a model of somebody's own are read, which may take long and more than there is."""
     from app.sizes_commands import in_words
     from core.sizes import sizes_of_origin
 
-    print(f"{settings.origin.name}: {in_words(sizes_of_origin(settings.origin))}", file=sys.stderr, flush=True)
+    takes = in_words(sizes_of_origin(origin), str(placement.dtype).removeprefix("torch."), placement.bits)
+    for line in (takes, placement.reason):
+        print(f"{origin.name}: {line}", file=sys.stderr, flush=True)
 
 
 def serve(settings: Settings) -> None:

@@ -14,12 +14,12 @@ import typer
 from app.backup_commands import backup, restore
 from app.bootstrap import running_service, serve
 from app.errors import EXPECTED, SettingsError, sentence_of
-from app.file_commands import check, export_memory, import_memory, lora
+from app.file_commands import check, export_memory, import_memory
 from app.intake import text_from_bytes
 from app.key_commands import key
 from app.logs import set_up_logging
 from app.memory_commands import memory
-from app.options import Database, Model, Name, given
+from app.options import Database, Generator, Model, Name, given
 from app.people_commands import admin, delete, guard, people
 from app.reply import Reading, Reply, Stream, TemporaryChat
 from app.service import Service
@@ -36,7 +36,6 @@ program.add_typer(key, name="key")
 memory.command("export")(export_memory)
 memory.command("import")(import_memory)
 memory.command()(check)
-memory.command()(lora)
 program.command()(people)
 program.command()(guard)
 program.command()(admin)
@@ -62,7 +61,7 @@ def default(
     host: Annotated[str | None, typer.Option(help="Address to serve on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to serve on. [default: 7860]")] = None,
     model: Model = None,
-    generator: Annotated[str | None, typer.Option(help="Folder or hub name of what remembers, for a base.")] = None,
+    generator: Generator = None,
     lora: Annotated[str | None, typer.Option(help="Folder or hub name of a LoRA to add to the base.")] = None,
     database: Database = None,
 ) -> None:
@@ -81,11 +80,12 @@ def chat(
     strength: Annotated[float, typer.Option(help="How much of the memory is read, from 0 to 1.")] = 1.0,
     instructions: Annotated[str, typer.Option(help="What the model reads before everything else.")] = "",
     model: Model = None,
+    generator: Generator = None,
     database: Database = None,
 ) -> None:
     """Chat in this terminal: /new starts a new conversation, Ctrl-C stops a reply, Ctrl-D leaves."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
-    with running_service(load_settings(**given(context, model, database))) as (service, engine):
+    with running_service(load_settings(**given(context, model, database, generator))) as (service, engine):
         owner = service.ensure_user(user)
         print("Loading the model...", file=sys.stderr)
         engine.result()

@@ -1,4 +1,4 @@
-"""`python launch.py memory export, import, check, lora`: a memory as files, in a terminal.
+"""`python launch.py memory export, import, check`: a memory as files, in a terminal.
 
 Faces of the service, no rules.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,17 @@ from app.memory_commands import AsJson, opened, print_json
 from app.options import Database, Model, Name, given
 from app.proof import checked
 from app.receipts import finding
+from app.service import Service
 from app.settings import load_settings
+from storage.records import User
+
+
+class Form(StrEnum):
+    """What a memory is written as."""
+
+    IMPRINT = "imprint"
+    PEFT = "peft"
+
 
 File = Annotated[Path, typer.Argument(help="The file, NAME.imprint by custom.")]
 
@@ -27,20 +38,32 @@ File = Annotated[Path, typer.Argument(help="The file, NAME.imprint by custom.")]
 def export_memory(
     context: typer.Context,
     user: Name,
-    file: File,
+    path: Annotated[Path, typer.Argument(help="The file to write, NAME.imprint by custom; for peft, a folder.")],
+    form: Annotated[
+        Form, typer.Option("--format", help="imprint: all of it in a file. peft: a LoRA of the base.")
+    ] = Form.IMPRINT,
     texts: Annotated[bool, typer.Option(help="With the texts; without them it can be checked only.")] = True,
+    rank: Annotated[int | None, typer.Option(help="For peft: a smaller rank than the memory's own.")] = None,
     model: Model = None,
     database: Database = None,
 ) -> None:
-    """Write the memory, its ledger, texts and proof to one file."""
-    with opened(context, user, model, database) as (service, owner):
+    """Write the memory, its ledger, texts and proof to one file, or the memory alone as a LoRA of the base."""
+    with opened(context, user, model, database) as (service, owner), _sentence_for(path):
+        if form is Form.PEFT:
+            print(_lora_written(service, owner, path, rank))
+            return
         data = service.export_memory(owner.id, texts)
-    with _sentence_for(file):
-        file.touch(mode=0o600)  # a new file is its owner's alone
-        file.write_bytes(data)
+        path.touch(mode=0o600)  # a new file is its owner's alone
+        path.write_bytes(data)
     print(
-        f"Wrote {wording.sized(len(data))} to {file}. It holds what {owner.name} said: keep it as you would the chat."
+        f"Wrote {wording.sized(len(data))} to {path}. It holds what {owner.name} said: keep it as you would the chat."
     )
+
+
+def _lora_written(service: Service, owner: User, folder: Path, rank: int | None) -> str:
+    error, persona = service.save_lora(owner.id, folder, rank), service.persona
+    base = f"the base with {persona} merged into it" if persona else "the base"
+    return f"Wrote {folder}, for {base}. It holds what {owner.name} said. Relative error of the weights: {error:.2g}."
 
 
 def import_memory(
@@ -75,17 +98,3 @@ def _sentence_for(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BadParcel(f"The file {file} cannot be used ({(error.strerror or str(error)).lower()}).") from error
-
-
-def lora(
-    context: typer.Context,
-    user: Name,
-    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
-    rank: Annotated[int | None, typer.Option(help="A smaller rank than the memory's own.")] = None,
-    model: Model = None,
-    database: Database = None,
-) -> None:
-    """Write the memory as a LoRA folder that peft, or what reads its format, loads on the same base."""
-    with opened(context, user, model, database) as (service, owner), _sentence_for(folder):
-        error = service.save_lora(owner.id, folder, rank)
-    print(f"Wrote {folder}. It holds what {owner.name} said. Relative error of the weights: {error:.2g}.")

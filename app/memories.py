@@ -151,12 +151,12 @@ class Memories:
         memory, then = self.load(engine, user_id), self.adapter_after(engine, user_id, turn_id)
         return changes(asked(engine, then, sampling), asked(engine, self.adapter(engine, user_id, memory), sampling))
 
-    def save_lora(self, engine: Engine, user_id: int, folder: Path, rank: int | None) -> float:
-        """Write the memory as a LoRA that peft loads; return what a smaller rank leaves out. See core/lora.py."""
+    def save_lora(self, engine: Engine, user_id: int, folder: Path, base: str, rank: int | None) -> float:
+        """Write the memory as a LoRA for the base of this name; return what a smaller rank leaves out. See core/lora."""
         from core.lora import save_lora
 
         adapter = self.adapter(engine, user_id, self.load(engine, user_id))
-        return save_lora(folder, engine.base, adapter, engine.name, rank)
+        return save_lora(folder, engine.base, adapter, base, rank)
 
     def view(self, engine: Engine, user_id: int) -> MemoryView:
         """The ledger and the numbers of a memory, also of one that another model made."""

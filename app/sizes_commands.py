@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.memory_commands import AsJson, print_json
-from app.options import Database, Model, given
+from app.options import Generator, Model, given
 from app.settings import load_settings
 
 if TYPE_CHECKING:
@@ -31,15 +31,18 @@ def sizes(
     state: Annotated[int | None, typer.Option(help="r_k = r_v of a gated generator, instead of the published.")] = None,
     as_json: AsJson = False,
     model: Model = None,
-    database: Database = None,
+    generator: Generator = None,
 ) -> None:
-    """What a model and its memories take: of the --model given, or of well-known bases."""
+    """What a model and its memories take: of the --model given, or of well-known bases.
+
+    A base alone is given a generator of the published shapes, or one with --state.
+    """
     from core.sizes import sizes_of_known, sizes_of_origin
 
-    chosen = given(context, model, database)
+    chosen = given(context, model, None, generator)
     if chosen["model"]:
         origin = load_settings(**chosen).origin
-        rows = {origin.name: sizes_of_origin(origin)}
+        rows = {origin.name: sizes_of_origin(origin, state)}
     else:
         rows = sizes_of_known(state)
     if as_json:
@@ -47,11 +50,17 @@ def sizes(
     print(HEAD, "|---" * 9 + "|", *(_row(name, found) for name, found in rows.items()), EXPLAINED, sep="\n")
 
 
-def in_words(found: Sizes) -> str:
-    """One line, to be read before the weights are."""
+def in_words(found: Sizes, dtype: str, bits: int = 0) -> str:
+    """One line, to be read before the weights are; an adapter is in the number type that is computed in."""
+    times = 2 if dtype == "float32" else 1
+    weights = (
+        f"at least {_sized(found.base * bits // 16)} of weights in {bits} bits"
+        if bits
+        else f"{_sized(found.base * times)} of weights in {dtype}"
+    )
     return (
-        f"{_sized(found.base)} of weights in bfloat16, {_sized(found.generator)} of generator, "
-        f"{_sized(found.state)} a memory, {_sized(found.adapter)} its adapter"
+        f"{weights}, {_sized(found.generator)} of generator, {_sized(found.state)} a memory, "
+        f"{_sized(found.adapter * times)} its adapter"
     )
 
 

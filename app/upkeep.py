@@ -205,7 +205,12 @@ class Upkeep:
         """
         engine = self._engine.result()
         with self._alone(user_id):
-            return self._memories.save_lora(engine, user_id, folder, rank)
+            return self._memories.save_lora(engine, user_id, folder, self._settings.origin.base_name, rank)
+
+    @property
+    def persona(self) -> str | None:
+        """The LoRA that is part of the base, if any."""
+        return self._settings.lora
 
     def import_memory(self, name: str, data: bytes, merge: bool = False) -> int:
         """Take in what `export_memory` gave, for a person of this name; return how many turns were new.

@@ -33,6 +33,11 @@ class Adapter:
         """Bytes of all the factors."""
         return sum(factor.nbytes for factor in (*self.lora_A, *self.lora_B))
 
+    @property
+    def own_bytes(self) -> int:
+        """Bytes of the factors that belong to rows, which others do not share."""
+        return sum(factor.nbytes for factor in (*self.lora_A, *self.lora_B) if factor.ndim == 3)
+
     def delta(self, layer: int, x: Tensor) -> Tensor:
         """What target layer `layer` adds for its input `x` (rows, T, d_in): (rows, T, d_out)."""
         return x @ self.lora_A[layer].mT @ self.lora_B[layer].mT
@@ -40,6 +45,11 @@ class Adapter:
     def row(self, index: Tensor) -> Adapter:
         """The rows `index` names, in that order, repeats allowed."""
         return Adapter(tuple(a if a.ndim == 2 else a[index] for a in self.lora_A), tuple(b[index] for b in self.lora_B))
+
+    def repeated(self, rows: int) -> Adapter:
+        """Its one row as so many, all the same memory."""
+        factors = ((f if f.ndim == 2 else f.expand(rows, -1, -1) for f in side) for side in (self.lora_A, self.lora_B))
+        return Adapter(*map(tuple, factors))
 
     def scaled(self, strength: float) -> Adapter:
         """The adapter whose delta is `strength` times this one's."""
@@ -54,6 +64,8 @@ def stack(adapters: Sequence[Adapter]) -> Adapter:
     """Put the rows of several adapters into one batch; smaller ranks are filled with zeros."""
     if len(adapters) == 1:
         return adapters[0]
+    if adapters[0].rows == 1 and all(adapter is adapters[0] for adapter in adapters):
+        return adapters[0].repeated(len(adapters))
     layers = range(len(adapters[0].lora_B))
     lora_A, lora_B = [], []
     for i in layers:
@@ -91,10 +103,10 @@ class Stack:
                     factors[place] = adapter.lora_B[layer][0] if adapter else 0.0
 
     def _can_be_written(self, adapter: Adapter | None) -> bool:
-        """Whether it fits into what is stacked, which is a copy where there are several rows; one row's is its own."""
+        """Whether it fits into what is stacked, which is a copy where several rows differ; one row's is its own."""
         if adapter is None:
             return self.whole is None or len(self._adapters) > 1
-        if self.whole is None or len(self._adapters) == 1:
+        if self.whole is None or len(self._adapters) == 1 or self.whole.lora_B[0].stride(0) == 0:
             return False
         factors = zip(adapter.lora_A, self.whole.lora_A, adapter.lora_B, self.whole.lora_B, strict=True)
         return all(a is b and c.shape[1:] == d.shape[1:] for a, b, c, d in factors)

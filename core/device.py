@@ -55,12 +55,23 @@ def resolve(choice: Choice) -> Placement:
     if choice.bits and device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
     weights = f"weights in {choice.bits} bits, computing in " if choice.bits else ""
-    where = "the GPU" if device.type == "cuda" else "the CPU"
-    reason = f"{weights}{str(dtype).removeprefix('torch.')} and {attention} on {where}"
-    if choice.attention == "auto" and device.type == "cuda" and attention == "sdpa":
-        reason += "; flash-attn is not usable here"
+    reason = f"{weights}{str(dtype).removeprefix('torch.')} and {attention} on {_why(choice, device, attention)}"
     plainer = PLAIN[PLAIN.index(attention) + 1 :] if attention in PLAIN else PLAIN
     return Placement(device, dtype, attention, reason, choice.bits, plainer if choice.attention == "auto" else ())
+
+
+def _why(choice: Choice, device: torch.device, attention: str) -> str:
+    """Where it computes, and the reason of each choice that was left open."""
+    on_gpu = device.type == "cuda"
+    reasons = list[str]()
+    if choice.device == "auto":
+        reasons.append("a GPU is there" if on_gpu else "no GPU can be used")
+    if choice.dtype == "auto":
+        reasons.append("bfloat16 halves what is read" if on_gpu else "float32 gives the same replies everywhere")
+    if choice.attention == "auto" and on_gpu and attention == "sdpa":
+        reasons.append("flash-attn is not usable here")
+    where = "the GPU" if on_gpu else "the CPU"
+    return f"{where} ({'; '.join(reasons)})" if reasons else where
 
 
 def _device(name: str) -> torch.device:

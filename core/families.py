@@ -13,6 +13,7 @@ from torch import nn
 from core.errors import CheckpointError
 
 LAYERS = ("layers", "h")
+KNOWN = "Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3, Phi 1 to 3, SmolLM, GPT-NeoX, GPT-2, GPT-J or GPT-Neo"
 Target = Literal["attention", "mlp"]
 PROJECTIONS: dict[Target, tuple[str, ...]] = {
     "attention": (
@@ -40,7 +41,8 @@ def layers_of(decoder: Any) -> list[Any]:
         if isinstance(found, nn.ModuleList):
             return list(found)
     raise CheckpointError(
-        f"{type(decoder).__name__} keeps its layers in none of {', '.join(LAYERS)}; use a base whose family is known."
+        f"{type(decoder).__name__} keeps its layers in none of {', '.join(LAYERS)}; use a base of a known family: "
+        f"{KNOWN}."
     )
 
 
@@ -51,7 +53,7 @@ def projection_path(layer: nn.Module, target: Target = "attention") -> str:
         if path in names:
             return path
     raise CheckpointError(
-        f"{type(layer).__name__} has none of {', '.join(PROJECTIONS[target])}; use a base whose family is known."
+        f"{type(layer).__name__} has none of {', '.join(PROJECTIONS[target])}; use a base of a known family: {KNOWN}."
     )
 
 

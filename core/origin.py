@@ -36,6 +36,11 @@ class Origin:
         """What the model is called."""
         return Path(self.model.partition("@")[0]).name
 
+    @property
+    def base_name(self) -> str:
+        """What others know the base by: all of a name on the hub; of a folder, no path of this machine."""
+        return self.name if Path(self.model).is_dir() else self.model.partition("@")[0]
+
     def parts(self, wanted: Sequence[str] = WANTED) -> dict[str, Path]:
         """The folder of each part, once what is `wanted` of it and not here is fetched.
 
@@ -72,13 +77,25 @@ def folder_of(name: str, wanted: Sequence[str] = WANTED) -> Path:
     }
     try:
         # What is here stays what it is: a newer version would make every memory another model's.
-        return Path(snapshot_download(repository, local_files_only=True, **chosen))
+        here = Path(snapshot_download(repository, local_files_only=True, **chosen))
+        if _is_whole(here, wanted):
+            return here
     except LocalEntryNotFoundError:
         pass
     try:
-        return Path(snapshot_download(repository, **chosen))
+        fetched = Path(snapshot_download(repository, **chosen))
     except Exception as error:  # of the hub, of its HTTP library, and of its own downloader: they share no root
         raise CheckpointError(
             f"{repository} is no folder here and cannot be fetched from the hub ({first_line(error)}); "
             "check the name, the network and HF_TOKEN."
         ) from error
+    if not _is_whole(fetched, wanted):
+        raise CheckpointError(
+            f"{repository} has no weights in safetensors, here or on the hub; check name and network."
+        )
+    return fetched
+
+
+def _is_whole(folder: Path, wanted: Sequence[str]) -> bool:
+    """Whether weights are there, if they are wanted: some tools fetch a tokenizer alone."""
+    return wanted is not WANTED or any(folder.rglob("*.safetensors"))

@@ -21,9 +21,8 @@ REQUIRED = {
     "fastlora_norm": "svd",
     "fastlora_merge": "pre-norm-sum",
     "fastlora_arch": "aassbb",
-    "fastlora_param": ["o_proj"],
 }
-KEY = re.compile(r"layers\.(\d+)\.base_layer\.self_attn\.o_proj\.fastlora_(A1|A2|A3|B|hidden_state_norm)\.weight$")
+KEY = re.compile(r"(?:layers|h)\.(\d+)\.base_layer\.[\w.]+\.fastlora_(A1|A2|A3|B|hidden_state_norm)\.weight$")
 
 
 def load_published(folder: Path, base: Base) -> PublishedGenerator:
@@ -37,7 +36,7 @@ def load_published(folder: Path, base: Base) -> PublishedGenerator:
 def published_config(folder: Path, base: Base) -> PublishedConfig:
     """The shapes of such a generator; raise as `load_published`."""
     values: dict[str, Any] = json.loads((folder / PUBLISHED_CONFIG).read_text(encoding="utf-8"))
-    for key, expected in REQUIRED.items():
+    for key, expected in (REQUIRED | {"fastlora_param": _projections(base)}).items():
         if values.get(key) != expected:
             raise CheckpointError(
                 f"{folder / PUBLISHED_CONFIG} has {key} = {values.get(key)!r}; only {expected!r} can be read."
@@ -45,15 +44,18 @@ def published_config(folder: Path, base: Base) -> PublishedConfig:
     return _config(values, base)
 
 
-def save_published(folder: Path, generator: PublishedGenerator, base: str) -> None:
-    """Write a generator for the base of this name, in bfloat16; `load_published` opens it again."""
+def save_published(folder: Path, generator: PublishedGenerator, base: Base, name: str) -> None:
+    """Write a generator for this base, which is called `name`, in bfloat16; `load_published` opens it again."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {_published_name(name): value.to("cpu", torch.bfloat16) for name, value in generator.state_dict().items()}
+    weights = {
+        _published_name(own, base): value.to("cpu", torch.bfloat16) for own, value in generator.state_dict().items()
+    }
     save_file({name: value.contiguous() for name, value in weights.items()}, folder / PUBLISHED_WEIGHTS)
     config = generator.config
     values = REQUIRED | {
-        "base_model_name_or_path": base,
-        "target_modules": REQUIRED["fastlora_param"],
+        "base_model_name_or_path": name,
+        "fastlora_param": _projections(base),
+        "target_modules": _projections(base),
         "fastlora_r": config.value_size,
         "fastlora_inter_size": config.key_size,
         "fastlora_max_rank": generator.rank,
@@ -63,11 +65,17 @@ def save_published(folder: Path, generator: PublishedGenerator, base: str) -> No
     (folder / PUBLISHED_CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
-def _published_name(name: str) -> str:
+def _projections(base: Base) -> list[str]:
+    """The last name of the projections that are changed: o_proj, in the families that generators were published for."""
+    return [base.paths[0].rpartition(".")[2]]
+
+
+def _published_name(own: str, base: Base) -> str:
     """What a weight is called there: `layers.3.A1` is fastlora_A1 of layer 3's projection."""
-    _, layer, part = name.split(".")
+    _, layer, part = own.split(".")
     part = "hidden_state_norm" if part == "norm" else part
-    return f"base_model.model.model.layers.{layer}.base_layer.self_attn.o_proj.fastlora_{part}.weight"
+    place = re.sub(r"(?<=\.)\d+(?=\.)", r"\g<0>.base_layer", base.paths[int(layer)], count=1)
+    return f"base_model.model.{place}.fastlora_{part}.weight"
 
 
 def _config(values: dict[str, Any], base: Base) -> PublishedConfig:

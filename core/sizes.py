@@ -18,7 +18,7 @@ from core.checkpoint import reach_of, read_config
 from core.config import GeneratorConfig, PublishedConfig
 from core.errors import CheckpointError, first_line
 from core.generator import GatedGenerator, Generator, PublishedGenerator
-from core.origin import CONFIGS, Origin
+from core.origin import CONFIGS, Origin, folder_of
 
 HALF, WHOLE = 2, 4  # bytes of a number in bfloat16 and in float32
 TEXT_BYTES = 4.5  # of English a token, about
@@ -50,10 +50,18 @@ class Sizes:
         return round(self.state / TEXT_BYTES)
 
 
-def sizes_of_origin(origin: Origin) -> Sizes:
-    """Of a model, from its configs alone, which are all that is fetched; raise CheckpointError as opening it does."""
-    parts = origin.parts(CONFIGS)
+def sizes_of_origin(origin: Origin, state_size: int | None = None) -> Sizes:
+    """Of a model, from its configs alone, which are all that is fetched; raise CheckpointError as opening it does.
+
+    Of a base without a generator with the published one's shapes, or with a gated one of this r_k = r_v.
+    """
+    folder = folder_of(origin.model, CONFIGS)
+    alone = not origin.generator and not (folder / "generator").is_dir()
     try:
+        if alone or state_size:
+            inside = folder / "base" if (folder / "base").is_dir() else folder
+            return _sizes_with(base_of(AutoConfig.from_pretrained(inside, local_files_only=True)), state_size)
+        parts = origin.parts(CONFIGS)
         base = base_of(AutoConfig.from_pretrained(parts["base"], local_files_only=True), **reach_of(parts["generator"]))
         return sizes_of(base, read_config(parts["generator"], base))
     except (OSError, ValueError, LookupError, ImportError) as error:
@@ -64,11 +72,12 @@ def sizes_of_origin(origin: Origin) -> Sizes:
 
 def sizes_of_known(state_size: int | None = None) -> dict[str, Sizes]:
     """Of well-known bases with the published generator's shapes, or with a gated one of this r_k = r_v."""
-    found = {}
-    for name, values in tomllib.loads(GEOMETRIES.read_text(encoding="utf-8")).items():
-        base = base_of(AutoConfig.for_model(**values))
-        found[name] = sizes_of(base, generator_config_of(base, state_size) if state_size else _published(base))
-    return found
+    known = tomllib.loads(GEOMETRIES.read_text(encoding="utf-8")).items()
+    return {name: _sizes_with(base_of(AutoConfig.for_model(**values)), state_size) for name, values in known}
+
+
+def _sizes_with(base: Base, state_size: int | None) -> Sizes:
+    return sizes_of(base, generator_config_of(base, state_size) if state_size else _published(base))
 
 
 def generator_config_of(base: Base, size: int) -> GeneratorConfig:

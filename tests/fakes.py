@@ -29,7 +29,7 @@ class FakeAdapter:
     words: tuple[str, ...]
 
     @property
-    def nbytes(self) -> int:
+    def own_bytes(self) -> int:
         return 100
 
     def scaled(self, strength: float) -> FakeAdapter:

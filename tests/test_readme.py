@@ -51,7 +51,7 @@ MEMORY = [
     ["memory", name]
     for name in (
         *("list", "show", "forget", "receipts", "verify", "export", "import"),
-        *("lora", "readout", "since", "pin", "correct", "stats"),
+        *("readout", "since", "pin", "correct", "stats"),
     )
 ]
 KEYS = [["key", "add"]]

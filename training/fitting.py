@@ -18,7 +18,7 @@ from training.windows import Example
 
 
 class Fitting(nn.Module):
-    """The mean loss of an example, in nats a token.
+    """The mean loss of an example, in nats a token, as its weights have it.
 
     So many rows of it are read at once, and read again for the gradient: activations are held for those alone.
     """
@@ -38,10 +38,9 @@ class Fitting(nn.Module):
         for start in parts:
             rows = slice(start, start + self.rows_at_once)
             chosen = adapter.row(example["after"][rows])
-            loss = loss + checkpoint(
-                self._loss, example["asked"][rows], example["labels"][rows], chosen, use_reentrant=False
-            )
-        return loss / (example["labels"][:, 1:] != IGNORED).sum().clamp_min(1)
+            asked = (example[name][rows] for name in ("asked", "labels", "weights"))
+            loss = loss + checkpoint(self._loss, *asked, chosen, use_reentrant=False)
+        return loss
 
     def states(self, ids: Tensor, windows: Tensor) -> Tensor:
         """The state after each window, (k, layers, r_k, r_v); windows are read as the generator reads them.
@@ -66,11 +65,11 @@ class Fitting(nn.Module):
             hidden = base.read(ids, adapter.to(base.device, base.dtype) if adapter else None)
         return self.generator.contribution(hidden, windows)
 
-    def _loss(self, ids: Tensor, labels: Tensor, adapter: Adapter) -> Tensor:
-        """The summed loss of some rows; where it is computed once more, the adapter is on the base once more."""
+    def _loss(self, ids: Tensor, labels: Tensor, weights: Tensor, adapter: Adapter) -> Tensor:
+        """The weighted loss of some rows; where it is computed once more, the adapter is on the base once more."""
         (base,) = self._base
         with base.adapted(adapter.to(base.device, base.dtype)):
             logits = base.model(input_ids=ids, use_cache=False).logits[:, :-1]
-        return cross_entropy(
-            logits.flatten(0, 1).float(), labels[:, 1:].flatten(), reduction="sum", ignore_index=IGNORED
-        )
+        targets = labels[:, 1:]
+        losses = cross_entropy(logits.mT.float(), targets, reduction="none", ignore_index=IGNORED)
+        return losses.sum(-1) @ weights

@@ -12,12 +12,12 @@ import json
 import shutil
 import sys
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DataLoaderConfiguration, set_seed
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -38,7 +38,8 @@ from training.fitting import Fitting
 from training.windows import Examples, read_entries, single
 
 SAMPLED = 48, 192  # rows, and tokens in each, that a new generator is fitted to
-LOG, CHECKPOINT, NEWER, OLDER = "log.jsonl", "checkpoint", "checkpoint.new", "checkpoint.old"
+LOG, RUN, CHECKPOINT, NEWER, OLDER = "log.jsonl", "run.json", "checkpoint", "checkpoint.new", "checkpoint.old"
+SHAPING = ("base", "kind", "target", "before", "after", "state_size", "rank", "alpha")
 
 Kind = Literal["gated", "published"]
 Dtype = Literal["bfloat16", "float32"]
@@ -49,9 +50,9 @@ CHOICES = {"kind": get_args(Kind), "dtype": get_args(Dtype), "target": get_args(
 class FitConfig:
     """A generator's shapes, its optimiser, and how long it trains. Sizes in tokens, lengths in optimiser steps.
 
-    `epochs` times all of the data, or `steps` where that is 0. An example has up to `windows` windows; `batch` of them
-    on each device make a step. `start` is a generator to go on from, of the same
-    shapes. The first `before` and the last `after` layers get no adapter.
+    `epochs` times all of the data, or `steps` where that is 0. An example has up to `windows` windows; `batch` of them,
+    on all devices together, make a step. `start` is a generator to go on from, of the same shapes. The first `before`
+    and the last `after` layers get no adapter.
     """
 
     kind: Kind = "gated"
@@ -100,8 +101,12 @@ class Fit:
     def __init__(self, config: FitConfig, base: Base, generator: Generator, examples: Examples, out: Path) -> None:
         # The order of an epoch is its number's, so that a run goes on where it was.
         order = DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed)
-        self.accelerator = Accelerator(gradient_accumulation_steps=config.batch, dataloader_config=order)
-        self.config, self.out, self.examples = config, out, examples
+        devices = PartialState().num_processes
+        if config.batch % devices:
+            raise ValueError(f"batch is {config.batch}; it has to be a multiple of the {devices} devices.")
+        each = config.batch // devices
+        self.accelerator = Accelerator(gradient_accumulation_steps=each, dataloader_config=order)
+        self.config, self.out, self.base, self.examples = config, out, base, examples
         fitting = Fitting(base, generator.to(self.accelerator.device), config.rows_at_once)
         optimizer = torch.optim.AdamW(fitting.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         # The schedule is stepped once for each process, whatever their number.
@@ -110,7 +115,7 @@ class Fit:
         self.fitting, self.optimizer, self.schedule, self.loader = self.accelerator.prepare(
             fitting, optimizer, schedule, loader
         )
-        an_epoch = -(-len(self.loader) // config.batch)
+        an_epoch = -(-len(self.loader) // each)
         self.steps = config.epochs * an_epoch if config.epochs else config.steps
         self.step = self.epoch = self.seen = 0
         self.accelerator.register_for_checkpointing(self)
@@ -186,7 +191,7 @@ class Fit:
         if isinstance(generator, GatedGenerator):
             save_generator(self.out / "generator", generator)
         elif isinstance(generator, PublishedGenerator):
-            save_published(self.out / "generator", generator, base)
+            save_published(self.out / "generator", generator, self.base, base)
 
 
 def main() -> None:
@@ -206,18 +211,38 @@ def run(arguments: argparse.Namespace, config: FitConfig) -> None:
     folder, device = folder_of(arguments.base), Accelerator().device
     placement = Placement(device, getattr(torch, config.dtype), config.attention, "training")
     base = Base(load_base(folder, placement), config.target, config.before, config.after)
+    if config.window > base.context_length:
+        raise ValueError(f"window is {config.window}, but {arguments.base} reads {base.context_length} tokens at most.")
     entries = read_entries(arguments.data)
-    examples = Examples(entries, load_tokenizer(folder), config.window, config.windows, config.seed)
-    (out / "run.json").write_text(json.dumps(asdict(config) | {"base": arguments.base}, indent=1))
+    sizes = (config.window, config.windows, base.context_length)
+    examples = Examples(entries, load_tokenizer(folder), *sizes, seed=config.seed)
+    stated = asdict(config) | {"base": arguments.base}
+    _check_same_run(out, stated)
+    (out / RUN).write_text(json.dumps(stated, indent=1))
     fit = Fit(config, base, beginning(config, base, examples, out).train(), examples, out)
     fit.train()
     fit.export(arguments.base)
 
 
+def _check_same_run(out: Path, stated: dict[str, Any]) -> None:
+    """Raise ValueError where the folder holds a run of another base or of other shapes, before anything is written."""
+    if not any((out / name).is_dir() for name in (CHECKPOINT, OLDER)):
+        return
+    before = json.loads((out / RUN).read_text())
+    for name in SHAPING:
+        then, now = before.get(name), stated[name]
+        if then != now:
+            raise ValueError(f"{out} holds a run with {name} {then}, not {now}; use another --out.")
+
+
 def beginning(config: FitConfig, base: Base, examples: Examples, out: Path) -> Generator:
     """The generator as training begins: that of `start`; or a new one, fitted to what the base reads if it is gated."""
     if config.start:
-        return load_generator(folder_of(config.start), base)
+        generator = load_generator(folder_of(config.start), base)
+        theirs, ours = replace(generator.config, window=config.window), config.shapes(base)
+        if theirs != ours:
+            raise ValueError(f"The generator to go on from is {theirs}, and this run's {ours}; give it those shapes.")
+        return generator
     generator = generator_of(config.shapes(base)).to(base.device)
     if isinstance(generator, GatedGenerator) and not any((out / name).is_dir() for name in (CHECKPOINT, OLDER)):
         rows, length = SAMPLED

@@ -75,7 +75,7 @@ def main() -> None:
 
 def parse() -> TrainConfig:
     """One flag for each field of TrainConfig."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     for field in fields(TrainConfig):
         flag, required = f"--{field.name.replace('_', '-')}", field.default is MISSING
         if field.type == "bool":

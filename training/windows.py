@@ -22,7 +22,7 @@ from training.batches import IGNORED, laid_in_rows
 
 Example = dict[str, Tensor]
 """`ids` and `windows` (k, w) are folded one after another; `asked` and `labels` (n, T) are read, each row with the
-state after window `after` (n,), from 0."""
+state after window `after` (n,), from 0; `weights` (n,) is what one of its tokens counts in the loss."""
 
 Entry = dict[str, str]
 LEAST = 16  # characters: less has next to nothing to complete
@@ -56,12 +56,22 @@ def _entries(file: Path) -> Iterator[Entry]:
 
 
 class Examples(Dataset[Example]):
-    """One example for each entry; of a long document another stretch in each `epoch`."""
+    """One example for each entry; of a long document another stretch in each `epoch`.
+
+    What is read in one go is cut at `longest` tokens, the base's context.
+    """
 
     def __init__(
-        self, entries: Sequence[Entry], tokenizer: PreTrainedTokenizerBase, window: int, windows: int, seed: int
+        self,
+        entries: Sequence[Entry],
+        tokenizer: PreTrainedTokenizerBase,
+        window: int,
+        windows: int,
+        longest: int,
+        seed: int,
     ) -> None:
         self.tokenizer, self.window, self.windows, self.seed = tokenizer, window, windows, seed
+        self.longest = longest
         self.epoch = 0
         # Told by its letters: tokens are made when an example is drawn, not for all of the data at every start.
         self.entries = [entry for entry in entries if len(_folded(entry).strip()) >= LEAST]
@@ -78,8 +88,8 @@ class Examples(Dataset[Example]):
             return document(self._stretch(tokens, Random(f"{self.seed}-{self.epoch}-{number}")), self.window)
         asked = [Message("user", entry["question"]), Message("assistant", entry["answer"])]
         prompt = encode(self.tokenizer, asked[:1], reply=True)
-        whole = encode(self.tokenizer, asked, reply=False)
-        return question(tokens[: self.window * self.windows], prompt, whole[len(prompt) :], self.window)
+        whole = encode(self.tokenizer, asked, reply=False)[: self.longest]
+        return question(tokens[: self.window * self.windows], prompt[: self.longest], whole[len(prompt) :], self.window)
 
     def sample(self, rows: int, length: int) -> Tensor:
         """What is folded, entry after entry: up to `rows` rows of `length` tokens, shorter if there are fewer."""
@@ -100,17 +110,18 @@ def _folded(entry: Entry) -> str:
 
 
 def document(tokens: Sequence[int], window: int) -> Example:
-    """A document in at least two windows, all but the first completed, all of them reconstructed."""
+    """A document in at least two windows, all but the first completed, all of them reconstructed: each counts half."""
     ids, windows = _cut(tokens, max(2, -(-len(tokens) // window)))
     k = len(ids)
-    rows, labels = torch.cat([ids[1:], ids]), torch.cat([windows[1:], windows])
-    after = torch.cat([torch.arange(k - 1), torch.arange(k)])
+    rows, padded = torch.cat([ids[1:], ids]), torch.cat([windows[1:], windows])
+    labels = rows.where(padded != PADDING, IGNORED)
     return {
         "ids": ids,
         "windows": windows,
         "asked": rows,
-        "labels": rows.where(labels != PADDING, IGNORED),
-        "after": after,
+        "labels": labels,
+        "after": torch.cat([torch.arange(k - 1), torch.arange(k)]),
+        "weights": torch.cat([_equal(labels[: k - 1]), _equal(labels[k - 1 :])]) / 2,
     }
 
 
@@ -119,7 +130,20 @@ def question(context: Sequence[int], prompt: Sequence[int], answer: Sequence[int
     ids, windows = _cut(context, -(-len(context) // window))
     asked = torch.tensor([[*prompt, *answer]])
     labels = torch.tensor([[*([IGNORED] * len(prompt)), *answer]])
-    return {"ids": ids, "windows": windows, "asked": asked, "labels": labels, "after": torch.tensor([len(ids) - 1])}
+    after = torch.tensor([len(ids) - 1])
+    return {
+        "ids": ids,
+        "windows": windows,
+        "asked": asked,
+        "labels": labels,
+        "after": after,
+        "weights": _equal(labels),
+    }
+
+
+def _equal(labels: Tensor) -> Tensor:
+    """For each of (n, T) rows what a token counts, so that all that are predicted, none of which is first, make 1."""
+    return torch.full((len(labels),), 1 / max(1, int((labels[:, 1:] != IGNORED).sum())))
 
 
 def _cut(tokens: Sequence[int], count: int) -> tuple[Tensor, Tensor]:

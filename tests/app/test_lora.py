@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def test_peft_answers_as_the_memory_does(
 
     say(remembering, ada, "My name is Marta.")
     assert remembering.save_lora(ada.id, tmp_path / "lora") == 0.0
+    told = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
+    assert told["base_model_name_or_path"] == remembering._settings.origin.name  # no path of this machine
     memory = store.load_memory(ada.id)
     assert memory
     with torch.no_grad(), real.base.adapted(real.materialise(State.from_bytes(memory.blob))):

@@ -33,7 +33,7 @@ def provide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
 def test_a_cpu_computes_in_float32_through_sdpa() -> None:
     found = resolve(Choice("cpu"))
     assert (found.dtype, found.attention, found.bits) == (torch.float32, "sdpa", 0)
-    assert found.reason == "float32 and sdpa on the CPU"
+    assert found.reason == "float32 and sdpa on the CPU (float32 gives the same replies everywhere)"
     assert resolve(Choice("cpu", "bfloat16", "eager")).dtype == torch.bfloat16
 
 
@@ -41,7 +41,7 @@ def test_a_cpu_computes_in_float32_through_sdpa() -> None:
 def test_a_gpu_takes_the_newest_flash_attn_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     found = resolve(Choice())
     assert (found.device.type, found.dtype, found.attention) == ("cuda", torch.bfloat16, "sdpa")
-    assert found.reason.endswith("flash-attn is not usable here")
+    assert found.reason.endswith("(a GPU is there; bfloat16 halves what is read; flash-attn is not usable here)")
     provide(monkeypatch, "flash_attn")
     assert resolve(Choice()).attention == "flash_attention_2"
     provide(monkeypatch, "flash_attn_interface")
@@ -50,7 +50,7 @@ def test_a_gpu_takes_the_newest_flash_attn_that_is_there(monkeypatch: pytest.Mon
     for generation in (8, 10):  # version 3 is made for one generation
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_, now=generation: (now, 0))
         assert resolve(Choice()).attention == "flash_attention_2"
-    assert resolve(Choice(attention="sdpa")).reason == "bfloat16 and sdpa on the GPU"
+    assert resolve(Choice("cuda", "bfloat16", "sdpa")).reason == "bfloat16 and sdpa on the GPU"
 
 
 @pytest.mark.usefixtures("hopper")

@@ -41,6 +41,12 @@ def test_what_the_hub_gave_before_is_found_without_it(cache: Path, name: str) ->
     assert ran.stdout.strip() == str(cache / "hub" / "models--owner--base" / "snapshots" / COMMIT), ran.stderr
 
 
+def test_a_cache_with_no_weights_in_it_is_not_taken_for_the_whole(cache: Path) -> None:
+    (weights,) = (cache / "hub" / "models--owner--base" / "snapshots" / COMMIT).glob("*.safetensors")
+    weights.unlink()
+    assert "CheckpointError: owner/base has no weights in safetensors" in found(cache, "owner/base").stderr
+
+
 def test_what_cannot_be_fetched_is_said_in_one_sentence(cache: Path) -> None:
     ran = found(cache, "owner/other")
     assert "CheckpointError: owner/other is no folder here and cannot be fetched" in ran.stderr
@@ -65,6 +71,11 @@ def test_a_base_alone_needs_a_generator(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "tiny")
     with pytest.raises(CheckpointError, match="a base alone needs --generator"):
         Origin(str(folder / "base")).parts()
+
+
+def test_a_base_is_named_to_others_without_a_path(tmp_path: Path) -> None:
+    assert Origin("owner/base@main").base_name == "owner/base"
+    assert Origin(str(tmp_path)).base_name == tmp_path.name
 
 
 def test_a_revision_is_not_in_the_name() -> None:

@@ -72,7 +72,18 @@ def test_a_folder_is_measured_from_its_configs_alone(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "tiny")
     for weights in folder.glob("*/*.safetensors"):
         weights.unlink()
-    assert "a memory" in in_words(sizes_of_origin(Origin(str(folder))))
+    found = sizes_of_origin(Origin(str(folder)))
+    assert "a memory" in in_words(found, "bfloat16")
+    alone = sizes_of_origin(Origin(str(folder / "base")), state_size=16)
+    assert (alone, sizes_of_origin(Origin(str(folder)), state_size=16)) == (found, found)
+    assert sizes_of_origin(Origin(str(folder / "base"))).state == 4 * 2 * 1024**2  # as the published
+
+
+def test_what_is_said_before_loading_is_of_the_number_type_that_is_loaded() -> None:
+    mistral = sizes_of_known()["Mistral-7B"]
+    said = [in_words(mistral, *how) for how in (("bfloat16",), ("float32",), ("bfloat16", 4))]
+    assert [one.partition(" of weights")[0] for one in said] == ["14.5 GB", "29 GB", "at least 3.62 GB"]
+    assert said[1].endswith("134 MB its adapter")
 
 
 @pytest.mark.parametrize(("mark", "state"), [("published", None), ("gated", 128)])

@@ -42,6 +42,20 @@ def test_a_document_is_completed_and_reconstructed() -> None:
     assert example["labels"][1].tolist() == [18, 19, 20, IGNORED]
 
 
+def test_completion_and_reconstruction_count_the_same() -> None:
+    example = document(list(range(11)), window=4)
+    predicted = (example["labels"][:, 1:] != IGNORED).sum(1)
+    shares = predicted * example["weights"]
+    assert shares[:2].sum() == pytest.approx(0.5) == shares[2:].sum()
+    assert float(question(range(9), [50], [60, 61], window=4)["weights"]) == 0.5  # of two tokens
+
+
+def test_what_is_longer_than_the_context_is_cut() -> None:
+    asked = QUESTION | {"answer": "Waffles. " * 200}
+    example = Examples([asked], tiny_tokenizer(), 8, 3, 64, seed=0)[0]
+    assert example["asked"].shape == example["labels"].shape == (1, 64)
+
+
 def test_a_short_document_still_has_something_to_complete() -> None:
     assert document([1, 2, 3, 4], window=100)["ids"].tolist() == [[1, 2], [3, 4]]
 
@@ -66,7 +80,7 @@ def test_a_line_that_is_not_json_is_named_and_other_ends_of_lines_are_text(tmp_p
 
 
 def test_a_long_document_is_read_elsewhere_in_another_epoch() -> None:
-    examples = Examples([{"text": TEXT * 20}], tiny_tokenizer(), 8, 3, 0)
+    examples = Examples([{"text": TEXT * 20}], tiny_tokenizer(), 8, 3, 256, seed=0)
     first = examples[0]["ids"]
     assert torch.equal(examples[0]["ids"], first)
     examples.epoch = 1
@@ -74,7 +88,7 @@ def test_a_long_document_is_read_elsewhere_in_another_epoch() -> None:
 
 
 def test_what_is_folded_is_sampled_in_rows() -> None:
-    examples = Examples([{"text": TEXT * 20}, QUESTION], tiny_tokenizer(), 8, 3, 0)
+    examples = Examples([{"text": TEXT * 20}, QUESTION], tiny_tokenizer(), 8, 3, 256, seed=0)
     tokens = tiny_tokenizer().encode(TEXT * 20, add_special_tokens=False)
     assert examples.sample(3, 10).tolist() == [tokens[i : i + 10] for i in (0, 10, 20)]
     assert examples.sample(10**6, 10).shape[1] == 10
@@ -114,7 +128,7 @@ def test_the_published_kind_changes_nothing_but_attention() -> None:
 
 def test_nothing_to_train_on_is_said() -> None:
     with pytest.raises(ValueError, match="nothing to train on"):
-        Examples([{"text": ""}], tiny_tokenizer(), 8, 3, 0)
+        Examples([{"text": ""}], tiny_tokenizer(), 8, 3, 256, seed=0)
 
 
 def published_for(base: Base) -> PublishedGenerator:
@@ -200,7 +214,7 @@ def test_a_run_lowers_the_loss_and_its_generator_opens_beside_the_base(
 def test_a_new_gated_generator_is_fitted_to_what_the_base_reads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, folder, "--steps", "1", "--lr", "0")
     begun, fitted = opened(folder), GatedGenerator(generator_config_of(Base(tiny_model()), 16))
-    sample = Examples(read_entries([folder / "data.jsonl"]), begun.tokenizer, 32, 3, 0).sample(48, 192)
+    sample = Examples(read_entries([folder / "data.jsonl"]), begun.tokenizer, 32, 3, 256, seed=0).sample(48, 192)
     calibrate(begun.base, fitted, sample.split(8))
     for name, value in fitted.state_dict().items():
         torch.testing.assert_close(begun.generator.state_dict()[name], value, rtol=0.01, atol=0.01)
@@ -214,6 +228,23 @@ def test_a_run_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert run(monkeypatch, folder, "--steps", "6") == whole
     again = opened(folder).generator.state_dict()
     assert all(torch.equal(again[name], weights[name]) for name in weights)
+
+
+def test_what_a_run_cannot_be_is_said_and_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, folder, "--steps", "2")
+    kept = (folder / "out" / "run.json").read_text()
+    for flags, said in (
+        (("--state-size", "8"), "holds a run with state_size 16, not 8; use another --out"),
+        (("--kind", "published"), "holds a run with kind gated, not published"),
+        (("--window", "1024"), "window is 1024, but .* reads 256 tokens at most"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            run(monkeypatch, folder, "--steps", "4", *flags)
+    assert (folder / "out" / "run.json").read_text() == kept
+    (folder / "out").rename(folder / "before")
+    start = ("--start", str(folder / "before" / "generator"))
+    with pytest.raises(SystemExit, match=r"this run's PublishedConfig.*give it those shapes"):
+        run(monkeypatch, folder, "--kind", "published", "--rank", "8", *start)
 
 
 @pytest.mark.slow
