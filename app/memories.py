@@ -152,7 +152,7 @@ class Memories:
         return changes(asked(engine, then, sampling), asked(engine, self.adapter(engine, user_id, memory), sampling))
 
     def save_lora(self, engine: Engine, user_id: int, folder: Path, base: str, rank: int | None) -> float:
-        """Write the memory as a LoRA for the base of this name; return what a smaller rank leaves out. See core/lora."""
+        """Write the memory as a LoRA for the base of this name; return what a smaller rank leaves out. See lora.py."""
         from core.lora import save_lora
 
         adapter = self.adapter(engine, user_id, self.load(engine, user_id))
