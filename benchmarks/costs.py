@@ -60,14 +60,15 @@ def copy_bandwidth(engine: Engine, repeats: int) -> float:
     return 2 * COPIES * COPIED_BYTES * 1000 / milliseconds
 
 
-def fold(engines: Mapping[str, Engine], tokens: int, repeats: int) -> Figures:
+def fold(engines: Mapping[str, Engine], tokens: int, repeats: int, bandwidth: float) -> Figures:
     """Folding a turn of at most so many tokens, against the bare decoder over the same ones, without LM head.
 
     Per kind of generator: `contribution` is the method alone, on the device; `into nothing` and `into a memory` are
     the engine's whole fold, with tokenising and the state's way to the device and back. The published kind reads with
     the adapter of what is there, so that its last one has a decomposition in it.
     """
-    return _against_forward(engines, tokens, repeats, _fold_calls)
+    rows = _against_forward(engines, tokens, repeats, _fold_calls)
+    return [_limited(row, weight_bytes_of_layers(engines), bandwidth) for row in rows]
 
 
 def _fold_calls(engine: Engine, turn: Sequence[Message]) -> Calls:
@@ -81,7 +82,10 @@ def _fold_calls(engine: Engine, turn: Sequence[Message]) -> Calls:
 
 
 def materialise(engines: Mapping[str, Engine], tokens: int, repeats: int) -> Figures:
-    """The adapter of a state that holds such a turn and lies on the host, against the bare decoder over its tokens."""
+    """The adapter of a state that holds such a turn and lies on the host, against the bare decoder over its tokens.
+
+    It has no limit of bandwidth here: what takes its time is a decomposition, and the way from the host.
+    """
     return _against_forward(engines, tokens, repeats, _materialise_calls)
 
 
@@ -126,10 +130,15 @@ def decode(engines: Mapping[str, Engine], users: int, repeats: int, bandwidth: f
     weights = weight_bytes_a_step(engine.base)
     for row in rows:
         read = distinct_bytes(contenders[row["side"]].adapters)
-        limit = 1000 * (weights + read) / bandwidth
         row |= {"tokens_per_second": round(users * 1000 / row["ms"], 1), "adapter_bytes": read}
-        row |= {"limit_ms": round(limit, 3), "over_limit": round(row["ms"] / limit, 3)}
+        _limited(row, weights + read, bandwidth)
     return rows
+
+
+def _limited(row: dict[str, Any], read: int, bandwidth: float) -> dict[str, Any]:
+    limit = 1000 * read / bandwidth
+    row |= {"limit_ms": round(limit, 3), "over_limit": round(row["ms"] / limit, 3)}
+    return row
 
 
 def memories(engine: Engine, users: int) -> list[Adapter]:
@@ -213,6 +222,12 @@ def weight_bytes_a_step(base: Base) -> int:
     embeddings = base.model.get_input_embeddings().weight
     looked_up = 0 if embeddings is base.head.weight else embeddings.nbytes
     return sum(weight.nbytes for weight in base.model.parameters()) - looked_up
+
+
+def weight_bytes_of_layers(engines: Mapping[str, Engine]) -> int:
+    """Bytes of the base's layers, all of which a forward pass without LM head reads, and a fold all but the last."""
+    base = next(iter(engines.values())).base
+    return sum(weight.nbytes for layer in base.layers for weight in layer.parameters())
 
 
 def distinct_bytes(adapters: Sequence[Adapter]) -> int:

@@ -1,7 +1,7 @@
 """`python -m benchmarks.gpu [--geometry mistral-7b|tiny] [--users N] [--json OUT]`: what memory costs at full size.
 
 On random weights of exactly the geometry: a fold against the bare forward pass, making an adapter, decoding with and
-without memory, and many users in one batch against peft's `adapter_names`; each as a ratio, and decoding also against
+without memory, and many users in one batch against peft's `adapter_names`; each as a ratio, and folds and decoding also against
 the time that reading the weights takes. Knows nothing of how good the replies are: see `benchmarks/recall.py`.
 """
 
@@ -74,7 +74,7 @@ def run(geometry: Geometry, placement: Placement, users: int, repeats: int) -> d
     engine = engines["published"]
     bandwidth = copy_bandwidth(engine, repeats)
     print(f"{geometry.name}: {placement.reason}; memory copies at {bandwidth / 1e9:,.1f} GB/s")
-    folds = [row for tokens in TURN_TOKENS for row in fold(engines, tokens, repeats)]
+    folds = [row for tokens in TURN_TOKENS for row in fold(engines, tokens, repeats, bandwidth)]
     _print_rows("Fold of one turn", folds)
     made = materialise(engines, TURN_TOKENS[0], repeats)
     _print_rows("Adapter of a state", made)
@@ -115,8 +115,10 @@ def _print_rows(title: str, rows: Figures) -> None:
     for row in rows:
         side = f"{row['tokens']:>7,} tokens  {row['side']}" if "tokens" in row else f"  {row['side']}"
         line = f"{side:45}{row['ms']:12,.3f} ms{row['ratio']:9.2f}x"
+        if "tokens_per_second" in row:
+            line += f"{row['tokens_per_second']:12,.1f} tokens/s"
         if "limit_ms" in row:
-            line += f"{row['tokens_per_second']:12,.1f} tokens/s{row['over_limit']:9.2f}x the limit"
+            line += f"{row['over_limit']:9.2f}x the limit"
         if row["peak_bytes"] is not None:
             line += f"{row['peak_bytes'] / 2**20:12,.1f} MiB more at the peak"
         print(line)

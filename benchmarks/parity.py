@@ -33,14 +33,14 @@ REFERENCE = Placement(torch.device("cpu"), torch.float32, "sdpa", "the reference
 WORDS_ALONE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
-def differences(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+def differences(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> dict[str, float]:
     """Largest absolute difference per mode: the bare base, one window, parallel, sequential, and the final state.
 
-    `dtype` is what the base computes in; the generator is in float32 always.
+    `dtype` is what the base computes in, on this device; the generator is in float32 always.
     """
     expected = load_file(folder / "expected.safetensors")
     context, query = expected["context_ids"][0], _said(expected["query_ids"][0])
-    engine = _engine(folder, dtype, window=len(context))
+    engine = _engine(folder, replace(REFERENCE, dtype=dtype, device=torch.device(device)), window=len(context))
     empty, turns = engine.empty_state(), [_said(window) for window in context.chunk(WINDOWS)]
     states = {
         "base": empty,
@@ -56,10 +56,10 @@ def differences(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, f
     return result | {"state, relative": _gap(states["sequential"].whole, theirs) / scale}
 
 
-def _engine(folder: Path, dtype: torch.dtype, window: int) -> Engine:
+def _engine(folder: Path, placement: Placement, window: int) -> Engine:
     """The engine of the folder, which reads up to `window` tokens of a turn at once."""
-    base = Base(load_base(folder / "base", replace(REFERENCE, dtype=dtype)))
-    generator = load_generator(folder / "generator", base)
+    base = Base(load_base(folder / "base", placement))
+    generator = load_generator(folder / "generator", base).to(placement.device)
     generator.config = replace(generator.config, window=window)
     tokenizer = _numbers(base.model.config.vocab_size)
     return Engine(Checkpoint(folder.name, "reference", base, generator, tokenizer))
@@ -78,7 +78,7 @@ def _said(ids: Tensor) -> list[Message]:
 
 
 def _gap(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours - theirs).abs().max())
+    return float((ours.cpu() - theirs).abs().max())
 
 
 def main() -> int:
@@ -86,10 +86,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--bfloat16", action="store_true", help="have the base compute in bfloat16")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     arguments = parser.parse_args()
     folder, tolerance = arguments.folder, TOLERANCE_IN_HALF if arguments.bfloat16 else TOLERANCE
     try:
-        found = differences(folder, torch.bfloat16 if arguments.bfloat16 else torch.float32)
+        found = differences(folder, torch.bfloat16 if arguments.bfloat16 else torch.float32, arguments.device)
     except (CoreError, OSError, KeyError) as error:
         print(f"{folder} cannot be compared: {error}", file=sys.stderr)
         return 2

@@ -97,7 +97,9 @@ def test_the_command_prints_tables_and_one_json_line_last(
     assert call(monkeypatch, *few, "--json", str(out)) == 0
     printed = capsys.readouterr().out.strip().splitlines()
     assert json.loads(printed[-1]) == json.loads(out.read_text())
-    assert sum("x the limit" in line for line in printed) == 2 * 5
+    assert sum("x the limit" in line for line in printed) == 2 * (
+        7 + 5
+    )  # folds of two lengths, steps of one reply and of many
 
 
 def test_full_size_without_a_gpu_ends_in_a_sentence(

@@ -12,19 +12,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.parity import TOLERANCE, TOLERANCE_IN_HALF, differences
 from core.adapter import Adapter, stack
+from core.base import Base
 from core.chat import Message, encode
-from core.checkpoint import load_checkpoint
+from core.checkpoint import Checkpoint, load_checkpoint
 from core.compiled import CompiledDecoding
 from core.decoding import Decoding, Row, Sampling
-from core.device import FLASH, Choice, Placement, _obstacle, resolve
+from core.device import FLASH, Bits, Choice, Placement, _obstacle, resolve
 from core.engine import Engine, load_engine
 from core.origin import Origin
+from tests.core.families import FAMILIES, generator_for, model_of
+from tests.tiny import tiny_tokenizer
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use"),
 ]
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "reference_generator"
 BUNDLED = Path(__file__).parent.parent.parent / "models" / "imprint-mini"
 STATE_BOUND = 0.02  # of a layer's norm
 CHANCE_BOUND = 0.05  # of the chance of the next token, in total, at any place
@@ -95,6 +100,36 @@ def test_a_reply_on_the_gpu_in_float32_is_that_of_the_cpu(on_cpu: Engine) -> Non
 def test_a_reply_in_bfloat16_knows_what_was_told(on_gpu: Engine) -> None:
     assert "Marta" in "".join(on_gpu.reply(memory(on_gpu), ASK))
     assert "Marta" not in "".join(on_gpu.reply(None, ASK))
+
+
+@pytest.mark.parametrize("name", ["mistral_full", "llama_rank8"])
+def test_the_published_format_matches_the_reference_in_every_mode(name: str) -> None:
+    assert max(differences(FIXTURES / name, torch.float32, "cuda").values()) <= TOLERANCE
+    assert max(differences(FIXTURES / name, torch.bfloat16, "cuda").values()) <= TOLERANCE_IN_HALF
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_folds_what_it_folds_on_the_cpu_and_an_empty_memory_is_the_base(family: str) -> None:
+    ours, theirs = (family_on(family, device) for device in ("cuda", "cpu"))
+    told, expected = (engine.fold(engine.empty_state(), TURN).sums for engine in (ours, theirs))
+    torch.testing.assert_close(told, expected, atol=1e-3, rtol=1e-3)
+    empty = ours.materialise(ours.empty_state())
+    assert torch.equal(ours.logits(empty, ASK), ours.logits(None, ASK))
+    memory = ours.materialise(ours.fold(ours.empty_state(), TURN))
+    written = "".join(ours.reply(memory, ASK, Sampling(max_tokens=8)))
+    assert written == ours.reply_all([(memory, ASK)], Sampling(max_tokens=8))[0]
+
+
+def family_on(family: str, device: str) -> Engine:
+    base = Base(model_of(family).to(device))
+    return Engine(Checkpoint(family, "f" * 64, base, generator_for(base).to(device), tiny_tokenizer()))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_base_in_few_bits_remembers(bits: Bits) -> None:
+    pytest.importorskip("bitsandbytes")
+    few = load_engine(Origin(str(BUNDLED)), Choice("cuda", bits=bits))
+    assert "Marta" in "".join(few.reply(memory(few), ASK))
 
 
 def test_an_empty_memory_is_the_bare_base_bit_for_bit(on_gpu: Engine) -> None:
