@@ -1,8 +1,9 @@
 """`python -m benchmarks.gpu [--geometry mistral-7b|tiny] [--users N] [--json OUT]`: what memory costs at full size.
 
 On random weights of exactly the geometry: a fold against the bare forward pass, making an adapter, decoding with and
-without memory, and many users in one batch against peft's `adapter_names`; each as a ratio, and folds and decoding also against
-the time that reading the weights takes. Knows nothing of how good the replies are: see `benchmarks/recall.py`.
+without memory, and many users in one batch against peft's `adapter_names`; each as a ratio, and folds and decoding
+also against the time that reading the weights takes. Knows nothing of how good the replies are: see
+`benchmarks/recall.py`.
 """
 
 from __future__ import annotations
