@@ -24,8 +24,15 @@ UNFIT = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeErr
 """What peft raises for a folder that it cannot load on a base."""
 
 
-def save_lora(folder: Path, base: Base, adapter: Adapter, name: str = "", rank: int | None = None) -> float:
-    """Write the one row of an adapter for the base called `name`; return the largest error of a layer.
+def save_lora(
+    folder: Path,
+    base: Base,
+    adapter: Adapter,
+    name: str = "",
+    rank: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """Write the one row of an adapter for the base called `name`, in `dtype`; return the largest error of a layer.
 
     The error is that of the weights' change, relative in Frobenius norm; 0 unless `rank` is below the adapter's. Raise
     CheckpointError for a rank that cannot be.
@@ -44,7 +51,7 @@ def save_lora(folder: Path, base: Base, adapter: Adapter, name: str = "", rank: 
         tensors |= {f"base_model.model.{path}.lora_A.weight": a, f"base_model.model.{path}.lora_B.weight": b}
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / WEIGHTS).touch(mode=0o600)  # what a memory knows is its owner's alone
-    (folder / WEIGHTS).write_bytes(save({key: value.contiguous() for key, value in tensors.items()}))
+    (folder / WEIGHTS).write_bytes(save({key: value.to(dtype).contiguous() for key, value in tensors.items()}))
     values = _config(base, name, rank or full)
     (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return max(errors)

@@ -269,7 +269,7 @@ class Loras:
 
 def _save(folder: Path, base: Base, adapter: Adapter, rank: int) -> None:
     try:
-        save_lora(folder, base, adapter, rank=rank)
+        save_lora(folder, base, adapter, rank=rank, dtype=base.dtype)
     except OSError as error:
         raise ServerError(f"A LoRA cannot be written to {folder} ({error.strerror}); make room there.") from error
 
