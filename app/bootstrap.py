@@ -142,7 +142,7 @@ def _engine(settings: Settings) -> Engine:
             "Replies are written elsewhere, so no steps can be compiled here; leave IMPRINT_COMPILE at 0."
         )
     placement = resolve(choice)
-    if "model" in settings.model_fields_set:
+    if settings.model_fields_set & {"model", "generator"}:
         _say_what_it_takes(settings.origin, placement)
     checkpoint = load_checkpoint(settings.origin, placement)
     if is_lent_gpus() and checkpoint.base.device.type == "cuda":
@@ -159,8 +159,10 @@ def _engine(settings: Settings) -> Engine:
 def _say_what_it_takes(origin: Origin, placement: Placement) -> None:
     """Before the weights of a model of somebody's own are read, which may take long and more than there is."""
     from app.sizes_commands import in_words
+    from core.origin import CONFIGS
     from core.sizes import sizes_of_origin
 
+    origin.parts(CONFIGS)  # says what is missing, where something is
     takes = in_words(sizes_of_origin(origin), str(placement.dtype).removeprefix("torch."), placement.bits)
     for line in (takes, placement.reason):
         print(f"{origin.name}: {line}", file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
 """The adapters that are ready at hand, least recently used first out, bounded by bytes.
 
 Only ever a copy of what can be made again from a stored state. Keys carry the memory's version, so an adapter of an
-older memory is never handed out for a newer one. What a reply is being written with is in use: letting go of it would
-free nothing, so it counts as long as it is, and is found again.
+older memory is never handed out for a newer one. One that was let go of while a reply is written with it frees nothing
+until then: it counts as long, and is found again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class AdapterCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all adapters held or in use."""
+        """Bytes of all adapters held, and of those let go of that are still in use."""
         with self._lock:
             return self._taken()
 
@@ -37,25 +37,32 @@ class AdapterCache:
         """Return the adapter of exactly this version, or None."""
         with self._lock:
             adapter = self._alive.get((user_id, version))
-            if (user_id, version) in self._adapters:
-                self._adapters.move_to_end((user_id, version))
+            if adapter is not None:
+                self._hold((user_id, version), adapter)
             return adapter
 
     def keep(self, user_id: int, version: int, adapter: Adapter) -> None:
         """Hold this adapter instead of the user's earlier ones, and let go of the least used beyond the bound."""
         with self._lock:
             self._drop(user_id)
-            self._adapters[user_id, version] = self._alive[user_id, version] = adapter
-            while self._adapters and self._taken() > self._most_bytes:
-                self._adapters.popitem(last=False)
+            self._alive[user_id, version] = adapter
+            self._hold((user_id, version), adapter)
 
     def forget(self, user_id: int) -> None:
         """Let go of everything made from this user's memory."""
         with self._lock:
             self._drop(user_id)
 
+    def _hold(self, key: Key, adapter: Adapter) -> None:
+        self._adapters[key] = adapter
+        self._adapters.move_to_end(key)
+        while self._adapters and self._taken() > self._most_bytes:
+            self._adapters.popitem(last=False)
+
     def _taken(self) -> int:
-        return sum(adapter.own_bytes for adapter in list(self._alive.values()))
+        """A factor that several have in common is there once."""
+        factors = {id(f): f for adapter in list(self._alive.values()) for f in (*adapter.lora_A, *adapter.lora_B)}
+        return sum(factor.nbytes for factor in factors.values())
 
     def _drop(self, user_id: int) -> None:
         for adapters in (self._adapters, self._alive):

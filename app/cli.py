@@ -80,12 +80,11 @@ def chat(
     strength: Annotated[float, typer.Option(help="How much of the memory is read, from 0 to 1.")] = 1.0,
     instructions: Annotated[str, typer.Option(help="What the model reads before everything else.")] = "",
     model: Model = None,
-    generator: Generator = None,
     database: Database = None,
 ) -> None:
     """Chat in this terminal: /new starts a new conversation, Ctrl-C stops a reply, Ctrl-D leaves."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
-    with running_service(load_settings(**given(context, model, database, generator))) as (service, engine):
+    with running_service(load_settings(**given(context, model, database))) as (service, engine):
         owner = service.ensure_user(user)
         print("Loading the model...", file=sys.stderr)
         engine.result()

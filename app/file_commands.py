@@ -15,7 +15,7 @@ import typer
 
 from app import wording
 from app.bootstrap import begin_loading, running_service
-from app.errors import BadParcel
+from app.errors import BadParcel, SettingsError
 from app.memory_commands import AsJson, opened, print_json
 from app.options import Database, Model, Name, given
 from app.proof import checked
@@ -48,6 +48,10 @@ def export_memory(
     database: Database = None,
 ) -> None:
     """Write the memory, its ledger, texts and proof to one file, or the memory alone as a LoRA of the base."""
+    if rank is not None and form is not Form.PEFT:
+        raise SettingsError("A --rank is for --format peft alone.")
+    if form is Form.PEFT and not texts:
+        raise SettingsError("With --format peft no texts are written anyway; leave --no-texts out.")
     with opened(context, user, model, database) as (service, owner), _sentence_for(path):
         if form is Form.PEFT:
             print(_lora_written(service, owner, path, rank))

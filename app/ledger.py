@@ -71,7 +71,7 @@ class Verification:
 
     @property
     def is_of_another_number_type(self) -> bool:
-        """Whether it is no more than what folding on another device changes, which begins with the first turn."""
+        """Whether it could be what folding on another device changes, which begins with the first turn."""
         return not self.state_matches and self.difference <= COARSE and self.from_the_start
 
 
@@ -127,15 +127,16 @@ def verified(engine: Engine, memory: Memory | None, turns: Sequence[Turn]) -> Ve
     again, stored = replay(engine, turns, unlinked=unlinked), unpacked(engine, memory)
     broken = next((turn.id for turn in turns[unlinked:] if turn.link != again.links[turn.id]), None)
     same = stored.to_bytes() == again.state.to_bytes()
-    from_the_start = all(turn.link != again.links[turn.id] for turn in turns[unlinked:])
+    linked = turns[unlinked:]
+    from_the_start = bool(linked) and all(turn.link != again.links[turn.id] for turn in linked)
     return Verification(len(turns), unlinked, broken, same, distance(stored, again.state), from_the_start)
 
 
 def distance(stored: State, state: State) -> float:
-    """How far a stored state is from this one, relative to its largest entry; infinite for another shape."""
-    if stored.sums.shape != state.sums.shape or stored.whole.shape != state.whole.shape:
-        return inf
+    """How far a stored state is from this one, relative to its largest entry; infinite where it is none."""
     pairs = ((stored.sums, state.sums), (stored.whole, state.whole))
+    if any(one.shape != other.shape or not bool(one.isfinite().all()) for one, other in pairs):
+        return inf
     return max(float((one - other).abs().max()) / max(1.0, float(other.abs().max())) for one, other in pairs)
 
 

@@ -59,7 +59,10 @@ def opened(engine: Engine, data: bytes, longest: int) -> Parcel:
     parcel = unwrap(data)
     if not parcel.has_texts:
         raise BadParcel("The file was made without its texts, so it can be checked but not taken in; export it with.")
-    _replayed(engine, parcel, longest, COARSE)  # the state that is kept is the one that is folded here
+    if parcel.proof:
+        _check_chain(parcel, parcel.proof)
+    # The state that is kept is the one that is folded here; that the turns are those of the file's the chain says.
+    _replayed(engine, parcel, longest, COARSE if parcel.proof else ROUNDING)
     return parcel
 
 
@@ -88,9 +91,9 @@ def _replayed(engine: Engine, parcel: Parcel, longest: int, nearly: float = ROUN
     _check_maker(engine, parcel.packed)
     again = replay(engine, [turn_of(entry, number) for number, entry in enumerate(parcel.entries)])
     apart = distance(unpack(parcel.packed.blob), again.state)
-    if apart > COARSE:
+    if not apart <= COARSE:
         raise BadParcel("The file's state is not what its turns give; it was changed, so export it again.")
-    if apart > nearly:
+    if not apart <= nearly:
         raise BadParcel(
             f"The file's state is {apart:.1%} away from what its turns give here: it was changed, or folded in another "
             "number type; check it with IMPRINT_DTYPE as it was there."

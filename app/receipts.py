@@ -37,8 +37,8 @@ def verdict(found: Verification) -> str:
     held = counted(found.turns, "turn")
     if found.is_of_another_number_type:
         return (
-            f"The state is {found.difference:.2%} away from what the ledger gives here, as one is that was folded on "
-            "another device or in another number type; rebuild the memory to have it bit for bit."
+            f"Not what the ledger gives, by {found.difference:.2%}: it was folded on another device or in another "
+            "number type, or its first turn was changed. Verify it where it was folded, or rebuild the memory."
         )
     if not found.is_clean:
         where = "the state" if found.broken is None else f"the chain at turn {found.broken}"

@@ -33,11 +33,6 @@ class Adapter:
         """Bytes of all the factors."""
         return sum(factor.nbytes for factor in (*self.lora_A, *self.lora_B))
 
-    @property
-    def own_bytes(self) -> int:
-        """Bytes of the factors that belong to rows, which others do not share."""
-        return sum(factor.nbytes for factor in (*self.lora_A, *self.lora_B) if factor.ndim == 3)
-
     def delta(self, layer: int, x: Tensor) -> Tensor:
         """What target layer `layer` adds for its input `x` (rows, T, d_in): (rows, T, d_out)."""
         return x @ self.lora_A[layer].mT @ self.lora_B[layer].mT
@@ -104,9 +99,11 @@ class Stack:
 
     def _can_be_written(self, adapter: Adapter | None) -> bool:
         """Whether it fits into what is stacked, which is a copy where several rows differ; one row's is its own."""
+        if self.whole and self.whole.lora_B[0].stride(0) == 0:
+            return False  # all rows are one adapter's own factors
         if adapter is None:
             return self.whole is None or len(self._adapters) > 1
-        if self.whole is None or len(self._adapters) == 1 or self.whole.lora_B[0].stride(0) == 0:
+        if self.whole is None or len(self._adapters) == 1:
             return False
         factors = zip(adapter.lora_A, self.whole.lora_A, adapter.lora_B, self.whole.lora_B, strict=True)
         return all(a is b and c.shape[1:] == d.shape[1:] for a, b, c, d in factors)

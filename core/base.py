@@ -48,9 +48,6 @@ class Base:
         names = {module: name for name, module in model.named_modules()}
         self.paths: list[str] = [names[projection] for projection in self.projections]
         self._lock = threading.Lock()
-        if self.device.type == "cuda":
-            # It would plan anew for each number and length of rows, which in a conversation is nearly every time.
-            torch.backends.cuda.enable_cudnn_sdp(False)
 
     @property
     def sizes(self) -> tuple[int, int]:

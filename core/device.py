@@ -48,6 +48,7 @@ class Placement:
 def resolve(choice: Choice) -> Placement:
     """Choose what was left open; raise DeviceError for what was asked for and is not there."""
     device = _device(choice.device)
+    settle_attention(device)
     dtype = _dtype(choice.dtype, device)
     attention = _attention(choice.attention, device, dtype)
     if choice.bits and not _imports("bitsandbytes"):
@@ -58,6 +59,15 @@ def resolve(choice: Choice) -> Placement:
     reason = f"{weights}{str(dtype).removeprefix('torch.')} and {attention} on {_why(choice, device, attention)}"
     plainer = PLAIN[PLAIN.index(attention) + 1 :] if attention in PLAIN else PLAIN
     return Placement(device, dtype, attention, reason, choice.bits, plainer if choice.attention == "auto" else ())
+
+
+def settle_attention(device: torch.device) -> None:
+    """Have SDPA on a GPU not take cuDNN's kernel, in all of this process.
+
+    It plans anew for each number and length of rows, which in a conversation, and in training, is nearly every time.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def _why(choice: Choice, device: torch.device, attention: str) -> str:

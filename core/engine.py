@@ -46,7 +46,8 @@ class Engine:
         self.generator: Generator = checkpoint.generator
         self.tokenizer: PreTrainedTokenizerBase = checkpoint.tokenizer
         self._common = dict[Tensor, Tensor]()  # from a factor of the generator's own to the same where the base is
-        self._ends = self.base.ends | {self.tokenizer.eos_token_id}
+        own = self.tokenizer.eos_token_id
+        self._ends = self.base.ends | (frozenset() if own is None else {own})
         self._batching = Batching(self.base, self._ends, self._compiled if compiled else None)
 
     @property

@@ -34,8 +34,8 @@ def save_lora(
 ) -> float:
     """Write the one row of an adapter for the base called `name`, in `dtype`; return the largest error of a layer.
 
-    The error is that of the weights' change, relative in Frobenius norm; 0 unless `rank` is below the adapter's. Raise
-    CheckpointError for a rank that cannot be.
+    The error is that of the weights' change before they are cast, relative in Frobenius norm; 0 unless `rank` is below
+    the adapter's. Raise CheckpointError for a rank that cannot be.
     """
     if adapter.rows != 1:
         raise ValueError(f"The adapter has {adapter.rows} rows; a LoRA holds one memory.")

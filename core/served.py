@@ -10,7 +10,6 @@ import atexit
 import fcntl
 import json
 import logging
-import operator
 import shutil
 import socket
 import threading
@@ -22,7 +21,6 @@ from secrets import token_hex
 from typing import Any, Literal
 
 import httpx
-import torch
 
 from core.adapter import Adapter
 from core.base import Base
@@ -79,9 +77,9 @@ class ServedEngine(Engine):
 
         Not after all: it may compute in another number type, and then what is about equally likely changes places.
         """
-        ids = encode(self.tokenizer, [Message("user", PROSE)], reply=False)[: self.max_prompt_tokens]
-        with torch.inference_mode(), self.base.adapted(None):
-            expected = self.base.model(input_ids=torch.tensor([ids], device=self.base.device)).logits[0].argmax(-1)
+        told = [Message("user", PROSE)]
+        ids = encode(self.tokenizer, told, reply=False)[: self.max_prompt_tokens]
+        expected = self.logits(None, told).argmax(-1)
         places = range(len(ids))[-BEGINNINGS:]
         ours = [self.tokenizer.decode(expected[i], skip_special_tokens=True) for i in places]
         theirs = self._client.next_after([ids[: i + 1] for i in places])
@@ -129,8 +127,10 @@ class Client:
     def next_after(self, prompts: Sequence[Sequence[int]]) -> list[str]:
         """What the bare base says next after each prompt: one token's text."""
         asked = {"model": self.base_name, "prompt": prompts, "max_tokens": 1, "temperature": 0.0, **NOTHING_ELSE}
-        choices = self._call("POST", "/v1/completions", **asked)["choices"]
-        return [choice["text"] for choice in sorted(choices, key=operator.itemgetter("index"))]
+        with self._translated():
+            choices = self._call("POST", "/v1/completions", **asked)["choices"]
+            texts = {choice["index"]: choice["text"] for choice in choices}
+            return [texts[number] for number in range(len(prompts))]
 
     def pieces(self, model: str, row: Row, stop: threading.Event, ends: Collection[int]) -> Iterator[str]:
         """The reply as it is written; leaving off closes the connection, at which the server leaves off too."""

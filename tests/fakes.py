@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from core.chat import Message
 from core.decoding import Sampling
@@ -27,10 +28,8 @@ class FakeAdapter:
     """The words that were told."""
 
     words: tuple[str, ...]
-
-    @property
-    def own_bytes(self) -> int:
-        return 100
+    lora_A: tuple[Tensor, ...] = ()
+    lora_B: tuple[Tensor, ...] = field(default_factory=lambda: (torch.zeros(25),), compare=False)
 
     def scaled(self, strength: float) -> FakeAdapter:
         """Less than half is nothing."""

@@ -71,5 +71,5 @@ class Fitting(nn.Module):
         with base.adapted(adapter.to(base.device, base.dtype)):
             logits = base.model(input_ids=ids, use_cache=False).logits[:, :-1]
         targets = labels[:, 1:]
-        losses = cross_entropy(logits.mT.float(), targets, reduction="none", ignore_index=IGNORED)
-        return losses.sum(-1) @ weights
+        flat = logits.flatten(0, 1).float(), targets.flatten()
+        return cross_entropy(*flat, reduction="none", ignore_index=IGNORED).view_as(targets).sum(-1) @ weights

@@ -39,7 +39,6 @@ from training.windows import Examples, read_entries, single
 
 SAMPLED = 48, 192  # rows, and tokens in each, that a new generator is fitted to
 LOG, RUN, CHECKPOINT, NEWER, OLDER = "log.jsonl", "run.json", "checkpoint", "checkpoint.new", "checkpoint.old"
-SHAPING = ("base", "kind", "target", "before", "after", "state_size", "rank", "alpha")
 
 Kind = Literal["gated", "published"]
 Dtype = Literal["bfloat16", "float32"]
@@ -216,23 +215,26 @@ def run(arguments: argparse.Namespace, config: FitConfig) -> None:
     entries = read_entries(arguments.data)
     sizes = (config.window, config.windows, base.context_length)
     examples = Examples(entries, load_tokenizer(folder), *sizes, seed=config.seed)
-    stated = asdict(config) | {"base": arguments.base}
-    _check_same_run(out, stated)
-    (out / RUN).write_text(json.dumps(stated, indent=1))
+    _check_same_run(out, config, arguments.base, base)
     fit = Fit(config, base, beginning(config, base, examples, out).train(), examples, out)
+    fit.accelerator.wait_for_everyone()  # all have read what a run before has left
+    if fit.accelerator.is_main_process:
+        (out / RUN).write_text(json.dumps(asdict(config) | {"base": arguments.base}, indent=1))
     fit.train()
     fit.export(arguments.base)
 
 
-def _check_same_run(out: Path, stated: dict[str, Any]) -> None:
+def _check_same_run(out: Path, config: FitConfig, name: str, base: Base) -> None:
     """Raise ValueError where the folder holds a run of another base or of other shapes, before anything is written."""
-    if not any((out / name).is_dir() for name in (CHECKPOINT, OLDER)):
+    if not (out / RUN).exists():
         return
-    before = json.loads((out / RUN).read_text())
-    for name in SHAPING:
-        then, now = before.get(name), stated[name]
-        if then != now:
-            raise ValueError(f"{out} holds a run with {name} {then}, not {now}; use another --out.")
+    then = json.loads((out / RUN).read_text(encoding="utf-8"))
+    if folder_of(then["base"]).resolve() != folder_of(name).resolve():
+        raise ValueError(f"{out} holds a run for the base {then['base']}, not {name}; use another --out.")
+    known = {field.name: then[field.name] for field in fields(FitConfig) if field.name in then}
+    theirs, ours = FitConfig(**known).shapes(base), config.shapes(base)
+    if replace(theirs, window=ours.window) != ours:
+        raise ValueError(f"{out} holds a run of {theirs}, not of {ours}; use another --out.")
 
 
 def beginning(config: FitConfig, base: Base, examples: Examples, out: Path) -> Generator:

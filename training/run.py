@@ -24,7 +24,7 @@ from transformers import (
 from core.base import Base
 from core.checkpoint import load_checkpoint
 from core.config import GeneratorConfig
-from core.device import Placement
+from core.device import Placement, settle_attention
 from core.generator import GatedGenerator
 from core.origin import Origin
 from core.sizes import generator_config_of
@@ -50,6 +50,7 @@ class Run:
 
     def __init__(self, config: TrainConfig, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
         torch.manual_seed(config.seed)
+        settle_attention(device)
         self.config, self.tokenizer = config, tokenizer
         model = LlamaForCausalLM(_base_config(config, tokenizer)).to(device)
         if device.type == "cpu":

@@ -58,7 +58,8 @@ def _entries(file: Path) -> Iterator[Entry]:
 class Examples(Dataset[Example]):
     """One example for each entry; of a long document another stretch in each `epoch`.
 
-    What is read in one go is cut at `longest` tokens, the base's context.
+    What is read in one go has at most `longest` tokens, the base's context: of a question its end, of an answer the
+    beginning.
     """
 
     def __init__(
@@ -88,8 +89,9 @@ class Examples(Dataset[Example]):
             return document(self._stretch(tokens, Random(f"{self.seed}-{self.epoch}-{number}")), self.window)
         asked = [Message("user", entry["question"]), Message("assistant", entry["answer"])]
         prompt = encode(self.tokenizer, asked[:1], reply=True)
-        whole = encode(self.tokenizer, asked, reply=False)[: self.longest]
-        return question(tokens[: self.window * self.windows], prompt[: self.longest], whole[len(prompt) :], self.window)
+        answer = encode(self.tokenizer, asked, reply=False)[len(prompt) :][: self.longest // 2]
+        prompt = prompt[-(self.longest - len(answer)) :]
+        return question(tokens[: self.window * self.windows], prompt, answer, self.window)
 
     def sample(self, rows: int, length: int) -> Tensor:
         """What is folded, entry after entry: up to `rows` rows of `length` tokens, shorter if there are fewer."""

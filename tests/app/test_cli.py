@@ -17,6 +17,7 @@ import pytest
 from app.answers import UNCHANGED
 from storage.database import file_url, open_database
 from storage.store import Store
+from tests.tiny import tiny_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = """
@@ -95,6 +96,28 @@ def test_a_folder_without_a_model_ends_the_server_with_one_sentence(tmp_path: Pa
     command = [sys.executable, "launch.py", "--port", "17862", "--model", str(tmp_path), "--database", url]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (ran.returncode, one_sentence(ran.stderr)) == (1, True), ran.stderr
+    assert "has no folder base/" in ran.stderr
+
+
+def test_a_memory_is_exported_as_a_lora(tmp_path: Path, url: str) -> None:
+    where = ("--user", "Ada", "--model", str(tiny_folder(tmp_path / "tiny")), "--database", url)
+    program = [sys.executable, "launch.py"]
+
+    def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*program, *arguments], cwd=ROOT, input="I am Ada\n", capture_output=True, text=True, timeout=120
+        )
+
+    told = ran("chat", *where)
+    assert told.returncode == 0 and "of weights in float32" in told.stderr  # said before they are loaded
+    folder = tmp_path / "lora"
+    written = ran("memory", "export", *where, str(folder), "--format", "peft", "--rank", "4")
+    assert written.stdout.startswith(f"Wrote {folder}, for the base. It holds what Ada said. Relative error"), written
+    assert json.loads((folder / "adapter_config.json").read_text())["r"] == 4
+    for flags in (("--rank", "4"), ("--format", "peft", "--no-texts")):
+        refused = ran("memory", "export", *where, str(tmp_path / "none"), *flags)
+        assert (refused.returncode, one_sentence(refused.stderr)) == (2, True)
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_port_in_use_is_one_sentence(tmp_path: Path, url: str) -> None:

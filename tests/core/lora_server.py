@@ -64,8 +64,7 @@ class LoraServer:
 
     def complete(self, asked: dict[str, Any]) -> Response:
         if not asked.get("stream"):
-            texts = ["".join(self._pieces(asked | {"prompt": prompt}, None)) for prompt in asked["prompt"]]
-            return JSONResponse({"choices": [{"index": i, "text": text} for i, text in enumerate(texts)]})
+            return JSONResponse(self.complete_at_once(asked))
         self.asked.append(asked)
         model = asked["model"]
         name = model if self.kind == "vllm" else model.partition(":")[2]
@@ -74,6 +73,10 @@ class LoraServer:
         pieces = self._pieces(asked, None if model == BASE else name)
         lines = (f"data: {json.dumps({'choices': [{'text': piece}]})}\n\n" for piece in pieces)
         return StreamingResponse(line for part in (lines, ["data: [DONE]\n\n"]) for line in part)
+
+    def complete_at_once(self, asked: dict[str, Any]) -> dict[str, Any]:
+        texts = ["".join(self._pieces(asked | {"prompt": prompt}, None)) for prompt in asked["prompt"]]
+        return {"choices": [{"index": i, "text": text} for i, text in enumerate(texts)]}
 
     def _pieces(self, asked: dict[str, Any], name: str | None) -> Iterator[str]:
         prompt, ends = asked["prompt"], {self.tokenizer.eos_token_id, *asked.get("stop_token_ids", ())}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -215,4 +216,27 @@ def test_an_adapter_that_somebody_keeps_is_never_written_to(engine: Engine) -> N
     stack.put([0], [None])
     stack.put([1], [made[3]])
     assert stack.whole is not None and stack.whole.lora_B[0][:, 0, 0].tolist() == [0.0, 3.0]
+    same = Stack([made[1]] * 3, torch.device("cpu"), torch.float32)
+    same.put([1], [None])
+    same.put([2], [made[2]])
+    assert same.whole is not None and same.whole.lora_B[0][:, 0, 0].tolist() == [1.0, 0.0, 2.0]
     assert [float(adapter.lora_B[0].mean()) for adapter in made] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_one_memory_in_many_rows_is_there_once() -> None:
+    one = Adapter((torch.ones(1, 2, 4),), (torch.ones(1, 4, 2),))
+    stacked = Stack([one] * 5, torch.device("cpu"), torch.float32).whole
+    assert stacked and stacked.rows == 5
+    for ours, theirs in ((stacked.lora_A[0], one.lora_A[0]), (stacked.lora_B[0], one.lora_B[0])):
+        assert ours.untyped_storage().data_ptr() == theirs.untyped_storage().data_ptr()
+
+
+def test_steps_are_compiled_by_the_thread_that_runs_them(engine: Engine) -> None:
+    by = list[str]()
+
+    def compiling() -> CompiledDecoding:
+        by.append(threading.current_thread().name)
+        return CompiledDecoding(engine.base, engine.materialise(engine.empty_state()), 2, 64, "aot_eager")
+
+    batching = Batching(engine.base, (), compiling)
+    assert by == [thread.name for thread in batching._thread._threads]

@@ -191,6 +191,14 @@ def test_folding_does_not_ask_the_server(folder: Path, there: LoraServer, server
     assert torch.equal(one, other) and there.written == 0
 
 
+def test_a_server_that_lists_models_and_completes_nothing_is_said(
+    folder: Path, there: LoraServer, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(there, "complete_at_once", lambda _: {})
+    with pytest.raises(ServerError, match="did not answer as vLLM or SGLang do"):
+        opened(folder, server)
+
+
 def test_a_server_with_another_base_is_refused(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(3)
     other = tiny_model(len(tiny_tokenizer()))

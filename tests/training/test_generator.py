@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,9 +52,11 @@ def test_completion_and_reconstruction_count_the_same() -> None:
 
 
 def test_what_is_longer_than_the_context_is_cut() -> None:
-    asked = QUESTION | {"answer": "Waffles. " * 200}
-    example = Examples([asked], tiny_tokenizer(), 8, 3, 64, seed=0)[0]
-    assert example["asked"].shape == example["labels"].shape == (1, 64)
+    for part in ("question", "answer"):
+        example = Examples([QUESTION | {part: "Waffles. " * 200}], tiny_tokenizer(), 8, 3, 64, seed=0)[0]
+        assert example["asked"].shape == example["labels"].shape
+        assert 32 <= example["asked"].shape[1] <= 64
+        assert 0 < int((example["labels"] != IGNORED).sum()) <= 32
 
 
 def test_a_short_document_still_has_something_to_complete() -> None:
@@ -232,10 +235,12 @@ def test_a_run_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_what_a_run_cannot_be_is_said_and_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, folder, "--steps", "2")
-    kept = (folder / "out" / "run.json").read_text()
+    kept, other = (folder / "out" / "run.json").read_text(), folder / "other"
+    shutil.copytree(folder / "tiny" / "base", other)
     for flags, said in (
-        (("--state-size", "8"), "holds a run with state_size 16, not 8; use another --out"),
-        (("--kind", "published"), "holds a run with kind gated, not published"),
+        (("--state-size", "8"), r"holds a run of .*key_size=16.*, not of .*key_size=8.*; use another --out"),
+        (("--kind", "published"), r"holds a run of GeneratorConfig.*, not of PublishedConfig"),
+        (("--base", str(other)), r"holds a run for the base .*, not .*other"),
         (("--window", "1024"), "window is 1024, but .* reads 256 tokens at most"),
     ):
         with pytest.raises(SystemExit, match=said):

@@ -12,9 +12,9 @@
 # 8 layers would be 62.8 MB. All sizes are multiples of 32, heads are 64 wide.
 # Model FLOPs are 6 x 28.3 M = 170 M a token: at a fifth of the 790 TFLOP/s that such a GPU's bfloat16 products reach,
 # 930,000 tokens/s; half of that, for small kernels and short rows, makes 700 M tokens in 25 minutes. That is a guess
-# until a first piece has printed its tokens/s. The learning rate falls over the last 40 % of TOKENS or, if that is
-# sooner, of this piece's minutes: give SETTLE= (nothing) to every piece but the last, and to the last as TOKENS about
-# what it can reach, which the curriculum goes by (full at half of it).
+# until a first piece has printed its tokens/s. The learning rate falls over the last 40 % of TOKENS or, with SETTLE=1,
+# of this piece's minutes, if that is sooner: for the last piece, or the only one. TOKENS is then about what it can reach,
+# which the curriculum goes by (full at half of it).
 # 120,000 tokens a step keep the GPU busy and leave 5,800 steps: the memory circuit needs steps, not tokens alone.
 # A process draws 250,000 tokens/s (of START, on one core), hence one worker for each core but two.
 # COMPILE=--compile fuses small kernels, at the cost of about a minute in every piece; never tried on a GPU.
@@ -43,7 +43,7 @@ else
 fi
 
 "$python" -m training.train --corpora "$corpora" --out "$out" "${model[@]}" --tokens "${TOKENS:-700000000}" --seed "${SEED:-0}" \
-  --minutes "${MINUTES:-8.5}" ${SETTLE---settle} --save-minutes 2 --workers $((cores > 2 ? cores - 2 : 0)) ${COMPILE:-}
+  --minutes "${MINUTES:-8.5}" ${SETTLE:+--settle} --save-minutes 2 --workers $((cores > 2 ? cores - 2 : 0)) ${COMPILE:-}
 
 if [ -n "$export" ]; then
   mkdir -p "$export"
