@@ -31,8 +31,11 @@ def test_steps_that_another_server_would_compute_are_not_said_to_be_compiled(tmp
         begin_loading(settings).result(PATIENCE)
 
 
-def test_the_bundled_model_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tiny_folder(tmp_path / "tiny")
-    capsys.readouterr()
-    begin_loading(Settings(model=str(folder), device="cpu")).result(PATIENCE)
+def test_the_bundled_model_says_nothing_and_another_what_it_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin_loading(Settings(device="cpu")).result(PATIENCE)
     assert capsys.readouterr().err == ""
+    begin_loading(Settings(model=str(tiny_folder(tmp_path / "tiny")), device="cpu")).result(PATIENCE)
+    takes, where = capsys.readouterr().err.splitlines()
+    assert "of weights in float32" in takes and where.startswith("tiny: float32 and sdpa on the CPU")
