@@ -36,9 +36,12 @@ class AdapterCache:
     def find(self, user_id: int, version: int) -> Adapter | None:
         """Return the adapter of exactly this version, or None."""
         with self._lock:
-            adapter = self._alive.get((user_id, version))
-            if adapter is not None:
-                self._hold((user_id, version), adapter)
+            key = (user_id, version)
+            adapter = self._alive.get(key)
+            if key in self._adapters:
+                self._adapters.move_to_end(key)
+            elif adapter is not None:
+                self._hold(key, adapter)
             return adapter
 
     def keep(self, user_id: int, version: int, adapter: Adapter) -> None:
@@ -60,9 +63,9 @@ class AdapterCache:
             self._adapters.popitem(last=False)
 
     def _taken(self) -> int:
-        """A factor that several have in common is there once."""
-        factors = {id(f): f for adapter in list(self._alive.values()) for f in (*adapter.lora_A, *adapter.lora_B)}
-        return sum(factor.nbytes for factor in factors.values())
+        from core.adapter import distinct_bytes  # torch is there, if an adapter is
+
+        return distinct_bytes(list(self._alive.values()))
 
     def _drop(self, user_id: int) -> None:
         for adapters in (self._adapters, self._alive):

@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.loras import base_with_loras, peft_is_installed
 from benchmarks.timing import forward, interleaved, timed, turn_of
-from core.adapter import Adapter
+from core.adapter import Adapter, distinct_bytes
 from core.base import Base
 from core.chat import Message, encode
 from core.decoding import Decoding, Row, Sampling
@@ -228,9 +228,3 @@ def weight_bytes_of_layers(engines: Mapping[str, Engine]) -> int:
     """Bytes of the base's layers, all of which a forward pass without LM head reads, and a fold all but the last."""
     base = next(iter(engines.values())).base
     return sum(weight.nbytes for layer in base.layers for weight in layer.parameters())
-
-
-def distinct_bytes(adapters: Sequence[Adapter]) -> int:
-    """Bytes of the adapters' factors; one that several share is read once."""
-    factors = {id(f): f.nbytes for adapter in adapters for f in (*adapter.lora_A, *adapter.lora_B)}
-    return sum(factors.values())

@@ -5,7 +5,7 @@ Never the source of truth: it is made from a state whenever needed, and knows no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,6 +72,12 @@ def stack(adapters: Sequence[Adapter]) -> Adapter:
         own = [a.lora_A[i] if a.lora_A[i].ndim == 3 else a.lora_A[i].expand(a.rows, -1, -1) for a in adapters]
         lora_A.append(torch.cat([pad(a, (0, 0, 0, rank - a.shape[-2])) for a in own]))
     return Adapter(tuple(lora_A), tuple(lora_B))
+
+
+def distinct_bytes(adapters: Iterable[Adapter]) -> int:
+    """Bytes of the adapters' factors; one that several have in common is there once."""
+    factors = {id(f): f.nbytes for adapter in adapters for f in (*adapter.lora_A, *adapter.lora_B)}
+    return sum(factors.values())
 
 
 class Stack:

@@ -224,9 +224,14 @@ def run(arguments: argparse.Namespace, config: FitConfig) -> None:
     fit.export(arguments.base)
 
 
+def _is_begun(out: Path) -> bool:
+    """Whether there is a run to go on with."""
+    return any((out / name).is_dir() for name in (CHECKPOINT, OLDER))
+
+
 def _check_same_run(out: Path, config: FitConfig, name: str, base: Base) -> None:
     """Raise ValueError where the folder holds a run of another base or of other shapes, before anything is written."""
-    if not (out / RUN).exists():
+    if not _is_begun(out):
         return
     then = json.loads((out / RUN).read_text(encoding="utf-8"))
     if folder_of(then["base"]).resolve() != folder_of(name).resolve():
@@ -246,7 +251,7 @@ def beginning(config: FitConfig, base: Base, examples: Examples, out: Path) -> G
             raise ValueError(f"The generator to go on from is {theirs}, and this run's {ours}; give it those shapes.")
         return generator
     generator = generator_of(config.shapes(base)).to(base.device)
-    if isinstance(generator, GatedGenerator) and not any((out / name).is_dir() for name in (CHECKPOINT, OLDER)):
+    if isinstance(generator, GatedGenerator) and not _is_begun(out):
         rows, length = SAMPLED
         sample = examples.sample(rows, min(length, base.context_length))
         calibrate(base, generator, sample.to(base.device).split(8))

@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from benchmarks.costs import Contender, copy_bandwidth, decode, distinct_bytes, memories, weight_bytes_a_step
+from benchmarks.costs import Contender, copy_bandwidth, decode, memories, weight_bytes_a_step
 from benchmarks.geometry import TINY, random_engines
 from benchmarks.timing import SENTENCE, turn_of
-from core.adapter import Adapter
+from core.adapter import Adapter, distinct_bytes
 from core.base import Base
 from core.chat import encode
 from core.decoding import Decoding

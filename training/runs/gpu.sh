@@ -16,7 +16,7 @@
 # of this piece's minutes, if that is sooner: for the last piece, or the only one. TOKENS is then about what it can reach,
 # which the curriculum goes by (full at half of it).
 # 120,000 tokens a step keep the GPU busy and leave 5,800 steps: the memory circuit needs steps, not tokens alone.
-# A process draws 250,000 tokens/s (of START, on one core), hence one worker for each core but two.
+# Batches are drawn by other processes, one for each core but two.
 # COMPILE=--compile fuses small kernels, at the cost of about a minute in every piece; never tried on a GPU.
 # OUT must not be where files are taken back from between pieces, EXPORT must be; only the last piece needs one.
 #
