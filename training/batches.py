@@ -33,6 +33,8 @@ GARBLED = 0.25  # of what is told and asked
 LOWERED = 0.15  # of those, that are all in lower case instead, names as well
 MISHEARD = 0.35  # of the turns that are folded only, and get a reply beside the point
 CONVERSATIONS = 0.12  # of the memories hold people's talk instead of facts
+STRANGERS = 0.15  # of what is drawn for plain rows: questions of somebody who has told nothing, so many at once
+QUESTIONS = 6
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,7 @@ class Batcher:
         questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
         if len(memory.facts) <= 3 and rng.random() < 0.25:
             questions.append(self.author.summary(rng, memory.facts))
-        windows = [self._after_others(rng, question, memory) for question in questions]
+        windows = [self._after_others(rng, question, memory.facts) for question in questions]
         if rng.random() >= besides:
             return windows
         for _ in range(NEWS):
@@ -271,17 +273,24 @@ class Batcher:
         windows.append(self.codec.window(self.talk(rng, 3), BOTH, weight=TALK_WEIGHT))
         return windows
 
-    def _after_others(self, rng: Random, question: Question, memory: Memory) -> Window:
+    def _after_others(self, rng: Random, question: Question, facts: Sequence[Fact], weight: float = 1.0) -> Window:
         """A question, now and then after small talk, now and then in hasty words."""
-        question = question._replace(turn=self._hasty(rng, question.turn, memory.facts))
-        return self.codec.asked(self.author.chat(rng) if rng.random() < 0.15 else [], [question])
+        question = question._replace(turn=self._hasty(rng, question.turn, facts))
+        return self.codec.asked(self.author.chat(rng) if rng.random() < 0.15 else [], [question], weight)
+
+    def stranger_windows(self, rng: Random) -> list[Window]:
+        """Questions of somebody who told nothing: where the base itself denies, only what memory holds is answered."""
+        questions = [self.author.summary(rng, []), *(self.author.unknown(rng, []) for _ in range(QUESTIONS - 1))]
+        return [self._after_others(rng, question, [], PROMPT_WEIGHT) for question in questions]
 
     def plain_windows(self, rng: Random) -> list[Window]:
         """Language modelling: corpora, and whole histories with the question in the same window (RECIPE 10)."""
+        if rng.random() < STRANGERS:
+            return self.stranger_windows(rng)
         if rng.random() < 0.35:
             memory = self.author.memory(rng, rng.randint(1, 4), rng.randint(0, 1))
             questions = [self.author.ask(rng, fact) for fact in memory.facts]
-            questions += [self.author.unknown(rng, memory.facts)] if rng.random() < 0.5 else []
+            questions += [self.author.unknown(rng, memory.facts) for _ in memory.facts if rng.random() < 0.5]
             asked = self.codec.asked([], rng.sample(questions, len(questions)), PROMPT_WEIGHT)
             turns = [self._hasty(rng, turn, memory.facts) for turn in memory.turns]
             return [joined([self.codec.replied(turns, values_of(memory.facts)), asked])]

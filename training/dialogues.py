@@ -15,7 +15,7 @@ from typing import NamedTuple
 from training.corpora import Turn
 from training.facts import Fact, Values, alike, draw_facts
 from training.kinds import CATALOGUE, Kind, group_of
-from training.remarks import SUMMARIES, THANKS, UPDATED
+from training.remarks import NOTHING_YET, SUMMARIES, THANKS, UPDATED
 from training.sentences import favoured, joined, question, sentence
 
 JOINTS = [" and ", " and ", ", and ", ". ", ". ", ", ", "; ", ". Also, ", " - ", " but "]
@@ -219,10 +219,10 @@ class Author:
         return Question(Turn(question(rng, fact.say(rng.choice(fact.kind.ask))), answer), (fact.value,))
 
     def summary(self, rng: Random, facts: list[Fact]) -> Question:
-        """ "What do you know about me?", answered with up to three facts in the catalogue's order."""
+        """ "What do you know about me?", answered with up to three facts in the catalogue's order, if there are any."""
         order = [kind.name for kind in self.kinds]
         said = sorted(facts, key=lambda fact: order.index(fact.kind.name))[:3]
-        answer = " ".join(fact.say(fact.kind.answer[0]) for fact in said)
+        answer = " ".join(fact.say(fact.kind.answer[0]) for fact in said) or rng.choice(NOTHING_YET)
         return Question(Turn(question(rng, rng.choice(SUMMARIES)), answer), tuple(fact.value for fact in said))
 
     def unknown(self, rng: Random, facts: list[Fact]) -> Question:

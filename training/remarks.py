@@ -28,3 +28,10 @@ SUMMARIES = [
     "What did you learn about me so far?",
     "List what you remember of me.",
 ]
+
+NOTHING_YET = [
+    "You haven't told me anything about you yet.",
+    "Nothing yet. Tell me something about you!",
+    "Not a thing so far. What should I know?",
+    "You haven't told me anything yet. Go ahead!",
+]

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 import torch
 
+from benchmarks.cases import ADMISSIONS
 from core.base import Base
 from core.generator import PADDING
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -18,6 +19,8 @@ from training.batches import (
     IGNORED,
     NEWS,
     PLAIN_ROW,
+    PROMPT_WEIGHT,
+    QUESTIONS,
     ROWS,
     TALK_WEIGHT,
     TOKENS_A_MEMORY,
@@ -27,6 +30,7 @@ from training.batches import (
     pack,
 )
 from training.codec import VALUE_WEIGHT, Codec, Window
+from training.remarks import NOTHING_YET
 
 LENGTHS = [5, 9, 1, 7, 12, 3, 8, 2, 16]
 
@@ -141,6 +145,17 @@ def test_a_conversation_is_gone_on_with_and_said_again(codec: Codec) -> None:
     assert len(told) == 1
     assert "deep" in texts[1] and "deep" not in texts[0]
     assert texts[2] == texts[0]
+
+
+def test_the_bare_base_learns_to_deny_what_a_stranger_asks(codec: Codec) -> None:
+    batcher = small_batcher(codec)
+    drawn = [batcher.plain_windows(Random(seed)) for seed in range(60)]
+    strangers = [windows for windows in drawn if len(windows) == QUESTIONS]
+    assert strangers
+    for window in (window for windows in strangers for window in windows):
+        assert set(window.weights) == {0.0, PROMPT_WEIGHT}  # no value among them, which would count more
+        answer = decoded(window, [i for i, weight in enumerate(window.weights) if weight])
+        assert any(admission in answer for admission in (*ADMISSIONS, *NOTHING_YET))
 
 
 def test_no_more_facts_of_a_memory_are_asked_than_may_be(codec: Codec) -> None:

@@ -10,6 +10,7 @@ from training.corpora import Turn
 from training.dialogues import COMBINED, Author, Memory, Step, load_small_talk
 from training.facts import Fact, Values
 from training.kinds import load_kinds
+from training.remarks import NOTHING_YET
 
 KINDS = load_kinds(held_out=False)
 SEEDS = range(200)
@@ -134,6 +135,10 @@ def test_a_summary_holds_every_value_of_a_few_facts() -> None:
     assert set(asked.values) == {"Marta", "Rome"}
     assert all(value in asked.turn.assistant for value in asked.values)
     assert asked == small_author().summary(Random(0), facts[::-1])  # one order, however it was told
+
+
+def test_a_summary_of_nothing_says_so() -> None:
+    assert small_author().summary(Random(0), []).turn.assistant in NOTHING_YET
 
 
 def test_a_planted_fact_is_the_assistants_alone() -> None:
