@@ -46,8 +46,8 @@ class Adapter:
         factors = ((f if f.ndim == 2 else f.expand(rows, -1, -1) for f in side) for side in (self.lora_A, self.lora_B))
         return Adapter(*map(tuple, factors))
 
-    def scaled(self, strength: float) -> Adapter:
-        """The adapter whose delta is `strength` times this one's."""
+    def scaled(self, strength: float | Tensor) -> Adapter:
+        """The adapter whose delta is `strength` times this one's; (rows, 1, 1) where each row has its own."""
         return Adapter(self.lora_A, tuple(b * strength for b in self.lora_B))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Adapter:

@@ -19,11 +19,12 @@ import torch
 from tqdm import tqdm
 
 from core.generator import PADDING
-from training.batches import PLAIN_ROW, Rows, pack
+from training.batches import PLAIN_ROW
 from training.codec import BOTH, Codec, Window
 from training.config import TrainConfig
 from training.corpora import dialogue_turns, read_records
 from training.objective import score
+from training.packing import Rows, pack
 from training.run import Run
 from training.sources import NAMES, Sources
 from training.tokenizer import train_tokenizer

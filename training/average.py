@@ -10,24 +10,26 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 
 from core.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from core.device import Placement
-from core.generator import GatedGenerator, Generator
+from core.generator import GatedGenerator, GatedLayer, Generator
 from core.origin import Origin
 from training.growth import widened
 
 CPU = Placement(torch.device("cpu"), torch.float32, "sdpa", "averaging")
 
 
-def average(out: Path, models: Sequence[tuple[Path, float]]) -> str:
+def average(out: Path, models: Sequence[tuple[Path, float]], strengths: Sequence[float] = ()) -> str:
     """Write the mean of model folders of one shape and tokenizer, each with its share; return the fingerprint.
 
-    A narrower state than the widest is widened first, as a run does that starts from it. ValueError where they differ
-    in anything else.
+    A narrower state than the widest is widened first, as a run does that starts from it. Each layer's memory is then
+    made as many times as strong as `strengths` says: what was learnt suits phrasings that were trained on, and is too
+    faint for others. ValueError where the models differ in anything else.
     """
     whole = sum(share for _, share in models)
     opened = [load_checkpoint(Origin(str(folder)), CPU) for folder, _ in models]
@@ -37,6 +39,7 @@ def average(out: Path, models: Sequence[tuple[Path, float]]) -> str:
     shares = [share / whole for _, share in models]
     _mean_into(first.base.model, [one.base.model for one in opened], shares)
     _mean_into(generators[0], generators, shares)
+    _strengthen(generators[0], strengths or [1.0] * generators[0].config.layers)
     save_checkpoint(out, first.base.model, generators[0], first.tokenizer)
     return fingerprint(Origin(str(out)).parts())
 
@@ -68,14 +71,26 @@ def _mean_into(module: nn.Module, others: Sequence[nn.Module], shares: Sequence[
     module.load_state_dict(mean)
 
 
+def _strengthen(generator: GatedGenerator, strengths: Sequence[float]) -> None:
+    if len(strengths) != generator.config.layers:
+        raise ValueError(
+            f"{generator.config.layers} layers have an adapter, and {len(strengths)} strengths were given."
+        )
+    with torch.no_grad():
+        for layer, strength in zip(cast(Sequence[GatedLayer], generator.layers), strengths, strict=True):
+            layer.scale.mul_(strength)
+
+
 def main() -> None:
     """Average, and print the fingerprint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("models", nargs="+", metavar="MODEL:SHARE")
+    parser.add_argument("--strengths", nargs="+", type=float, default=[], help="one factor for each layer with memory")
     arguments = parser.parse_args()
     pairs = [name.rpartition(":") for name in arguments.models]
-    print(average(arguments.out, [(Path(folder), float(share)) for folder, _, share in pairs]))
+    models = [(Path(folder), float(share)) for folder, _, share in pairs]
+    print(average(arguments.out, models, arguments.strengths))
 
 
 if __name__ == "__main__":

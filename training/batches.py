@@ -1,14 +1,13 @@
-"""From conversations to packed tensors: rows of windows, with nothing padded but the end of a row.
+"""From conversations to the batch of a step: what is told, asked and talked about, and how often.
 
 Three sorts of rows: context rows (each owned by one memory and folded), plain rows (language modelling on the bare
-base) and question rows (read through the adapter of the memory that owns them). Windows in a row do not see each other.
+base) and question rows (read through the adapter of the memory that owns them).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from random import Random
 
 import torch
@@ -19,9 +18,9 @@ from training.codec import BOTH, REPLY, Codec, Window, joined
 from training.corpora import Turn
 from training.dialogues import Author, Memory, Question
 from training.facts import Fact
+from training.packing import Rows, laid_in_rows, pack
 from training.sentences import garbled
 
-IGNORED = -100
 TOKENS_A_MEMORY = 200  # of a batch, at least: each costs a decomposition per layer, whatever its length
 PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text
 TALK_WEIGHT = 0.5  # of a token of people's talk that is read through a memory: many among few answers
@@ -38,30 +37,21 @@ QUESTIONS = 6
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Packed windows: all (R, L) but `owner` (R,), which memory a row belongs to (PADDING: none)."""
-
-    ids: Tensor
-    positions: Tensor
-    windows: Tensor
-    ages: Tensor
-    labels: Tensor
-    weights: Tensor
-    owner: Tensor
-
-    def to(self, device: torch.device) -> Rows:
-        """Move every tensor."""
-        return Rows(*(value.to(device, non_blocking=True) for value in vars(self).values()))
-
-
-@dataclass(frozen=True)
 class Batch:
-    """What one step sees: `contexts` are folded, `plain` is read by the bare base, `asked` through the adapters."""
+    """What one step sees: `contexts` are folded, `plain` is read by the bare base, `asked` through the adapters.
+
+    `strengths` (memories,) is how strong each memory's adapter is: an echo in words never met comes back fainter.
+    """
 
     contexts: Rows
     plain: Rows
     asked: Rows
-    memories: int
+    strengths: Tensor
+
+    @property
+    def memories(self) -> int:
+        """How many memories own its rows."""
+        return len(self.strengths)
 
     @property
     def tokens(self) -> int:
@@ -70,66 +60,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Move every tensor."""
-        return Batch(self.contexts.to(device), self.plain.to(device), self.asked.to(device), self.memories)
-
-
-Row = tuple[int, list[Window]]  # owner, windows
-
-
-def pack(owned: Sequence[tuple[int, Sequence[Window]]], lengths: Sequence[int]) -> Rows:
-    """Lay windows in rows of that one of `lengths` which gives the fewest places and cuts no more than the last."""
-    longest = max((len(window.ids) for _, windows in owned for window in windows), default=0)
-    fitting = [length for length in lengths if length >= longest] or lengths[-1:]
-    plans = [(_laid(owned, length), length) for length in fitting]
-    return _tensors(*min(plans, key=lambda plan: len(plan[0]) * plan[1]))
-
-
-def _laid(owned: Sequence[tuple[int, Sequence[Window]]], length: int) -> list[Row]:
-    """Windows longest first, each into the first row of the same owner with room."""
-    rows: list[Row] = []
-    for owner, windows in owned:
-        mine: list[Row] = []
-        for window in sorted(windows, key=lambda w: -len(w.ids)):
-            size = min(len(window.ids), length)
-            row = next((r for r in mine if sum(len(w.ids) for w in r[1]) + size <= length), None)
-            if row is None:
-                row = (owner, [])
-                mine.append(row)
-            row[1].append(
-                window if size == len(window.ids) else Window(window.ids[:length], window.weights[:length], window.age)
-            )
-        rows += mine
-    return rows
-
-
-def _tensors(rows: Sequence[Row], length: int) -> Rows:
-    shape = (len(rows), length)
-    ids, positions, windows = (
-        torch.zeros(shape, dtype=torch.long),
-        torch.zeros(shape, dtype=torch.long),
-        torch.full(shape, PADDING),
-    )
-    ages, labels, weights = torch.zeros(shape), torch.full(shape, IGNORED), torch.zeros(shape)
-    for r, (_, row) in enumerate(rows):
-        start = 0
-        for number, window in enumerate(row):
-            here = slice(start, start := start + len(window.ids))
-            ids[r, here] = torch.tensor(window.ids)
-            positions[r, here] = torch.arange(len(window.ids))
-            windows[r, here] = number
-            ages[r, here] = window.age
-            targets = zip(window.ids[1:], window.weights[1:], strict=True)
-            labels[r, here] = torch.tensor([*(token if weight else IGNORED for token, weight in targets), IGNORED])
-            weights[r, here] = torch.tensor([*window.weights[1:], 0.0])
-        positions[r, start:] = torch.arange(length - start)  # a window of padding that nobody looks at
-    return Rows(ids, positions, windows, ages, labels, weights, torch.tensor([owner for owner, _ in rows]))
-
-
-def laid_in_rows(parts: Iterable[Sequence[int]], rows: int, length: int) -> Tensor:
-    """Tokens of one part after the other, cut: up to `rows` rows of `length`, of fewer tokens if there are fewer."""
-    ids = list(islice(chain.from_iterable(parts), rows * length))
-    length = min(length, len(ids))
-    return torch.tensor(ids[: len(ids) // length * length]).view(-1, length)
+        strengths = self.strengths.to(device, non_blocking=True)
+        return Batch(self.contexts.to(device), self.plain.to(device), self.asked.to(device), strengths)
 
 
 @dataclass(frozen=True)
@@ -165,7 +97,8 @@ def values_of(facts: Sequence[Fact]) -> set[str]:
 class Batcher:
     """Draws batches of memories and plain rows; `talk` gives up to so many turns of a conversation between people.
 
-    For each fact that is asked for, so many questions are about what was `never_told`, on average.
+    For each fact that is asked for, so many questions are about what was `never_told`, on average. A memory is as
+    strong as the app has it, or fainter by chance, down to `faint`.
     """
 
     def __init__(
@@ -176,8 +109,9 @@ class Batcher:
         talk: Callable[[Random, int], list[Turn]],
         never_told: float,
         besides: float = 1.0,
+        faint: float = 1.0,
     ) -> None:
-        self.never_told, self.besides = never_told, besides
+        self.never_told, self.besides, self.faint = never_told, besides, faint
         self.codec, self.author, self.plain, self.talk = codec, author, plain, talk
 
     def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
@@ -196,7 +130,7 @@ class Batcher:
         while sum(len(w.ids) for w in plain) < size * plain_share / (1 - plain_share):
             plain += self.plain_windows(rng)
         rows = pack(contexts, ROWS), pack([(PADDING, plain)], [PLAIN_ROW]), pack(asked, ROWS)
-        return Batch(*rows, memories=len(contexts))
+        return Batch(*rows, torch.tensor([rng.uniform(self.faint, 1.0) for _ in contexts]))
 
     def sample(self, rng: Random, rows: int, length: int) -> Tensor:
         """What is read, turns that tell facts and others, one after the other in rows (rows, length)."""

@@ -1,4 +1,4 @@
-"""Turns as token ids, and what each token counts as a target. Knows one window; batches.py lays many in rows."""
+"""Turns as token ids, and what each token counts as a target. Knows one window; packing.py lays many in rows."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ class TrainConfig:
     heavy: float = 0.0  # of the steps with a full load have memories of 40 to 100 facts
     never_told: float = 0.7  # questions about what was never told, for each fact that is asked for
     besides: float = 1.0  # of the memories of facts are also talked to about something else, from a fifth of the run on
+    faint: float = 1.0  # memories are answered from at a strength between this and 1, by chance
     compile: bool = False  # fuse small kernels: a minute in which a run of hours gains a quarter
 
     def __post_init__(self) -> None:
@@ -48,6 +49,8 @@ class TrainConfig:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}.")
         if not 0 < self.plain < 1:
             raise ValueError(f"plain {self.plain} must be a share above 0 and below 1.")
+        if not 0 < self.faint <= 1:
+            raise ValueError(f"faint {self.faint} must be above 0 and at most 1.")
         if self.workers < 0 or self.minutes < 0:
             raise ValueError(f"workers {self.workers} and minutes {self.minutes} must not be negative.")
         if self.settle and not self.minutes:

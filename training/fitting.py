@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from core.adapter import Adapter
 from core.base import Base
 from core.generator import Generator
-from training.batches import IGNORED
+from training.packing import IGNORED
 from training.windows import Example
 
 

@@ -14,10 +14,11 @@ from random import Random
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.batches import Batch, Batcher, Load, Rows, load_at
+from training.batches import Batch, Batcher, Load, load_at
 from training.config import TrainConfig
+from training.packing import Rows
 
-Parts = tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...], int]
+Parts = tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...], Tensor]
 
 
 class Steps(Dataset[Parts]):
@@ -30,7 +31,7 @@ class Steps(Dataset[Parts]):
         rng = Random(f"{self.config.seed}-{step}")
         batch = self.batcher.draw(rng, load_of(self.config, step, rng), self.config.plain)
         contexts, plain, asked = (tuple(vars(rows).values()) for rows in (batch.contexts, batch.plain, batch.asked))
-        return contexts, plain, asked, batch.memories
+        return contexts, plain, asked, batch.strengths
 
 
 def load_of(config: TrainConfig, step: int, rng: Random) -> Load:
@@ -57,8 +58,8 @@ def drawn(config: TrainConfig, batcher: Batcher, step: int, pinned: bool) -> Gen
         worker_init_fn=_leave_alone,
         pin_memory=pinned,
     )
-    for contexts, plain, asked, memories in loader:
-        yield Batch(Rows(*contexts), Rows(*plain), Rows(*asked), memories)
+    for contexts, plain, asked, strengths in loader:
+        yield Batch(Rows(*contexts), Rows(*plain), Rows(*asked), strengths)
 
 
 def _leave_alone(_: int) -> None:

@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 from core.adapter import Adapter
 from core.base import Base
 from core.generator import Generator
-from training.batches import IGNORED, Batch, Rows
+from training.batches import Batch
+from training.packing import IGNORED, Rows
 
 LANGUAGE_WEIGHT = 0.5
 
@@ -35,7 +36,8 @@ def loss_of(base: Base, generator: Generator, batch: Batch) -> Loss:
     plain = score(base, batch.plain)
     sums = generator.contribution(entering, batch.contexts.windows, batch.contexts.ages)
     states = sums.new_zeros(batch.memories, *sums.shape[1:]).index_add(0, batch.contexts.owner, sums)
-    asked = score(base, batch.asked, generator.materialise(states).row(batch.asked.owner))
+    adapters = generator.materialise(states).scaled(batch.strengths[:, None, None])
+    asked = score(base, batch.asked, adapters.row(batch.asked.owner))
     # A batch without any target of one sort has a loss of 0 there: every target weighs at least 1.
     language = (told.loss + plain.loss) / (told.weight + plain.weight).clamp_min(1)
     answers = asked.loss / asked.weight.clamp_min(1)

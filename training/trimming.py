@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from training.batches import laid_in_rows
+from training.packing import laid_in_rows
 from training.run import fast_dtype
 from training.sources import Sources
 from training.tokenizer import END, PAD, ROLES, TEMPLATE

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from core.chat import Message, encode
 from core.generator import PADDING
-from training.batches import IGNORED, laid_in_rows
+from training.packing import IGNORED, laid_in_rows
 
 Example = dict[str, Tensor]
 """`ids` and `windows` (k, w) are folded one after another; `asked` and `labels` (n, T) are read, each row with the

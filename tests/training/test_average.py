@@ -48,6 +48,20 @@ def test_a_model_by_itself_stays_as_it_is(tmp_path: Path) -> None:
     assert [key for key in plain if not torch.equal(mean[key], plain[key])] == []
 
 
+def test_each_layer_remembers_as_strongly_as_it_is_told_to(tmp_path: Path) -> None:
+    one = tiny_folder(tmp_path / "one")
+    average(tmp_path / "mean", [(one, 1.0)], [0.5] + [2.0] * (tiny_generator().config.layers - 1))
+    mean, plain = weights(tmp_path / "mean"), weights(one)
+    changed = {key: mean[key] / plain[key] for key in plain if not torch.equal(mean[key], plain[key])}
+    assert set(changed) == {key for key in plain if key.endswith(".scale")}
+    assert sorted(float(value) for value in changed.values()) == [0.5] + [2.0] * (len(changed) - 1)
+
+
+def test_so_many_strengths_as_layers_are_wanted(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="3 strengths"):
+        average(tmp_path / "mean", [(tiny_folder(tmp_path / "one"), 1.0)], [1.0, 1.0, 1.0])
+
+
 def test_models_of_different_shapes_have_no_mean(tmp_path: Path) -> None:
     one, tokenizer = tiny_folder(tmp_path / "one"), tiny_tokenizer()
     save_checkpoint(tmp_path / "other", tiny_model(len(tokenizer) + 8), tiny_generator(), tokenizer)

@@ -16,7 +16,6 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.small import small_author, small_batcher
 from training.batches import (
     ASKED,
-    IGNORED,
     NEWS,
     PLAIN_ROW,
     PROMPT_WEIGHT,
@@ -27,9 +26,9 @@ from training.batches import (
     Batcher,
     Load,
     load_at,
-    pack,
 )
 from training.codec import VALUE_WEIGHT, Codec, Window
+from training.packing import IGNORED, pack
 from training.remarks import NOTHING_YET
 
 LENGTHS = [5, 9, 1, 7, 12, 3, 8, 2, 16]
@@ -211,6 +210,15 @@ def test_a_batch_has_no_more_memories_than_it_may(codec: Codec) -> None:
     batcher.besides = 0.0  # short memories, of which more would find room
     draws = [batcher.draw(Random(seed), Load(1, 0, 6 * TOKENS_A_MEMORY)).memories for seed in range(20)]
     assert max(draws) == 6
+
+
+def test_every_memory_is_as_strong_as_it_is_or_fainter(codec: Codec) -> None:
+    batcher = small_batcher(codec)
+    assert set(batcher.draw(Random(0), Load(1, 0, 3000)).strengths.tolist()) == {1.0}
+    batcher.faint = 0.5
+    batch = batcher.draw(Random(0), Load(1, 0, 3000))
+    assert all(0.5 <= strength <= 1 for strength in batch.strengths)
+    assert len(set(batch.strengths.tolist())) == batch.memories > 1
 
 
 def test_the_same_dice_draw_the_same_batch(codec: Codec) -> None:

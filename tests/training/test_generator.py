@@ -23,10 +23,10 @@ from core.origin import Origin
 from core.sizes import ends_of, generator_config_of
 from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_folder, tiny_model, tiny_tokenizer
-from training.batches import IGNORED
 from training.calibration import calibrate
 from training.fitting import Fitting
 from training.generator import LOG, FitConfig, main
+from training.packing import IGNORED
 from training.windows import Examples, document, question, read_entries
 
 TEXT = "Marta lives in Vienna with her dog. The dog is called Waffles and likes the river. " * 4

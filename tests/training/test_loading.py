@@ -30,7 +30,7 @@ def batches(config: TrainConfig, first: int, count: int) -> list[Batch]:
 def same(one: Iterable[Batch], other: Iterable[Batch]) -> list[bool]:
     """Of each pair of batches, whether every tensor is equal."""
     return [
-        mine.memories == theirs.memories
+        torch.equal(mine.strengths, theirs.strengths)
         and all(
             torch.equal(a, b)
             for rows in ("contexts", "plain", "asked")

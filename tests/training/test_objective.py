@@ -13,9 +13,10 @@ from core.base import Base
 from core.generator import PADDING, GatedGenerator
 from tests.tiny import tiny_generator, tiny_model, tiny_tokenizer
 from tests.training.small import small_batcher
-from training.batches import IGNORED, Batch, Load, Rows, pack
+from training.batches import Batch, Load
 from training.codec import Codec
 from training.objective import _exact, loss_of
+from training.packing import IGNORED, Rows, pack
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +79,28 @@ def test_a_loss_does_not_depend_on_how_windows_share_rows(base: Base, generator:
     batcher, dice = small_batcher(Codec(tiny_tokenizer())), Random(1)
     said = batcher.author.memory(dice, 3, 2)
     told, asked = batcher.context_windows(dice, said), batcher.question_windows(dice, said)
-    together = Batch(pack([(0, told)], [128]), pack([(PADDING, told)], [256]), pack([(0, asked)], [128]), 1)
+    together = Batch(pack([(0, told)], [128]), pack([(PADDING, told)], [256]), pack([(0, asked)], [128]), torch.ones(1))
     context, reread, questions = (
         pack([(owner, [window]) for window in windows], [128])
         for owner, windows in ((0, told), (PADDING, told), (0, asked))
     )
-    alone = Batch(context, reread, questions, 1)
+    alone = Batch(context, reread, questions, torch.ones(1))
     assert len(together.contexts.ids) < len(alone.contexts.ids)
     one, other = loss_of(base, generator, together), loss_of(base, generator, alone)
     for name in ("total", "answers", "language", "exact"):
         torch.testing.assert_close(getattr(one, name), getattr(other, name))
+
+
+def test_a_fainter_memory_answers_otherwise_and_is_heard_of_no_less(
+    base: Base, generator: GatedGenerator, batch: Batch
+) -> None:
+    plain, fainter = (
+        loss_of(base, generator, batch),
+        loss_of(base, generator, replace(batch, strengths=batch.strengths / 2)),
+    )
+    bare = loss_of(base, generator, replace(batch, strengths=batch.strengths * 0))
+    assert plain.language == fainter.language == bare.language
+    assert len({float(loss.answers) for loss in (plain, fainter, bare)}) == 3
 
 
 def test_a_heavier_value_weighs_more(base: Base, generator: GatedGenerator, batch: Batch) -> None:
