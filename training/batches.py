@@ -94,6 +94,7 @@ def values_of(facts: Sequence[Fact]) -> set[str]:
     return {value for fact in facts for value in (fact.value, fact.old) if value}
 
 
+@dataclass
 class Batcher:
     """Draws batches of memories and plain rows; `talk` gives up to so many turns of a conversation between people.
 
@@ -101,18 +102,13 @@ class Batcher:
     strong as the app has it, or fainter by chance, down to `faint`.
     """
 
-    def __init__(
-        self,
-        codec: Codec,
-        author: Author,
-        plain: Callable[[Random], list[Turn] | str],
-        talk: Callable[[Random, int], list[Turn]],
-        never_told: float,
-        besides: float = 1.0,
-        faint: float = 1.0,
-    ) -> None:
-        self.never_told, self.besides, self.faint = never_told, besides, faint
-        self.codec, self.author, self.plain, self.talk = codec, author, plain, talk
+    codec: Codec
+    author: Author
+    plain: Callable[[Random], list[Turn] | str]
+    talk: Callable[[Random, int], list[Turn]]
+    never_told: float
+    besides: float = 1.0
+    faint: float = 1.0
 
     def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
         """One batch of about `load.tokens` tokens, `plain_share` of them plain rows."""

@@ -61,8 +61,8 @@ def main() -> None:
     tokenizer = load_tokenizer(config.out / TOKENIZER)
     (config.out / "run.json").write_text(json.dumps(asdict(config), default=str, indent=1))
     run = Run(config, tokenizer, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    shares = config.never_told, config.besides, config.faint
-    batcher = Batcher(Codec(tokenizer), author, sources.plain, sources.talk, *shares)
+    drawn_from = Codec(tokenizer), author, sources.plain, sources.talk
+    batcher = Batcher(*drawn_from, config.never_told, config.besides, config.faint)
     if not run.resume():
         if config.start:
             run.begin_from(config.start)
