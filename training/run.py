@@ -31,6 +31,7 @@ from core.sizes import generator_config_of
 from training.calibration import calibrate
 from training.config import TrainConfig
 from training.growth import broadened, deepened, widened
+from training.muon import Muon
 
 READ_WITH = ("weight_scale", "weight_shape")
 CHECKPOINT, TOKENIZER, PRETRAINED = "checkpoint.safetensors", "tokenizer", "base.json"
@@ -58,13 +59,17 @@ class Run:
         self.base = Base(model, config.target, config.before, config.after)
         self.generator = GatedGenerator(generator_config_of(self.base, config.state_size)).to(device)
         self.modules = nn.ModuleDict({"base": model, "generator": self.generator})
-        self.optimizers = _optimizers(self.modules, config)
         self.progress = Progress()
 
     @cached_property
     def dtype(self) -> torch.dtype:
         """The number type of matrix products; measured when first asked for, since an export needs none."""
         return fast_dtype(self.base.device)
+
+    @cached_property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """One for matrices and one for all else."""
+        return _optimizers(self.modules, self.config, self.dtype)
 
     def begin_from(self, folder: Path) -> None:
         """Take the weights of a model folder with the same tokenizer, of the same size or smaller."""
@@ -200,7 +205,7 @@ def _base_config(config: TrainConfig, tokenizer: PreTrainedTokenizerBase) -> Lla
     )
 
 
-def _optimizers(modules: nn.ModuleDict, config: TrainConfig) -> list[torch.optim.Optimizer]:
+def _optimizers(modules: nn.ModuleDict, config: TrainConfig, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
     """Muon (Jordan 2024) for matrices; AdamW for embeddings, which decay, and for norms, gates, scalars, which do not.
 
     Muon's steps are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both.
@@ -213,6 +218,6 @@ def _optimizers(modules: nn.ModuleDict, config: TrainConfig) -> list[torch.optim
         others.append({"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0, "share": share})
     others.insert(0, {"params": [embeddings], "weight_decay": config.weight_decay, "share": config.base_lr})
     return [
-        torch.optim.Muon(matrices, lr=config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, config.lr, config.weight_decay, dtype),
         torch.optim.AdamW(others, lr=config.lr, betas=(0.9, 0.95), fused=True),
     ]
