@@ -11,8 +11,8 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,8 +35,8 @@ from storage.store import Store
 from training.corpora import Turn
 
 GREEDY = Sampling(max_tokens=48)
+TOGETHER = 16
 WAYS = ("memory", "none", "prompt")
-Answer = Callable[[Probe], str]
 
 
 def main() -> int:
@@ -50,7 +50,7 @@ def main() -> int:
             else read_cases(arguments.cases)
         )
         settings = load_settings(model=arguments.model, device=arguments.device)
-        result = run(cases, settings, arguments.verbose)
+        result = run(cases, settings, arguments.verbose, arguments.ways)
     except (OSError, ValueError, *EXPECTED) as error:
         print(f"Recall cannot be measured: {error}", file=sys.stderr)
         return 2
@@ -73,6 +73,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--unseen-kinds", action="store_true", help="only kinds of facts that training has not at all")
     parser.add_argument("--seen", nargs="+", choices=PARTS, default=[], help="what is drawn as training saw it")
     parser.add_argument("--near", action="store_true", help="ask for what could be mistaken for something told")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="memory alone compares weights soonest")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--device")
@@ -87,37 +88,53 @@ def mix_of(arguments: argparse.Namespace) -> Mix:
     return Mix(least, arguments.facts, *later, arguments.unseen_kinds, tuple(arguments.seen), arguments.near)
 
 
-def run(cases: Sequence[Case], settings: Settings, verbose: bool = False) -> dict[str, Any]:
+def run(cases: Sequence[Case], settings: Settings, verbose: bool = False, ways: Sequence[str] = WAYS) -> dict[str, Any]:
     """The share of probes answered right, for each way and kind."""
-    right: dict[str, Counter[str]] = {way: Counter() for way in WAYS}
-    denied: Counter[str] = Counter()  # told facts said to be unknown, for each way
-    asked: Counter[str] = Counter()
+    asked = Counter(probe.kind for case in cases for probe in case.probes)
+    right: dict[str, Counter[str]] = {way: Counter() for way in ways}
+    denied = Counter[str]()  # told facts said to be unknown, for each way
     with TemporaryDirectory() as folder:
         private = settings.model_copy(update={"database_url": file_url(Path(folder) / "recall.db")})
         with running_service(private) as (service, loading):
-            store = Store(open_database(private.database_url))
-            for case in tqdm(cases, unit="case", disable=None):
-                for probe, way, reply in answers(case, service, store, loading):
-                    asked[probe.kind] += way == "memory"
+            engine, store = loading.result(), Store(open_database(private.database_url))
+            for case, way, replies in at_once(
+                lambda case, way: answers(case, way, service, store, engine), cases, ways
+            ):
+                for probe, reply in zip(case.probes, replies, strict=True):
                     right[way][probe.kind] += is_right(reply, probe)
                     denied[way] += probe.kind != "abstain" and is_admission(reply)
                     if verbose and way == "memory" and not is_right(reply, probe):
                         print(f"{case.id} {probe.kind}: {probe.ask!r} -> {reply!r}, expected {probe.any_of[0]!r}")
-            where = origin(loading.result())
-    shares = {way: {kind: _share(right[way][kind], asked[kind]) for kind in KINDS} for way in WAYS}
-    _print_table(shares, asked)
     counts, told = {kind: asked[kind] for kind in KINDS}, sum(asked[kind] for kind in KINDS if kind != "abstain")
+    shares = {way: {kind: _share(right[way][kind], asked[kind]) for kind in KINDS} for way in ways}
+    _print_table(shares, asked)
     extra = {
         way: {"n": counts, "interval": {kind: interval(right[way][kind], asked[kind]) for kind in KINDS}}
         | {"false_admission": _share(denied[way], told)}
-        for way in WAYS
+        for way in ways
     }
-    return {way: shares[way] | extra[way] for way in WAYS} | where
+    return {way: shares[way] | extra[way] for way in ways} | origin(engine)
 
 
-def answers(case: Case, service: Service, store: Store, loading: Future[Engine]) -> Iterable[tuple[Probe, str, str]]:
-    """Every probe of a case, answered each of the three ways."""
-    engine = loading.result()
+def at_once(
+    work: Callable[[Case, str], list[str]], cases: Sequence[Case], ways: Sequence[str]
+) -> Iterator[tuple[Case, str, list[str]]]:
+    """Each case and way with what came of it; many are under way at once, so that they share steps of the base."""
+    asked = [(case, way) for case in cases for way in ways]
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        replies = tqdm(pool.map(lambda one: work(*one), asked), total=len(asked), unit="case", disable=None)
+        yield from ((case, way, reply) for (case, way), reply in zip(asked, replies, strict=True))
+
+
+def answers(case: Case, way: str, service: Service, store: Store, engine: Engine) -> list[str]:
+    """What is said to every probe of a case."""
+    adapter = told_in_chat(case, service, store, engine) if way == "memory" else None
+    history = told_in_prompt(engine, case) if way == "prompt" else []
+    return ask(engine, adapter, history, case.probes)
+
+
+def told_in_chat(case: Case, service: Service, store: Store, engine: Engine) -> Adapter | None:
+    """The adapter of somebody who had the conversations of a case, and the turns after them."""
     user = service.ensure_user(case.id)
     for texts in case.conversations:
         conversation = None
@@ -127,11 +144,7 @@ def answers(case: Case, service: Service, store: Store, loading: Future[Engine])
             reply.remembered.result()
             conversation = reply.turn.conversation_id
     memory = store.load_memory(user.id)
-    adapter = adapter_after(engine, State.from_bytes(memory.blob), case.later) if memory else None
-    history = told_in_prompt(engine, case)
-    for way, read_with, before in (("memory", adapter, []), ("none", None, []), ("prompt", None, history)):
-        for probe, answer in zip(case.probes, ask(engine, read_with, before, case.probes), strict=True):
-            yield probe, way, answer
+    return adapter_after(engine, State.from_bytes(memory.blob), case.later) if memory else None
 
 
 def adapter_after(engine: Engine, state: State, later: Sequence[Turn]) -> Adapter:
@@ -162,7 +175,7 @@ def fitting(engine: Engine, messages: list[Message]) -> list[Message]:
 def ask(engine: Engine, adapter: Adapter | None, history: list[Message], probes: Sequence[Probe]) -> list[str]:
     """Every probe, each in a conversation of its own that holds `history` and is not folded."""
     prompts = [fitting(engine, [*history, Message("user", probe.ask)]) for probe in probes]
-    return engine.reply_all([(adapter, prompt) for prompt in prompts], GREEDY)
+    return ["".join(engine.reply(adapter, prompt, GREEDY)) for prompt in prompts]
 
 
 def is_right(reply: str, probe: Probe) -> bool:
@@ -185,7 +198,7 @@ def _share(right: int, asked: int) -> float | None:
 
 def _print_table(shares: dict[str, dict[str, float | None]], asked: Counter[str]) -> None:
     print(f"{'':8}" + "".join(f"{kind:>10}" for kind in KINDS))
-    for way in WAYS:
+    for way in shares:
         cells = (shares[way][kind] for kind in KINDS)
         print(f"{way:8}" + "".join(f"{'-' if cell is None else f'{cell:.3f}':>10}" for cell in cells))
     print(f"{'probes':8}" + "".join(f"{asked[kind]:>10}" for kind in KINDS))

@@ -99,6 +99,18 @@ def test_a_share_is_between_none_and_all_or_missing(result: dict[str, Any], way:
     assert all(0.0 <= result[way][kind] <= 1.0 for kind in ("recall", "update", "abstain"))
 
 
+def test_one_way_alone_gives_what_it_gives_beside_the_others(settings: Settings, result: dict[str, Any]) -> None:
+    alone = run(CASES, settings, ways=("memory",))
+    assert "prompt" not in alone
+    assert alone["memory"] == result["memory"]
+
+
+def test_many_cases_at_once_come_back_in_their_order_and_each_with_its_own() -> None:
+    cases = [replace(CASES[1], id=str(number)) for number in range(50)]
+    came = list(recall.at_once(lambda case, way: [case.id, way], cases, WAYS))
+    assert came == [(case, way, [case.id, way]) for case in cases for way in WAYS]
+
+
 def test_a_later_turn_is_folded_and_in_the_prompt(engine: Engine) -> None:
     later = (Turn("Hi!", "Hello Bob."),)
     case = replace(CASES[1], later=later)
