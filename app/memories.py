@@ -257,7 +257,8 @@ class Memories:
     def _fold(self, engine: Engine, memory: Memory | None, turn: Turn) -> Memory | None:
         for _ in range(FOLD_ATTEMPTS):
             started = time.perf_counter()
-            state = engine.fold(unpacked(engine, memory), messages_of(turn), turn.pinned)
+            adapter = self._adapters.find(turn.user_id, memory.version) if memory else None
+            state = engine.fold(unpacked(engine, memory), messages_of(turn), turn.pinned, adapter)
             seconds, tokens = time.perf_counter() - started, engine.count_tokens(messages_of(turn))
             link = link_after(self._store.last_link(turn.user_id) or "", turn, digest_of(state))
             new, folding = packed(engine, state), Folding(seconds, tokens, link)

@@ -21,10 +21,11 @@ from transformers import PreTrainedTokenizerFast
 
 from core.base import Base
 from core.chat import Message
-from core.checkpoint import Checkpoint, load_base, load_generator
+from core.checkpoint import Checkpoint, load_generator
 from core.device import Placement
 from core.engine import Engine
 from core.errors import CoreError
+from core.opening import load_base
 from core.state import State
 
 TOLERANCE, TOLERANCE_IN_HALF = 1e-4, 2e-2

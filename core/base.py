@@ -45,6 +45,10 @@ class Base:
         self.projections: list[Any] = [
             layer.get_submodule(projection_path(layer, target)) for layer in self.target_layers
         ]
+        if len(sizes := {sizes_of(projection) for projection in self.projections}) > 1:
+            raise CheckpointError(
+                f"The base's projections have the sizes {sorted(sizes)}; a generator needs one for all."
+            )
         names = {module: name for name, module in model.named_modules()}
         self.paths: list[str] = [names[projection] for projection in self.projections]
         self._lock = threading.Lock()
@@ -116,6 +120,10 @@ class Base:
         with self.adapted(adapter), self.captured(entering), suppress(_ReadEnough), ExitStack() as hooks:
             hooks.callback(self.target_layers[-1].register_forward_pre_hook(_ending).remove)
             self.decoder(input_ids=ids, use_cache=False)
+        if (shape := tuple(entering[0].shape)) != (*ids.shape, self.config.hidden_size):
+            raise CheckpointError(
+                f"What enters the base's layers is {shape}, and no generator is for that; use another base."
+            )
         return entering
 
 

@@ -10,23 +10,16 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils.logging import disable_progress_bar
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from core.base import Base
 from core.config import GeneratorConfig
@@ -35,6 +28,7 @@ from core.errors import CheckpointError, first_line
 from core.families import checked_target
 from core.generator import GatedGenerator, Generator
 from core.lora import merged
+from core.opening import load_base, load_tokenizer, placed
 from core.origin import Origin
 from core.published import PUBLISHED_CONFIG, load_published, published_config
 
@@ -42,7 +36,6 @@ CONFIG, WEIGHTS, FORMAT = "generator_config.json", "generator.safetensors", 1
 # What a state depends on; a change in any of these files makes old states meaningless.
 MEANINGFUL = ("*.safetensors", "tokenizer.json", "chat_template.jinja", "config.json", "adapter_config.json", CONFIG)
 
-Module = TypeVar("Module", bound=nn.Module)
 log = logging.getLogger(__name__)
 
 
@@ -60,84 +53,14 @@ class Checkpoint:
 def load_checkpoint(origin: Origin, placement: Placement) -> Checkpoint:
     """Open a model; raise CheckpointError that names the folder and what is wrong with it."""
     parts = origin.parts()
+    tokenizer = load_tokenizer(parts["base"])  # before gigabytes are read
     model = load_base(parts["base"], placement)
     if "lora" in parts:
         model = merged(model, parts["lora"]).requires_grad_(False)
     base = Base(model, **reach_of(parts["generator"]))
-    generator = _placed(load_generator(parts["generator"], base), placement).eval().requires_grad_(False)
-    tokenizer = load_tokenizer(parts["base"])
+    _warn_of_another(parts["generator"], origin.base_name)
+    generator = placed(load_generator(parts["generator"], base), placement).eval().requires_grad_(False)
     return Checkpoint(origin.name, fingerprint(parts, placement.bits), base, generator, tokenizer)
-
-
-def load_base(folder: Path, placement: Placement) -> PreTrainedModel:
-    """Open the base alone, in the placement's number type."""
-    disable_progress_bar()
-    if placement.bits and _in_few_bits_already(folder):
-        raise CheckpointError(f"The base in {folder} is kept in few bits already; open it without IMPRINT_BITS.")
-    try:
-        model = _attending(folder, placement, [placement.attention, *placement.otherwise])
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"The base in {folder} cannot be opened ({first_line(error)}); fetch it again."
-        ) from error
-    model = _plain_where_odd(model) if placement.bits else _placed(model, placement)
-    return model.eval().requires_grad_(False)
-
-
-def _attending(folder: Path, placement: Placement, kernels: Sequence[str]) -> PreTrainedModel:
-    """The base with the first of the attention kernels that it has; transformers says which before it reads weights."""
-    how: dict[str, Any] = {"dtype": placement.dtype, "local_files_only": True, **_in_few_bits(placement)}
-    first, *others = kernels
-    try:
-        return AutoModelForCausalLM.from_pretrained(folder, attn_implementation=first, **how)
-    except ValueError as error:
-        if not others or "attention" not in str(error).lower():
-            raise
-        log.info("%s has no %s: %s", folder.name, first, first_line(error))
-    return _attending(folder, placement, others)
-
-
-def _placed(module: Module, placement: Placement) -> Module:
-    """The module on its device; raise CheckpointError where it does not fit."""
-    try:
-        return module.to(placement.device)
-    except torch.OutOfMemoryError as error:
-        raise CheckpointError(
-            "The model does not fit the GPU; `launch.py sizes` says what it takes, and IMPRINT_BITS=4 takes a quarter."
-        ) from error
-
-
-def _in_few_bits_already(folder: Path) -> bool:
-    """Whether the weights on disk are in few bits; a config that cannot be read is for who opens it to name."""
-    try:
-        return "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def _in_few_bits(placement: Placement) -> dict[str, Any]:
-    """What transformers has to know to keep weights in 4 or 8 bits, which puts them on the device itself."""
-    if not placement.bits:
-        return {}
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of its own casts, in every layer of every step
-    quantised = BitsAndBytesConfig(
-        load_in_4bit=placement.bits == 4,
-        load_in_8bit=placement.bits == 8,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=placement.dtype,
-    )
-    return {"quantization_config": quantised, "device_map": {"": placement.device}}
-
-
-def _plain_where_odd(model: PreTrainedModel) -> PreTrainedModel:
-    """Keep bitsandbytes on CPUs with bfloat16 units from repacking weights whose sizes its blocks do not divide.
-
-    It would fail at the first forward pass; its plain kernel takes any size.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu") and (module.out_features % 32 or module.in_features % 64):
-            module.support_avx512bf16_for_cpu = False
-    return model
 
 
 def load_generator(folder: Path, base: Base) -> Generator:
@@ -162,6 +85,20 @@ def load_generator(folder: Path, base: Base) -> Generator:
             f"but the base has {theirs}."
         )
     return generator
+
+
+def _warn_of_another(folder: Path, base: str) -> None:
+    """Say so where a generator names another base: shapes alone do not tell two of a family apart."""
+    for config, key in ((PUBLISHED_CONFIG, "base_model_name_or_path"), (CONFIG, "base")):
+        with suppress(OSError, ValueError, AttributeError):
+            made_for = json.loads((folder / config).read_text(encoding="utf-8")).get(key)
+            if isinstance(made_for, str) and Path(made_for).name.lower() != Path(base).name.lower():
+                log.warning(
+                    "The generator in %s is for %s, and the base is %s; with other weights it may talk nonsense.",
+                    folder,
+                    made_for,
+                    base,
+                )
 
 
 def read_config(folder: Path, base: Base) -> GeneratorConfig:
@@ -191,6 +128,7 @@ def _our_config(folder: Path) -> tuple[GeneratorConfig, str | None]:
             f"The generator in {folder} has format {version}, this program reads {FORMAT}; update it."
         )
     digest = values.pop("digest", None)
+    values.pop("base", None)  # what it is for: see _warn_of_another
     return GeneratorConfig.from_json(values), digest
 
 
@@ -223,12 +161,17 @@ def save_checkpoint(
     save_generator(folder / "generator", generator)
 
 
-def save_generator(folder: Path, generator: GatedGenerator) -> None:
-    """Write a generator alone, in our format and in bfloat16; `load_generator` opens it again."""
+def save_generator(folder: Path, generator: GatedGenerator, base: str | None = None) -> None:
+    """Write a generator alone, in our format and in bfloat16; `load_generator` opens it again.
+
+    `base` is what the base is called, where it is not kept beside it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.to("cpu", torch.bfloat16).contiguous() for name, value in generator.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
-    values = {"format": FORMAT, "digest": file_digest(folder / WEIGHTS), **asdict(generator.config)}
+    values = {"format": FORMAT, "digest": file_digest(folder / WEIGHTS), **asdict(generator.config)} | (
+        {"base": base} if base else {}
+    )
     (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
@@ -242,7 +185,17 @@ def fingerprint(parts: Mapping[str, Path], bits: int = 0) -> str:
         files = {path for pattern in MEANINGFUL for path in folder.glob(pattern)}
         for path in sorted(files):
             digest.update(f"{part}/{path.name}:{file_digest(path)}\n".encode())
+        digest.update(_template_within(folder))
     return digest.hexdigest()
+
+
+def _template_within(folder: Path) -> bytes:
+    """The chat template that older tokenizers keep in their config, where no file of its own takes its place."""
+    path = folder / "tokenizer_config.json"
+    if (folder / "chat_template.jinja").exists() or not path.exists():
+        return b""
+    template = json.loads(path.read_text(encoding="utf-8")).get("chat_template")
+    return f"chat_template:{json.dumps(template)}\n".encode() if template else b""
 
 
 def file_digest(path: Path) -> str:
@@ -252,19 +205,3 @@ def file_digest(path: Path) -> str:
         return named
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Open the tokenizer beside a base; raise CheckpointError for one without a chat template."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"The tokenizer in {folder} cannot be opened ({first_line(error)}); fetch it again."
-        ) from error
-    if not tokenizer.chat_template:
-        raise CheckpointError(
-            f"The tokenizer in {folder} has no chat template; use an instruction-tuned base, or put a "
-            "chat_template.jinja beside it."
-        )
-    return tokenizer

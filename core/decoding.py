@@ -21,6 +21,8 @@ from core.errors import PromptError
 
 # Below it the most likely token is all there is, and dividing by it would leave the range of numbers.
 COLDEST = 1e-5
+# Tokens that most often hold all of a nucleus; sorting a whole vocabulary takes fifty times as long.
+NUCLEUS = 1024
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,7 @@ class Decoding:
     def step(self) -> list[int]:
         """Run the base on what is new and choose each row's next token."""
         with torch.inference_mode():
-            choices = zip(self._logits().float().cpu(), self._rows, self._dice, strict=True)
-            tokens = [choose(logits, row.sampling, dice) for logits, row, dice in choices]
+            tokens = chosen(self._logits().float(), [row.sampling for row in self._rows], self._dice)
             self._advance(torch.tensor(tokens, device=self._base.device)[:, None])
         return tokens
 
@@ -165,14 +166,37 @@ def cache_argument(base: Base) -> str:
     return "cache" if "cache" in inspect.signature(base.model.forward).parameters else "past_key_values"
 
 
-def choose(logits: Tensor, sampling: Sampling, dice: torch.Generator) -> int:
-    """The next token of one row, from its logits (vocabulary,): greedy, or by temperature and nucleus (top-p)."""
-    if sampling.temperature < COLDEST:
-        return int(logits.argmax())
-    # What is no number, after an overflow, is this row's misfortune; no die could be thrown with it for the others.
-    chances, order = (logits / sampling.temperature).nan_to_num().softmax(-1).sort(descending=True)
-    chances[chances.cumsum(-1) - chances >= sampling.top_p] = 0  # the token that crosses top_p stays
-    return int(order[torch.multinomial(chances, 1, generator=dice)])
+def chosen(logits: Tensor, samplings: Sequence[Sampling], dice: Sequence[torch.Generator]) -> list[int]:
+    """The next token of each row, from (rows, vocabulary): greedy, or by temperature and nucleus (top-p)."""
+    tokens = logits.argmax(-1)
+    warm = [i for i, sampling in enumerate(samplings) if sampling.temperature >= COLDEST]
+    whole = [i for i in warm if samplings[i].top_p == 1]
+    for rows in (whole, [i for i in warm if samplings[i].top_p < 1]):
+        if rows:
+            settings = [
+                [samplings[i].temperature, samplings[i].top_p, float(torch.rand((), generator=dice[i]))] for i in rows
+            ]
+            temperature, top_p, throw = torch.tensor(settings, device=logits.device).T[:, :, None]
+            # What is no number, after an overflow, is this row's misfortune, and nothing to stop the others for.
+            chances = (logits[rows] / temperature).nan_to_num().softmax(-1)
+            tokens[rows] = fallen_on(chances, throw) if rows is whole else in_nucleus(chances, top_p, throw)
+    result: list[int] = tokens.tolist()
+    return result
+
+
+def fallen_on(chances: Tensor, throw: Tensor) -> Tensor:
+    """The place in each row of `chances`, (rows, n), that a throw falls on: (rows, 1), from 0 up to but not 1."""
+    sums = chances.cumsum(-1, dtype=torch.float64)  # in which a throw times the sum stays below the sum
+    return torch.searchsorted(sums, throw * sums[:, -1:], right=True)[:, 0]
+
+
+def in_nucleus(chances: Tensor, top_p: Tensor, throw: Tensor) -> Tensor:
+    """The same among the likeliest alone, up to the one whose chance crosses `top_p`, (rows, 1)."""
+    likeliest, order = chances.topk(min(NUCLEUS, chances.shape[-1]))
+    if bool((likeliest.sum(-1, keepdim=True) < top_p).any()):
+        likeliest, order = chances.sort(descending=True)
+    likeliest[likeliest.cumsum(-1) - likeliest >= top_p] = 0
+    return order.gather(-1, fallen_on(likeliest, throw)[:, None])[:, 0]
 
 
 def _widened(mask: Tensor, columns: int) -> Tensor:

@@ -80,18 +80,21 @@ class Engine:
         if not bool(state.whole.isfinite().all()):
             raise StateError("The state holds numbers that are not finite; rebuild the memory from its turns.")
 
-    def fold(self, state: State, messages: Sequence[Message], pinned: bool = False) -> State:
+    def fold(
+        self, state: State, messages: Sequence[Message], pinned: bool = False, adapter: Adapter | None = None
+    ) -> State:
         """The state after one more turn: one forward pass over its tokens, without LM head or gradient.
 
         Nothing changes on failure: the result is a new, checked value. Messages longer than the generator's window
-        are read in several, as one turn. A turn that is `pinned` does not fade with those after it.
+        are read in several, as one turn. A turn that is `pinned` does not fade with those after it. `adapter` is that
+        of the state, if it is at hand: an engine that reads in sequence decomposes the state once more without it.
         """
         ids = torch.tensor(encode(self.tokenizer, messages, reply=False))
         windows = ids.split(self.generator.config.window)
         with torch.inference_mode():
             sums = state.sums.to(self.base.device)
             if self.reads_sequentially:  # where nothing fades
-                result = State(read_sequential(self.base, self.generator, windows, sums).cpu())
+                result = State(read_sequential(self.base, self.generator, windows, sums, adapter).cpu())
             else:
                 added = read_parallel(self.base, self.generator, windows)
                 fading = self.generator.fold(sums, torch.zeros_like(sums) if pinned else added).cpu()

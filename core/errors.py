@@ -34,5 +34,6 @@ class ServerError(CoreError):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, short enough to stand in a sentence."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    """What another library's error says, short enough to stand in a sentence: a line, and the next after a colon."""
+    first, *others = (str(error).strip() or type(error).__name__).splitlines()
+    return " ".join([first, *others[:1]] if first.endswith(":") else [first]).replace("\t", "").rstrip(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -27,21 +28,25 @@ KEY = re.compile(r"(?:layers|h)\.(\d+)\.base_layer\.[\w.]+\.fastlora_(A1|A2|A3|B
 
 def load_published(folder: Path, base: Base) -> PublishedGenerator:
     """Open a generator in the published format for `base`; raise CheckpointError for what differs from METHOD 5."""
-    generator = PublishedGenerator(published_config(folder, base))
+    config = published_config(folder, base)
+    with torch.device("meta"):  # half a billion random numbers would be drawn for nothing
+        generator = PublishedGenerator(config)
     weights = {_renamed(key, folder): value.float() for key, value in load_file(folder / PUBLISHED_WEIGHTS).items()}
-    generator.load_state_dict(weights)
+    generator.load_state_dict(weights, assign=True)
     return generator
 
 
 def published_config(folder: Path, base: Base) -> PublishedConfig:
     """The shapes of such a generator; raise as `load_published`."""
-    values: dict[str, Any] = json.loads((folder / PUBLISHED_CONFIG).read_text(encoding="utf-8"))
+    values = json.loads((folder / PUBLISHED_CONFIG).read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{folder / PUBLISHED_CONFIG} holds no names and values; fetch it again.")
     for key, expected in (REQUIRED | {"fastlora_param": _projections(base)}).items():
         if values.get(key) != expected:
             raise CheckpointError(
                 f"{folder / PUBLISHED_CONFIG} has {key} = {values.get(key)!r}; only {expected!r} can be read."
             )
-    return _config(values, base)
+    return _config(values, base, folder / PUBLISHED_CONFIG)
 
 
 def save_published(folder: Path, generator: PublishedGenerator, base: Base, name: str) -> None:
@@ -78,19 +83,36 @@ def _published_name(own: str, base: Base) -> str:
     return f"base_model.model.{place}.fastlora_{part}.weight"
 
 
-def _config(values: dict[str, Any], base: Base) -> PublishedConfig:
-    (input_size, output_size), value_size = base.sizes, values["fastlora_r"]
+def _config(values: dict[str, Any], base: Base, path: Path) -> PublishedConfig:
+    (input_size, output_size), value_size = base.sizes, _whole(values, "fastlora_r", path)
+    key_size = value_size if values.get("fastlora_inter_size") is None else _whole(values, "fastlora_inter_size", path)
+    alpha: Any = values.get("fastlora_alpha")
+    rank = _whole(values, "fastlora_max_rank", path)
+    if type(alpha) not in (int, float) or not math.isfinite(alpha):
+        raise CheckpointError(f"{path} has fastlora_alpha = {alpha!r}; it has to be a number.")
+    if rank > min(key_size, value_size):
+        raise CheckpointError(
+            f"{path} has fastlora_max_rank = {rank}; a state of {key_size} x {value_size} has no higher rank than that."
+        )
     return PublishedConfig(
         layers=len(base.layers),
         hidden_size=base.config.hidden_size,
         input_size=input_size,
         output_size=output_size,
-        key_size=values["fastlora_inter_size"] or value_size,
+        key_size=key_size,
         value_size=value_size,
-        window=values["fastlora_window"],
-        rank=values["fastlora_max_rank"],
-        scaling=values["fastlora_alpha"] / value_size,
+        window=_whole(values, "fastlora_window", path),
+        rank=rank,
+        scaling=alpha / value_size,
     )
+
+
+def _whole(values: dict[str, Any], key: str, path: Path) -> int:
+    """A whole number above 0 of the config."""
+    value = values.get(key)
+    if type(value) is not int or value < 1:
+        raise CheckpointError(f"{path} has {key} = {value!r}; it has to be a whole number above 0.")
+    return value
 
 
 def _renamed(key: str, folder: Path) -> str:

@@ -28,10 +28,16 @@ def read_parallel(base: Base, generator: Generator, windows: Sequence[Tensor]) -
     return torch.stack([contribution(base, generator, window) for window in windows]).sum(0)
 
 
-def read_sequential(base: Base, generator: Generator, windows: Sequence[Tensor], sums: Tensor) -> Tensor:
-    """Each window read with the adapter of what came before it, starting from `sums`; returns the sums after all."""
+def read_sequential(
+    base: Base, generator: Generator, windows: Sequence[Tensor], sums: Tensor, adapter: Adapter | None = None
+) -> Tensor:
+    """Each window read with the adapter of what came before it, starting from `sums`; returns the sums after all.
+
+    `adapter` is that of `sums`, which is made here where nobody has it at hand.
+    """
     for window in windows:
         with torch.inference_mode():
-            adapter = generator.materialise(sums[None]).to(base.device, base.dtype) if sums.any() else None
-            sums = generator.fold(sums, contribution(base, generator, window, adapter))
+            if adapter is None and sums.any():
+                adapter = generator.materialise(sums[None]).to(base.device, base.dtype)
+            sums, adapter = generator.fold(sums, contribution(base, generator, window, adapter)), None
     return sums

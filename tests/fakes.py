@@ -58,7 +58,13 @@ class FakeEngine:
         if state.sums.shape != (2, len(WORDS), 3):
             raise StateError(f"The state has the shape {tuple(state.sums.shape)}; fold the turns again.")
 
-    def fold(self, state: State, messages: Sequence[Message], pinned: bool = False) -> State:
+    def fold(
+        self,
+        state: State,
+        messages: Sequence[Message],
+        pinned: bool = False,
+        adapter: FakeAdapter | None = None,
+    ) -> State:
         self.folds.append(list(messages))
         told = torch.zeros(2, len(WORDS), 3)
         for message in messages:

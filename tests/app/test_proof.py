@@ -21,7 +21,7 @@ from storage.records import Turn, User
 from storage.store import Store
 from tests.app.conftest import say
 from tests.app.test_portable import repacked
-from tests.fakes import FakeEngine
+from tests.fakes import FakeAdapter, FakeEngine
 
 LONGEST = 4000
 
@@ -96,8 +96,14 @@ def test_a_memory_of_another_model_is_exported_without_a_proof(
 class Coarse(FakeEngine):
     """Folds as the other does, but for what another number type changes."""
 
-    def fold(self, state: State, messages: Sequence[Message], pinned: bool = False) -> State:
-        return State(super().fold(state, messages, pinned).sums * 1.003)
+    def fold(
+        self,
+        state: State,
+        messages: Sequence[Message],
+        pinned: bool = False,
+        adapter: FakeAdapter | None = None,
+    ) -> State:
+        return State(super().fold(state, messages, pinned, adapter).sums * 1.003)
 
 
 def test_a_memory_that_was_folded_in_another_number_type_is_taken_in_but_proves_nothing(

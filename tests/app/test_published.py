@@ -7,6 +7,7 @@ import torch
 
 from app.memory_commands import _causes
 from app.service import Service
+from core.adapter import Adapter
 from core.base import Base
 from core.checkpoint import Checkpoint
 from core.config import PublishedConfig
@@ -48,6 +49,24 @@ def test_what_is_forgotten_was_never_told(service: Service, store: Store, ada: U
     again = store.load_memory(ada.id)
     assert left and again and left.blob == again.blob
     assert [turn.id for turn in store.held_turns(ada.id)] == [turn.id for turn in rest]
+
+
+def test_a_turn_takes_one_decomposition_and_changes_nothing_by_it(
+    service: Service, store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, real = list[torch.Tensor](), PublishedGenerator.materialise
+
+    def counting(self: PublishedGenerator, sums: torch.Tensor) -> Adapter:
+        made.append(sums)
+        return real(self, sums)
+
+    monkeypatch.setattr(PublishedGenerator, "materialise", counting)
+    counts = list[int]()
+    for text in TOLD:
+        say(service, ada, text)
+        counts.append(len(made))
+    assert counts == [2, 3, 4]  # the empty memory's, then one a turn: its reply and its fold share it
+    assert service.verify(ada.id).is_clean  # which has none at hand
 
 
 def test_answers_are_read_out_without_the_turns_they_came_from(
