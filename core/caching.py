@@ -62,9 +62,12 @@ class RoomyLayer(DynamicLayer):
 
 
 def roomy_cache(config: Any) -> DynamicCache:
-    """An empty cache for the model of this config; a layer that keeps a window of tokens alone stays as it is."""
+    """An empty cache for the model of this config; a layer that keeps no keys and values (linear attention) stays.
+
+    Layers that attend to a window of tokens alone keep all: the mask still ends at the window, and rows can move.
+    """
     cache = DynamicCache(config=config)
-    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [RoomyLayer() if isinstance(layer, DynamicLayer) else layer for layer in cache.layers]
     return cache
 
 

@@ -1,7 +1,7 @@
 """Decoding: rows of sequences that grow together, each with its own adapter, key-value cache and dice.
 
 One step is one forward pass over all rows; the adapter is on the base for that pass only. Rows can come and go between
-steps where the base attends to all that came before. Knows tokens, not messages.
+steps where `rows_come_and_go`. Knows tokens, not messages.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ class Decoding:
 def rows_come_and_go(base: Base) -> bool:
     """Whether rows can join others without being changed by them.
 
-    That is so where no layer caches a window of tokens alone, and where the frequencies of positions are fixed, not
-    chosen for the longest row of a batch.
+    That is so where all layers cache keys and values, and where the frequencies of positions are fixed, not chosen for
+    the longest row of a batch.
     """
     return caching.is_roomy(caching.roomy_cache(base.model.config)) and not base.positions_depend_on_length
 

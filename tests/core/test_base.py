@@ -101,3 +101,17 @@ def test_a_model_without_output_projections_is_refused() -> None:
 
     with pytest.raises(CheckpointError, match="use a base of a known family: Llama, "):
         Base(Other())  # type: ignore[arg-type]
+
+
+def test_projections_of_different_sizes_are_refused() -> None:
+    model = tiny_model()
+    model.model.layers[1].self_attn.o_proj = nn.Linear(8, 32, bias=False)
+    with pytest.raises(CheckpointError, match=r"\(8, 32\)"):
+        Base(model)
+
+
+def test_what_no_generator_is_for_is_refused_when_it_is_read() -> None:
+    base = Base(tiny_model())
+    base.config.hidden_size += 1
+    with pytest.raises(CheckpointError, match=r"is \(1, 20, 32\)"):
+        base.read(IDS)

@@ -71,7 +71,7 @@ def test_every_row_is_given_what_it_would_be_given_alone(engine: Engine, rows: l
     assert not batching._batches  # nothing is kept of anybody
 
 
-def test_a_family_that_looks_at_a_window_alone_is_decoded_row_by_row() -> None:
+def test_a_family_that_looks_at_windows_is_given_what_it_would_be_given_alone() -> None:
     base = Base(model_of("Gemma3"))
     engine = Engine(Checkpoint("g", "f" * 64, base, generator_for(base), tiny_tokenizer()))
     few = rows_for(engine, 8)
@@ -182,6 +182,28 @@ def test_a_base_whose_positions_depend_on_the_longest_row_is_decoded_row_by_row(
     for parameters in (longrope, {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}):
         config.rope_parameters = parameters
         assert not rows_come_and_go(Base(LlamaForCausalLM(config)))
+
+
+@pytest.mark.parametrize("family", ["Gemma2", "Gemma3", "Gemma3-that-sees"])
+def test_layers_that_see_a_window_say_beyond_it_what_they_would_alone_and_without_a_cache(family: str) -> None:
+    base, words = Base(model_of(family)), torch.arange(5, 35)[None]
+    whole = base.model(input_ids=words).logits
+    base.config.sliding_window = 8
+    assert not torch.allclose(base.model(input_ids=words).logits, whole)
+    assert rows_come_and_go(base)
+    rows = [Row(list(range(5, 5 + length)), None, Sampling(max_tokens=20)) for length in (3, 30, 9, 17)]
+    batching = Batching(base, ends=())
+    with ThreadPoolExecutor(len(rows)) as pool:
+        together = list(pool.map(lambda row: list(batching.tokens(row, 20)), rows))
+    assert together == [uncached(base, row, 20) for row in rows]
+
+
+def uncached(base: Base, row: Row, tokens: int) -> list[int]:
+    said = list(row.prompt)
+    with torch.inference_mode():
+        for _ in range(tokens):
+            said.append(int(base.model(input_ids=torch.tensor([said]), use_cache=False).logits[0, -1].argmax()))
+    return said[len(row.prompt) :]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
