@@ -1,9 +1,14 @@
 """What a generator for a frozen base minimises: the loss of rows that are read with the states after a text's windows.
 
-A module, so that whatever spreads training over GPUs sees every use of the generator. Knows no files and no optimiser.
+And the options of a run that does. `Fitting` is a module, so that whatever spreads training over GPUs sees every use
+of the generator. Knows no files and no optimiser.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import inf
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +17,82 @@ from torch.utils.checkpoint import checkpoint
 
 from core.adapter import Adapter
 from core.base import Base
+from core.config import GeneratorConfig, PublishedConfig
+from core.families import Target
 from core.generator import Generator
+from core.sizes import ends_of
 from training.packing import IGNORED
 from training.windows import Example
+
+Kind = Literal["gated", "published"]
+Dtype = Literal["bfloat16", "float32"]
+CHOICES = {"kind": get_args(Kind), "dtype": get_args(Dtype), "target": get_args(Target)}
+NUMBERS: dict[str, tuple[str, tuple[type, ...]]] = {"int": ("whole number", (int,)), "float": ("number", (int, float))}
+MAY_BE_ZERO = {"before", "after", "lr", "warmup_steps", "weight_decay", "steps", "epochs", "seed"}
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """A generator's shapes, its optimiser, and how long it trains. Sizes in tokens, lengths in optimiser steps.
+
+    `epochs` times all of the data, or `steps` where that is 0. An example has up to `windows` windows; `batch` of them,
+    on all devices together, make a step. `start` is a generator to go on from, of the same shapes. The first `before`
+    and the last `after` layers get no adapter.
+    """
+
+    kind: Kind = "gated"
+    target: Target = "attention"
+    before: int = 0
+    after: int = 0
+    state_size: int = 128
+    rank: int = 128
+    alpha: float = 64.0
+    window: int = 1024
+    windows: int = 8
+    lr: float = 1e-4
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    batch: int = 8
+    steps: int = 15_259
+    epochs: int = 0
+    save_steps: int = 200
+    rows_at_once: int = 1
+    dtype: Dtype = "bfloat16"
+    attention: str = "sdpa"
+    seed: int = 0
+    start: str = ""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_kind(field.name, str(field.type), getattr(self, field.name))
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it has to be one of {', '.join(known)}.")
+        if self.kind == "published" and self.target != "attention":
+            raise ValueError(f"target is {self.target!r}; the published kind changes what ends attention alone.")
+        if self.kind == "published" and (self.before or self.after):
+            raise ValueError(f"before is {self.before}, after {self.after}; the published kind changes every layer.")
+
+    def shapes(self, base: Base) -> GeneratorConfig:
+        """Of the generator to be trained; raise ValueError for more directions than a state or the base has."""
+        sizes: dict[str, Any] = {"key_size": self.state_size, "value_size": self.state_size, "window": self.window}
+        if self.kind == "gated":
+            return GeneratorConfig(**ends_of(base), **sizes)
+        if self.rank > (most := min(self.state_size, *base.sizes)):
+            raise ValueError(f"rank is {self.rank}; states of {self.state_size} on this base have {most} at most.")
+        return PublishedConfig(**ends_of(base), **sizes, rank=self.rank, scaling=self.alpha / self.state_size)
+
+
+def _check_kind(name: str, kind: str, value: Any) -> None:
+    """Raise ValueError where a file has a value of another kind, or a number is out of range or not finite."""
+    if kind not in NUMBERS:
+        if not isinstance(value, str):
+            raise ValueError(f"{name} is {value!r}; it has to be text.")
+        return
+    called, types = NUMBERS[kind]
+    if type(value) not in types or not 0 <= value < inf or (not value and name not in MAY_BE_ZERO):
+        least = "of 0 or more" if name in MAY_BE_ZERO else "above 0"
+        raise ValueError(f"{name} is {value!r}; it has to be a {called} {least}.")
 
 
 class Fitting(nn.Module):

@@ -12,86 +12,36 @@ import json
 import shutil
 import sys
 import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DataLoaderConfiguration, set_seed
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import get_constant_schedule_with_warmup
+from transformers import AutoConfig, get_constant_schedule_with_warmup
 
 from core.base import Base
-from core.checkpoint import load_base, load_generator, load_tokenizer, save_generator
-from core.config import GeneratorConfig, PublishedConfig
-from core.device import Placement
-from core.errors import CoreError
-from core.families import Target
+from core.checkpoint import file_digest, load_generator, save_generator
+from core.device import Placement, settle_attention
+from core.errors import CheckpointError, CoreError, first_line
 from core.generator import GatedGenerator, Generator, PublishedGenerator
-from core.origin import folder_of
+from core.opening import load_base, load_tokenizer
+from core.origin import Origin, folder_of
 from core.published import save_published
-from core.sizes import ends_of, generator_of
+from core.sizes import base_of, generator_of
 from training.calibration import calibrate
-from training.fitting import Fitting
+from training.fitting import CHOICES, FitConfig, Fitting
 from training.windows import Examples, read_entries, single
 
 SAMPLED = 48, 192  # rows, and tokens in each, that a new generator is fitted to
 LOG, RUN, CHECKPOINT, NEWER, OLDER = "log.jsonl", "run.json", "checkpoint", "checkpoint.new", "checkpoint.old"
 
-Kind = Literal["gated", "published"]
-Dtype = Literal["bfloat16", "float32"]
-CHOICES = {"kind": get_args(Kind), "dtype": get_args(Dtype), "target": get_args(Target)}
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """A generator's shapes, its optimiser, and how long it trains. Sizes in tokens, lengths in optimiser steps.
-
-    `epochs` times all of the data, or `steps` where that is 0. An example has up to `windows` windows; `batch` of them,
-    on all devices together, make a step. `start` is a generator to go on from, of the same shapes. The first `before`
-    and the last `after` layers get no adapter.
-    """
-
-    kind: Kind = "gated"
-    target: Target = "attention"
-    before: int = 0
-    after: int = 0
-    state_size: int = 128
-    rank: int = 128
-    alpha: float = 64.0
-    window: int = 1024
-    windows: int = 8
-    lr: float = 1e-4
-    warmup_steps: int = 100
-    weight_decay: float = 0.01
-    batch: int = 8
-    steps: int = 15_259
-    epochs: int = 0
-    save_steps: int = 200
-    rows_at_once: int = 1
-    dtype: Dtype = "bfloat16"
-    attention: str = "sdpa"
-    seed: int = 0
-    start: str = ""
-
-    def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it has to be one of {', '.join(known)}.")
-
-        if self.kind == "published" and self.target != "attention":
-            raise ValueError(f"target is {self.target!r}; the published kind changes what ends attention alone.")
-        if self.kind == "published" and (self.before or self.after):
-            raise ValueError(f"before is {self.before}, after {self.after}; the published kind changes every layer.")
-
-    def shapes(self, base: Base) -> GeneratorConfig:
-        """Of the generator to be trained."""
-        sizes: dict[str, Any] = {"key_size": self.state_size, "value_size": self.state_size, "window": self.window}
-        if self.kind == "gated":
-            return GeneratorConfig(**ends_of(base), **sizes)
-        return PublishedConfig(**ends_of(base), **sizes, rank=self.rank, scaling=self.alpha / self.state_size)
+MAY_CHANGE = ("steps", "epochs", "save_steps", "rows_at_once", "attention")
+"""Of what a run records: what it may go on with another value of."""
 
 
 class Fit:
@@ -100,10 +50,7 @@ class Fit:
     def __init__(self, config: FitConfig, base: Base, generator: Generator, examples: Examples, out: Path) -> None:
         # The order of an epoch is its number's, so that a run goes on where it was.
         order = DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed)
-        devices = PartialState().num_processes
-        if config.batch % devices:
-            raise ValueError(f"batch is {config.batch}; it has to be a multiple of the {devices} devices.")
-        each = config.batch // devices
+        each = config.batch // PartialState().num_processes
         self.accelerator = Accelerator(gradient_accumulation_steps=each, dataloader_config=order)
         self.config, self.out, self.base, self.examples = config, out, base, examples
         fitting = Fitting(base, generator.to(self.accelerator.device), config.rows_at_once)
@@ -118,11 +65,16 @@ class Fit:
         self.steps = config.epochs * an_epoch if config.epochs else config.steps
         self.step = self.epoch = self.seen = 0
         self.accelerator.register_for_checkpointing(self)
-        # The older one is whole where a kill came between the two renames of a save.
-        for kept in (out / CHECKPOINT, out / OLDER):
-            if kept.is_dir():
-                self.accelerator.load_state(str(kept))
-                break
+        if kept := _kept(out):
+            self._resume(kept)
+
+    def _resume(self, kept: Path) -> None:
+        try:
+            self.accelerator.load_state(str(kept))
+        except Exception as error:  # of safetensors, of torch, and of pickle: they share no root
+            raise CheckpointError(
+                f"The run in {kept} cannot be gone on with ({first_line(error)}); use another --out."
+            ) from error
 
     def state_dict(self) -> dict[str, int]:
         """How far the run is: `seen` examples of this epoch."""
@@ -183,12 +135,12 @@ class Fit:
         self.accelerator.wait_for_everyone()
 
     def export(self, base: str) -> None:
-        """Write the generator, in the format of its kind."""
+        """Write the generator, for a base of this name, in the format of its kind."""
         generator = self.accelerator.unwrap_model(self.fitting).generator
         if not self.accelerator.is_main_process:
             return
         if isinstance(generator, GatedGenerator):
-            save_generator(self.out / "generator", generator)
+            save_generator(self.out / "generator", generator, base)
         elif isinstance(generator, PublishedGenerator):
             save_published(self.out / "generator", generator, self.base, base)
 
@@ -203,59 +155,104 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, config: FitConfig) -> None:
-    """One start of a run."""
+    """One start of a run; what it cannot be is said before the base's weights are read and anything is written."""
     out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
     set_seed(config.seed)
-    folder, device = folder_of(arguments.base), Accelerator().device
-    placement = Placement(device, getattr(torch, config.dtype), config.attention, "training")
-    base = Base(load_base(folder, placement), config.target, config.before, config.after)
-    if config.window > base.context_length:
-        raise ValueError(f"window is {config.window}, but {arguments.base} reads {base.context_length} tokens at most.")
-    entries = read_entries(arguments.data)
-    sizes = (config.window, config.windows, base.context_length)
+    entries, processes = read_entries(arguments.data), Accelerator().num_processes
+    if config.batch % processes:
+        raise ValueError(f"batch is {config.batch}; it has to be a multiple of the {processes} devices.")
+    record = _record(arguments, config, processes)
+    _check_same_run(out, record)
+    folder = folder_of(arguments.base)
+    outline = _outline(folder, config)
+    if config.window > outline.context_length:
+        raise ValueError(
+            f"window is {config.window}, but {arguments.base} reads {outline.context_length} tokens at most."
+        )
+    sizes = (config.window, config.windows, outline.context_length)
     examples = Examples(entries, load_tokenizer(folder), *sizes, seed=config.seed)
-    _check_same_run(out, config, arguments.base, base)
-    fit = Fit(config, base, beginning(config, base, examples, out).train(), examples, out)
+    generator = beginning(config, outline, out)
+    out.mkdir(parents=True, exist_ok=True)
+    base = _opened(folder, config)
+    if isinstance(generator, GatedGenerator) and not config.start and not _kept(out):
+        _calibrate(generator, base, examples)
+    fit = Fit(config, base, generator.train(), examples, out)
     fit.accelerator.wait_for_everyone()  # all have read what a run before has left
     if fit.accelerator.is_main_process:
-        (out / RUN).write_text(json.dumps(asdict(config) | {"base": arguments.base}, indent=1))
+        (out / RUN).write_text(json.dumps(record, indent=1))
     fit.train()
-    fit.export(arguments.base)
+    fit.export(Origin(record["base"]).base_name)
 
 
-def _is_begun(out: Path) -> bool:
-    """Whether there is a run to go on with."""
-    return any((out / name).is_dir() for name in (CHECKPOINT, OLDER))
+def _kept(out: Path) -> Path | None:
+    """The checkpoint to go on from: the older one is whole where a kill came between the two renames of a save."""
+    return next((out / name for name in (CHECKPOINT, OLDER) if (out / name).is_dir()), None)
 
 
-def _check_same_run(out: Path, config: FitConfig, name: str, base: Base) -> None:
-    """Raise ValueError where the folder holds a run of another base or of other shapes, before anything is written."""
-    if not _is_begun(out):
+def _record(arguments: argparse.Namespace, config: FitConfig, processes: int) -> dict[str, Any]:
+    """What a run depends on: its config, its base, its data and how many processes share them."""
+    digests = "".join(file_digest(file) for file in arguments.data)
+    return asdict(config) | {
+        "base": str(Path(arguments.base).resolve()) if Path(arguments.base).is_dir() else arguments.base,
+        "data_digest": sha256(digests.encode()).hexdigest()[:12],
+        "processes": processes,
+    }
+
+
+def _check_same_run(out: Path, record: dict[str, Any]) -> None:
+    """Raise ValueError, which names what changed, where the folder holds a run that depends on something else."""
+    if not _kept(out):
         return
-    then = json.loads((out / RUN).read_text(encoding="utf-8"))
-    if folder_of(then["base"]).resolve() != folder_of(name).resolve():
-        raise ValueError(f"{out} holds a run for the base {then['base']}, not {name}; use another --out.")
-    known = {field.name: then[field.name] for field in fields(FitConfig) if field.name in then}
-    theirs, ours = FitConfig(**known).shapes(base), config.shapes(base)
-    if replace(theirs, window=ours.window) != ours:
-        raise ValueError(f"{out} holds a run of {theirs}, not of {ours}; use another --out.")
+    try:
+        then = json.loads((out / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{out / RUN}, which says what the run there is, cannot be read ({first_line(error)}); use another --out."
+        ) from error
+    changed = [
+        f"{name} was {then[name]!r} and is {value!r}"
+        for name, value in record.items()
+        if name not in MAY_CHANGE and then.get(name, value) != value
+    ]
+    if changed:
+        raise ValueError(f"{out} holds another run: {', '.join(changed)}; give what it had, or use another --out.")
 
 
-def beginning(config: FitConfig, base: Base, examples: Examples, out: Path) -> Generator:
-    """The generator as training begins: that of `start`; or a new one, fitted to what the base reads if it is gated."""
-    if config.start:
-        generator = load_generator(folder_of(config.start), base)
-        theirs, ours = replace(generator.config, window=config.window), config.shapes(base)
-        if theirs != ours:
-            raise ValueError(f"The generator to go on from is {theirs}, and this run's {ours}; give it those shapes.")
-        return generator
-    generator = generator_of(config.shapes(base)).to(base.device)
-    if isinstance(generator, GatedGenerator) and not _is_begun(out):
-        rows, length = SAMPLED
-        sample = examples.sample(rows, min(length, base.context_length))
-        calibrate(base, generator, sample.to(base.device).split(8))
+def _outline(folder: Path, config: FitConfig) -> Base:
+    """The base without its weights, to hold a config against."""
+    try:
+        shapes = AutoConfig.from_pretrained(folder, local_files_only=True)
+        return base_of(shapes, target=config.target, before=config.before, after=config.after)
+    except (OSError, ValueError, LookupError, ImportError) as error:
+        raise CheckpointError(
+            f"The base in {folder} cannot be opened ({first_line(error)}); fetch it again."
+        ) from error
+
+
+def _opened(folder: Path, config: FitConfig) -> Base:
+    """The base with its weights, on the device of this process."""
+    device = Accelerator().device
+    settle_attention(device)
+    placement = Placement(device, getattr(torch, config.dtype), config.attention, "training")
+    return Base(load_base(folder, placement), config.target, config.before, config.after)
+
+
+def beginning(config: FitConfig, base: Base, out: Path) -> Generator:
+    """The generator as training begins: that of `start`, or a new one; a checkpoint's weights take its place."""
+    if not config.start or _kept(out):
+        return generator_of(config.shapes(base))
+    generator = load_generator(folder_of(config.start), base)
+    theirs, ours = replace(generator.config, window=config.window), config.shapes(base)
+    if theirs != ours:
+        raise ValueError(f"The generator to go on from is {theirs}, and this run's {ours}; give it those shapes.")
     return generator
+
+
+def _calibrate(generator: GatedGenerator, base: Base, examples: Examples) -> None:
+    """Fit a new one to what the base reads."""
+    rows, length = SAMPLED
+    sample = examples.sample(rows, min(length, base.context_length))
+    calibrate(base, generator.to(base.device), sample.to(base.device).split(8))
 
 
 def parse() -> tuple[argparse.Namespace, FitConfig]:
@@ -271,12 +268,26 @@ def parse() -> tuple[argparse.Namespace, FitConfig]:
         kind = {"int": int, "float": float}.get(str(field.type), str)
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, choices=CHOICES.get(field.name))
     arguments = parser.parse_args()
-    stated = tomllib.loads(arguments.config.read_text(encoding="utf-8")) if arguments.config else {}
     flags = {field.name: getattr(arguments, field.name) for field in fields(FitConfig)}
     try:
+        stated = _stated(arguments.config) if arguments.config else {}
         return arguments, FitConfig(**stated | {name: value for name, value in flags.items() if value is not None})
-    except (TypeError, ValueError) as error:
-        parser.error(f"{arguments.config or 'flags'}: {error}")
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _stated(file: Path) -> dict[str, Any]:
+    """What a config file says; raise ValueError that names the file where it cannot be read."""
+    try:
+        stated = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise ValueError(f"{file} is not TOML ({first_line(error)}).") from error
+    known = [field.name for field in fields(FitConfig)]
+    if unknown := [name for name in stated if name not in known]:
+        raise ValueError(f"{file} has {', '.join(unknown)}, which a run does not know; it knows {', '.join(known)}.")
+    return stated
 
 
 if __name__ == "__main__":

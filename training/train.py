@@ -1,6 +1,8 @@
 """`python -m training.train --corpora DIR --out DIR`: train base and generator jointly, resumable at any moment.
 
 A start ends at the run's tokens or after `--minutes`, always with a checkpoint; the next one goes on from there.
+With `--base NAME_OR_FOLDER --data FILE... --out DIR` it is `python -m training.generator`: a generator for any frozen
+base.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import argparse
 import json
 import math
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -41,7 +44,12 @@ KINDS: dict[str, Any] = {"int": int, "float": float, "Path": Path, "Path | None"
 
 
 def main() -> None:
-    """Train, or go on training, and leave checkpoint, tokenizer and loss log in `--out`."""
+    """Train, or go on training, and leave checkpoint, tokenizer and loss log in `--out`; with `--base`, hand over."""
+    if any(argument.partition("=")[0] == "--base" for argument in sys.argv[1:]):
+        from training import generator  # what spreads it over GPUs takes seconds to import, and nothing here needs it
+
+        generator.main()
+        return
     began = time.monotonic()
     config = parse()
     config.out.mkdir(parents=True, exist_ok=True)

@@ -25,19 +25,26 @@ Example = dict[str, Tensor]
 state after window `after` (n,), from 0; `weights` (n,) is what one of its tokens counts in the loss."""
 
 Entry = dict[str, str]
+PARTS = ("text",), ("context", "question", "answer")
 LEAST = 16  # characters: less has next to nothing to complete
 
 
 def read_entries(files: Sequence[Path]) -> list[Entry]:
     """Documents (`text`) and questions (`context`, `question`, `answer`); a .txt file is one document.
 
-    Raise ValueError that names the line for anything else.
+    Raise ValueError that names the file, and the line, for anything else.
     """
-    return [entry for file in files for entry in _entries(file)]
+    try:
+        return [entry for file in files for entry in _entries(file)]
+    except OSError as error:
+        raise ValueError(f"{error.filename} cannot be read ({error.strerror}).") from error
 
 
 def _entries(file: Path) -> Iterator[Entry]:
-    text = file.read_text(encoding="utf-8")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not text in UTF-8 ({error}).") from error
     if file.suffix == ".txt":
         yield {"text": text}
         return
@@ -48,11 +55,18 @@ def _entries(file: Path) -> Iterator[Entry]:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(f"{file}, line {number} is not JSON ({error}).") from error
-        if not isinstance(entry, dict) or not (
-            {"text"} <= entry.keys() or {"context", "question", "answer"} <= entry.keys()
-        ):
+        parts = next((parts for parts in PARTS if isinstance(entry, dict) and entry.keys() >= {*parts}), None)
+        if not parts:
             raise ValueError(f"{file}, line {number}: neither `text` nor `context`, `question` and `answer` are there.")
+        for name in parts:
+            if not _is_text(entry[name]):
+                raise ValueError(f"{file}, line {number}: `{name}` is {entry[name]!r:.60}, which is no whole text.")
         yield entry
+
+
+def _is_text(value: object) -> bool:
+    """Whether a tokenizer can read it: JSON can hold half a character (a lone surrogate), which has no UTF-8 form."""
+    return isinstance(value, str) and value == value.encode(errors="ignore").decode()
 
 
 class Examples(Dataset[Example]):

@@ -24,8 +24,8 @@ from core.sizes import ends_of, generator_config_of
 from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_folder, tiny_model, tiny_tokenizer
 from training.calibration import calibrate
-from training.fitting import Fitting
-from training.generator import LOG, FitConfig, main
+from training.fitting import FitConfig, Fitting
+from training.generator import LOG, main
 from training.packing import IGNORED
 from training.windows import Examples, document, question, read_entries
 
@@ -82,6 +82,22 @@ def test_a_line_that_is_not_json_is_named_and_other_ends_of_lines_are_text(tmp_p
         read_entries([tmp_path / "data.jsonl"])
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"text": null}', "line 1: `text` is None, which is no whole text"),
+        ('{"context": "a", "question": "b", "answer": 3}', "line 1: `answer` is 3, which is no whole text"),
+        (r'{"text": "half of an emoji: \ud83d"}', "line 1: `text` is .*, which is no whole text"),
+        ('["text"]', "line 1: neither `text` nor"),
+        (b"\xff", "data.jsonl is not text in UTF-8"),
+    ],
+)
+def test_a_line_that_holds_no_text_is_named(tmp_path: Path, line: str | bytes, said: str) -> None:
+    (tmp_path / "data.jsonl").write_bytes(line if isinstance(line, bytes) else line.encode())
+    with pytest.raises(ValueError, match=said):
+        read_entries([tmp_path / "data.jsonl"])
+
+
 def test_a_long_document_is_read_elsewhere_in_another_epoch() -> None:
     examples = Examples([{"text": TEXT * 20}], tiny_tokenizer(), 8, 3, 256, seed=0)
     first = examples[0]["ids"]
@@ -98,13 +114,90 @@ def test_what_is_folded_is_sampled_in_rows() -> None:
     assert len(examples.sample(5, 10**6)) == 1
 
 
-def test_what_cannot_be_trained_on_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "data.jsonl").write_text("{")
-    with pytest.raises(SystemExit, match=r"Nothing can be trained: .* is not JSON"):
-        run(monkeypatch, folder)
-    (folder / "config.toml").write_text('kind = "gatd"')
-    with pytest.raises(SystemExit):
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--data", "absent.jsonl"), "absent.jsonl cannot be read"),
+        (("--data", "training"), "training cannot be read"),
+        (("--data", "pyproject.toml"), "pyproject.toml, line 1 is not JSON"),
+        (("--base", "absent"), "There is no model folder at absent"),
+        (("--start", "absent"), "There is no model folder at absent"),
+        (("--window", "1024"), "window is 1024, but .* reads 256 tokens at most"),
+        (("--kind", "published", "--rank", "17"), "rank is 17; states of 16 on this base have 16 at most"),
+        (("--kind", "published", "--rank", "33", "--state-size", "64"), "rank is 33; .* on this base have 32 at most"),
+        (("--before", "2"), "Of the base's 2 layers none is left"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_the_base_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr("training.generator.load_base", never)
+    with pytest.raises(SystemExit, match=f"Nothing can be trained: .*{said}"):
+        run(monkeypatch, folder, *flags)
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("batch", "0", "batch is 0; it has to be a whole number above 0."),
+        ("windows", "0", "windows is 0; it has to be a whole number above 0."),
+        ("save-steps", "0", "save_steps is 0; it has to be a whole number above 0."),
+        ("rows-at-once", "0", "rows_at_once is 0; it has to be a whole number above 0."),
+        ("steps", "-1", "steps is -1; it has to be a whole number of 0 or more."),
+        ("lr", "nan", "lr is nan; it has to be a number of 0 or more."),
+        ("alpha", "inf", "alpha is inf; it has to be a number above 0."),
+        ("config", "absent.toml", "absent.toml cannot be read (No such file or directory)."),
+        ("config", "README.md", "README.md is not TOML (Expected"),
+    ],
+)
+def test_a_value_that_no_run_can_have_is_said(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+    value: str,
+    said: str,
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, folder, f"--{flag}", value)
+    assert said in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ('kind = "gatd"', "kind is 'gatd'; it has to be one of gated, published."),
+        ('batch = "2"', "batch is '2'; it has to be a whole number above 0."),
+        ("start = 3", "start is 3; it has to be text."),
+        ("warmup = 3", "config.toml has warmup, which a run does not know"),
+    ],
+)
+def test_what_a_config_states_wrongly_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stated: str, said: str
+) -> None:
+    (folder / "config.toml").write_text(stated)
+    with pytest.raises(SystemExit, match="2"):
         run(monkeypatch, folder, "--config", str(folder / "config.toml"))
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.bin"])
+def test_a_checkpoint_that_was_cut_off_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    run(monkeypatch, folder, "--steps", "1")
+    os.truncate(folder / "out" / "checkpoint" / file, 1000)
+    before = contents(folder / "out")
+    with pytest.raises(SystemExit, match=r"The run in .*checkpoint cannot be gone on with \(.+\); use another --out"):
+        run(monkeypatch, folder, "--steps", "2")
+    assert contents(folder / "out") == before
+
+
+def test_training_settles_attention_as_conversations_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settled = list[torch.device]()
+    monkeypatch.setattr("training.generator.settle_attention", settled.append)
+    run(monkeypatch, folder, "--steps", "1")
+    assert settled == [opened(folder).base.device]
 
 
 def test_a_kill_between_the_renames_of_a_save_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +284,15 @@ def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *flags: str) -> list[floa
     return [json.loads(line)["loss"] for line in (folder / "out" / LOG).read_text().splitlines()]
 
 
+def never(*_: object) -> None:
+    """In place of what must not be called."""
+    raise AssertionError("The base was read.")
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     tiny_folder(tmp_path / "tiny")
@@ -212,6 +314,8 @@ def test_a_run_lowers_the_loss_and_its_generator_opens_beside_the_base(
     engine = opened(folder)
     state = engine.fold(engine.empty_state(), [Message("user", "My dog is called Waffles.")])
     assert engine.name == "base" and not state.is_empty
+    written = (folder / "out" / "generator" / "generator_config.json").read_text()
+    assert json.loads(written)["base"] == "base"  # no path of this machine
 
 
 def test_a_new_gated_generator_is_fitted_to_what_the_base_reads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,20 +337,44 @@ def test_a_run_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert all(torch.equal(again[name], weights[name]) for name in weights)
 
 
-def test_what_a_run_cannot_be_is_said_and_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_would_go_on_as_another_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, folder, "--steps", "2")
-    kept, other = (folder / "out" / "run.json").read_text(), folder / "other"
+    before, other = contents(folder / "out"), folder / "other"
     shutil.copytree(folder / "tiny" / "base", other)
+    (folder / "other.jsonl").write_text(json.dumps(QUESTION))
+    monkeypatch.setattr("training.generator.load_base", never)
     for flags, said in (
-        (("--state-size", "8"), r"holds a run of .*key_size=16.*, not of .*key_size=8.*; use another --out"),
-        (("--kind", "published"), r"holds a run of GeneratorConfig.*, not of PublishedConfig"),
-        (("--base", str(other)), r"holds a run for the base .*, not .*other"),
-        (("--window", "1024"), "window is 1024, but .* reads 256 tokens at most"),
+        (("--lr", "0.5"), r"out holds another run: lr was 0\.01 and is 0\.5; give what it had, or use another --out"),
+        (("--window", "16", "--weight-decay", "0.5"), r"window was 32 and is 16, weight_decay was 0\.01 and is 0\.5;"),
+        (("--kind", "published"), "kind was 'gated' and is 'published'"),
+        (("--start", "elsewhere"), "start was '' and is 'elsewhere'"),
+        (("--base", str(other)), "base was '.*tiny/base' and is '.*other'"),
+        (("--data", str(folder / "other.jsonl")), r"data_digest was '\w{12}' and is '\w{12}'"),
     ):
         with pytest.raises(SystemExit, match=said):
             run(monkeypatch, folder, "--steps", "4", *flags)
-    assert (folder / "out" / "run.json").read_text() == kept
+    assert contents(folder / "out") == before
+
+
+def test_a_run_goes_on_with_as_many_processes_as_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, folder, "--steps", "2")
+    record = json.loads((folder / "out" / "run.json").read_text())
+    (folder / "out" / "run.json").write_text(json.dumps(record | {"processes": 2}))
+    with pytest.raises(SystemExit, match="processes was 2 and is 1"):
+        run(monkeypatch, folder, "--steps", "4")
+
+
+def test_what_does_not_change_a_run_may_change(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, folder, "--steps", "2")
+    shutil.copy(folder / "data.jsonl", folder / "moved.jsonl")
+    others = ("--rows-at-once", "2", "--save-steps", "1", "--data", str(folder / "moved.jsonl"))
+    assert len(run(monkeypatch, folder, "--steps", "3", *others)) == 3
+
+
+def test_a_generator_to_go_on_from_has_the_shapes_of_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, folder, "--steps", "1")
     (folder / "out").rename(folder / "before")
+    monkeypatch.setattr("training.generator.load_base", never)
     start = ("--start", str(folder / "before" / "generator"))
     with pytest.raises(SystemExit, match=r"this run's PublishedConfig.*give it those shapes"):
         run(monkeypatch, folder, "--kind", "published", "--rank", "8", *start)
@@ -275,8 +403,13 @@ def test_a_published_generator_is_trained_written_and_gone_on_from(
     engine = opened(folder)
     assert isinstance(engine.generator, PublishedGenerator)
     assert (engine.generator.rank, engine.generator.scaling) == (8, 1.0)
+    written = (folder / "out" / "generator" / "adapter_config.json").read_text()
+    assert json.loads(written)["base_model_name_or_path"] == "base"  # no path of this machine
     (folder / "out").rename(folder / "before")
     second = run(monkeypatch, folder, *kind, "--steps", "4", "--start", str(folder / "before" / "generator"))
     assert second[0] != first[0]
     same = load_generator(folder / "out" / "generator", engine.base).state_dict()
     assert not torch.equal(same["layers.0.B"], engine.generator.state_dict()["layers.0.B"])
+    (folder / "before").rename(folder / "elsewhere")
+    third = run(monkeypatch, folder, *kind, "--steps", "5", "--start", str(folder / "before" / "generator"))
+    assert third[:4] == second and len(third) == 5  # a run that has begun needs no more than its checkpoint

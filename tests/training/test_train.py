@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.tiny import tiny_tokenizer
 from tests.training.small import small_batcher, small_config
 from training.codec import Codec
 from training.run import CHECKPOINT, Progress, Run, matmul_rate
-from training.train import LOG, speed, train
+from training.train import LOG, main, speed, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # fewer cores than workers: slow only
 CPU = torch.device("cpu")
@@ -87,6 +88,15 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     before = (tmp_path / CHECKPOINT).stat().st_mtime_ns
     go_on(tmp_path, seconds=HOUR, tokens=1500)
     assert (tmp_path / CHECKPOINT).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("base", [("--base", "NAME"), ("--base=NAME",)])
+def test_a_generator_for_another_base_is_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", *base, "--data", "absent.jsonl", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match=r"absent\.jsonl cannot be read"):
+        main()
 
 
 def test_the_measured_rate_is_one_that_a_machine_can_have() -> None:
