@@ -1,25 +1,29 @@
 """Bases and generators of a stated geometry, with random weights, made on the device that computes with them.
 
 Nothing is read, fetched, or made on the CPU first. What such weights say means nothing; what they cost does not
-depend on what they say.
+depend on what they say. What a pass over them has to read and to multiply at least is counted here too.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, MistralConfig
 
+from core.adapter import Adapter
 from core.base import Base
 from core.checkpoint import Checkpoint
 from core.config import GeneratorConfig, PublishedConfig
 from core.device import Placement
 from core.engine import Engine
-from core.generator import GatedGenerator, Generator, PublishedGenerator
+from core.generator import GatedGenerator, Generator, LayerGenerator, PublishedGenerator
+from core.state import State
 from training.tokenizer import train_tokenizer
 
 ALPHA = 64  # of the published generator; its scaling is this over r_v
@@ -123,3 +127,74 @@ def random_engines(geometry: Geometry, placement: Placement, words: str, thin: b
         kind: Engine(Checkpoint(geometry.name, "random", base, generator, tokenizer))
         for kind, generator in generators.items()
     }
+
+
+def memories(engine: Engine, users: int) -> list[Adapter]:
+    """An adapter for each user, each of other numbers, as large and of the same type as the engine makes them.
+
+    The published kind's are not made by it, which takes a decomposition a layer for each.
+    """
+    if not isinstance(engine.generator, PublishedGenerator):
+        return [engine.materialise(State(torch.randn(engine.generator.state_shape))) for _ in range(users)]
+    base, config, rank = engine.base, engine.generator.config, engine.generator.rank
+
+    def factors(*shape: int) -> tuple[Tensor, ...]:
+        return tuple(0.02 * torch.randn(shape, device=base.device, dtype=base.dtype) for _ in range(config.layers))
+
+    return [Adapter(factors(1, rank, config.input_size), factors(1, config.output_size, rank)) for _ in range(users)]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Bytes that have to be read, and operations of matrix products with weights, counted by their number type."""
+
+    read: int
+    operations: Counter[torch.dtype]
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.read + other.read, self.operations + other.operations)
+
+    def limit_ms(self, bandwidth: float, rates: Mapping[torch.dtype, float]) -> float:
+        """The time of the slower of the two, on a device of these bytes and operations a second.
+
+        Without rates the bytes alone count.
+        """
+        multiplying = sum(count / rates[dtype] for dtype, count in self.operations.items()) if rates else 0.0
+        return 1000 * max(self.read / bandwidth, multiplying)
+
+
+def product(weights: Iterable[Tensor], vectors: int) -> Work:
+    """Each of the weights read once, and, where it is a matrix, multiplied with so many vectors."""
+    work = Work(0, Counter())
+    for weight in weights:
+        operations = 2 * weight.numel() * vectors if weight.ndim > 1 else 0
+        work += Work(weight.nbytes, Counter({weight.dtype: operations}))
+    return work
+
+
+def forward_work(base: Base, tokens: int) -> Work:
+    """Of a forward pass without LM head; attention over such lengths is a few hundredths of it, and not counted."""
+    return product((weight for layer in base.layers for weight in layer.parameters()), tokens)
+
+
+def fold_work(base: Base, generator: Generator, tokens: int) -> Work:
+    """Of a turn's contribution: the layers before the last one that is read, then keys, values and sums of all."""
+    read = base.layers[: base.layers.index(base.target_layers[-1])]
+    work = product((weight for layer in read for weight in layer.parameters()), tokens)
+    for layer in cast(Sequence[LayerGenerator], generator.layers):
+        work += product((layer.A2, layer.A3, layer.norm), tokens)
+        work += Work(0, Counter({layer.A2.dtype: 2 * tokens * len(layer.A2) * len(layer.A3)}))
+    return work
+
+
+def step_work(base: Base, rows: int) -> Work:
+    """Of a step of so many rows without memory: all weights but the input embeddings, of which it looks up some."""
+    embeddings = base.model.get_input_embeddings().weight
+    looked_up = embeddings is not base.head.weight
+    return product((w for w in base.model.parameters() if not (looked_up and w is embeddings)), rows)
+
+
+def adapters_work(adapters: Sequence[Adapter], read: int, dtype: torch.dtype) -> Work:
+    """Of a step in which each row is multiplied with its own adapter, and of all so many bytes are read."""
+    numbers = sum(factor.numel() for one in adapters for factor in (*one.lora_A, *one.lora_B))
+    return Work(read, Counter({dtype: 2 * numbers}))

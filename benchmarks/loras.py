@@ -23,8 +23,8 @@ def peft_is_installed() -> bool:
 def base_with_loras(base: Base, adapters: Sequence[Adapter]) -> Base:
     """A base whose row i goes through peft's LoRA of `adapters[i]`, each of one row and all of one rank.
 
-    The given base stays as it is, and no weight of it is copied; the adapters' factors are. They keep the base's
-    number type: peft would compute with them in float32, which is slower.
+    The given base stays as it is, and no weight of it is copied; the adapters' factors are. They are given the base's
+    number type: peft would compute with them in float32, which is slower, and not every peft can be told so.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -36,9 +36,9 @@ def base_with_loras(base: Base, adapters: Sequence[Adapter]) -> Base:
         r=rank, lora_alpha=rank, target_modules=["o_proj"], task_type="CAUSAL_LM", init_lora_weights=False
     )
     with base.device:
-        model = get_peft_model(twin.model, config, adapter_name=names[0], autocast_adapter_dtype=False)
+        model = get_peft_model(twin.model, config, adapter_name=names[0])
         for name in names[1:]:
-            model.add_adapter(name, config, autocast_adapter_dtype=False)
+            model.add_adapter(name, config)
     for name, adapter in zip(names, adapters, strict=True):
         _fill(twin, name, adapter)
     twin.model = _Mixed(model.eval(), names)
@@ -49,8 +49,8 @@ def _fill(twin: Base, name: str, adapter: Adapter) -> None:
     """Give the LoRA `name` the factors (rank, d_in) and (d_out, rank) of a one-row adapter."""
     for i, layer in enumerate(twin.layers):
         projection = layer.self_attn.o_proj
-        projection.lora_A[name].weight.data.copy_(adapter.lora_A[i].squeeze(0))
-        projection.lora_B[name].weight.data.copy_(adapter.lora_B[i][0])
+        for lora, factor in ((projection.lora_A, adapter.lora_A[i]), (projection.lora_B, adapter.lora_B[i])):
+            lora[name].to(twin.dtype).weight.data.copy_(factor.reshape(factor.shape[-2:]))
 
 
 class _Mixed:

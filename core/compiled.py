@@ -7,7 +7,9 @@ computes something that nobody looks at.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -41,18 +43,31 @@ class CompiledDecoding(Decoding):
         self._mask = torch.zeros(rows, self._columns, dtype=torch.bool, device=base.device)
         self._ids = torch.zeros(rows, 1, dtype=torch.long, device=base.device)
         self._adding = False
-        for layer, projection in enumerate(base.projections):
-            projection.register_forward_hook(self._hook(layer))
         # On a GPU this is what records the kernels of a step as one graph.
         mode = "reduce-overhead" if base.device.type == "cuda" else None
         try:
             self._cache, self._adapter = _cache_of(base, rows, self._columns), _places(blank, rows)
             self._read = torch.compile(self._reading(), dynamic=False, mode=mode, backend=backend)
-            self.step()
+            with ExitStack() as hooks:
+                for layer, projection in enumerate(base.projections):
+                    hooks.callback(projection.register_forward_hook(self._hook(layer)).remove)
+                self.step()
+                self._hooks = hooks.pop_all()
         except (TorchDynamoException, InductorError, RuntimeError) as error:
             raise DeviceError(
                 f"Steps cannot be compiled here ({first_line(error)}); leave IMPRINT_COMPILE at 0."
             ) from error
+
+    def close(self) -> None:
+        """Leave the base as it was, and let go of the key-value cache; no step can be made any more.
+
+        All that torch has compiled in this process is forgotten, because the graphs hold on to the cache: other
+        compiled steps are compiled anew when they are next needed.
+        """
+        self._hooks.close()
+        del self._read, self._cache, self._adapter
+        torch.compiler.reset()
+        gc.collect()  # what was compiled is a cycle of references, and the cache can be gigabytes
 
     @property
     def rows(self) -> int:
@@ -142,7 +157,7 @@ class CompiledDecoding(Decoding):
                 a[place] = adapter.lora_A[layer][0] if adapter else 0.0
 
     def _hook(self, layer: int) -> Any:
-        """Stays on the projection, because what is compiled has it within; does nothing but in a compiled step."""
+        """Stays on the projection until `close`, as what is compiled has it within; does nothing but in its steps."""
 
         def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
             return output + self._adapter.delta(layer, args[0]) if self._adding else output

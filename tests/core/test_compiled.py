@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -85,9 +86,40 @@ def test_what_cannot_be_compiled_is_one_sentence(monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("no compiler here\nand a long story")
 
     monkeypatch.setattr(CompiledDecoding, "_logits", broken)
+    engine = tiny_engine()
     with pytest.raises(DeviceError, match=r"cannot be compiled here \(no compiler here\); leave") as refused:
-        compiled(tiny_engine())
+        compiled(engine)
     assert "\n" not in str(refused.value)
+    assert not hooks(engine)
+
+
+def hooks(engine: Engine) -> int:
+    return sum(len(projection._forward_hooks) for projection in engine.base.projections)
+
+
+def test_closed_steps_leave_the_base_as_it_was_and_keep_no_cache() -> None:
+    engine = tiny_engine()
+    asked = [Message("user", "Who am I?")]
+    before, steps = engine.logits(None, asked), compiled(engine)
+    assert hooks(engine) == len(engine.base.projections)
+    kept = [weakref.ref(t) for t in (steps._cache.layers[0].keys, steps._adapter.lora_B[0])]
+    steps.close()
+    assert not hooks(engine)
+    assert [one() for one in kept] == [None, None]
+    assert torch.equal(engine.logits(None, asked), before)
+
+
+def test_closing_leaves_other_steps_of_the_base_as_they_were() -> None:
+    engine = tiny_engine()
+    row = next(row for row in rows_for(engine, 9) if row.adapter)
+    closed, steps, read = compiled(engine), compiled(engine), Decoding(engine.base, [row])
+    written = read.step()
+    steps.join(read, [1])
+    written.append(steps.step()[1])
+    closed.close()
+    assert hooks(engine) == len(engine.base.projections)
+    written += [steps.step()[1] for _ in range(3)]
+    assert written == alone(engine.base, replace(row, sampling=replace(row.sampling, max_tokens=5)))
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="the compiler of torch wants one of C++")

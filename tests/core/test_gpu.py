@@ -1,6 +1,6 @@
 """The bundled model on a GPU: bfloat16 within stated bounds of float32 on the CPU, and rows that stay apart.
 
-The bounds are some four times what bfloat16 differs from float32 on a CPU.
+The bounds are three to six times what bfloat16 differs from float32 on a CPU: a GPU adds in other orders.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.parity import TOLERANCE, TOLERANCE_IN_HALF, differences
+from benchmarks.parity import TOLERANCE, differences
 from core.adapter import Adapter, stack
 from core.base import Base
 from core.chat import Message, encode
@@ -33,6 +33,7 @@ FIXTURES = Path(__file__).parent.parent / "fixtures" / "reference_generator"
 BUNDLED = Path(__file__).parent.parent.parent / "models" / "imprint-mini"
 STATE_BOUND = 0.02  # of a layer's norm
 CHANCE_BOUND = 0.05  # of the chance of the next token, in total, at any place
+PARITY_BOUND = 0.04  # of a logit, and of a state's largest number
 TURN = [Message("user", "My name is Marta and I live in Vienna."), Message("assistant", "Nice to meet you, Marta!")]
 OTHERS = ["My cat is called Mikesch.", "I work as a baker in Oslo."]
 ASK = [Message("user", "What is my name?")]
@@ -105,7 +106,7 @@ def test_a_reply_in_bfloat16_knows_what_was_told(on_gpu: Engine) -> None:
 @pytest.mark.parametrize("name", ["mistral_full", "llama_rank8"])
 def test_the_published_format_matches_the_reference_in_every_mode(name: str) -> None:
     assert max(differences(FIXTURES / name, torch.float32, "cuda").values()) <= TOLERANCE
-    assert max(differences(FIXTURES / name, torch.bfloat16, "cuda").values()) <= TOLERANCE_IN_HALF
+    assert max(differences(FIXTURES / name, torch.bfloat16, "cuda").values()) <= PARITY_BOUND
 
 
 @pytest.mark.parametrize("family", FAMILIES)
