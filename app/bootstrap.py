@@ -32,7 +32,7 @@ from storage.store import Store
 if TYPE_CHECKING:
     from core.device import Placement
     from core.engine import Engine
-    from core.origin import Origin
+    from core.served import Server
 
 MINUTE, DAY = 60.0, 86_400.0  # seconds
 
@@ -132,6 +132,8 @@ def _engine(settings: Settings) -> Engine:
     from core.device import Choice, resolve
     from core.engine import Engine
     from core.lent import LentEngine
+    from core.lora import check_files
+    from core.origin import folder_of
 
     device = "cpu" if settings.device == "auto" and is_lent_gpus() else settings.device
     choice = Choice(device, settings.dtype, settings.attention, settings.bits)
@@ -141,30 +143,47 @@ def _engine(settings: Settings) -> Engine:
         raise SettingsError(
             "Replies are written elsewhere, so no steps can be compiled here; leave IMPRINT_COMPILE at 0."
         )
-    placement = resolve(choice)
-    if settings.model_fields_set & {"model", "generator"}:
-        _say_what_it_takes(settings.origin, placement)
+    placement, server = resolve(choice), _server(settings)
+    if settings.names_a_model:
+        _say_what_it_takes(settings, placement)
+    if settings.lora:
+        check_files(folder_of(settings.lora))
     checkpoint = load_checkpoint(settings.origin, placement)
     if is_lent_gpus() and checkpoint.base.device.type == "cuda":
         return LentEngine(checkpoint, lend)
-    if not settings.server:
+    if not server:
         return Engine(checkpoint, settings.compile)
-    from core.served import ServedEngine, Server
+    from core.served import ServedEngine
+
+    return ServedEngine(checkpoint, server)
+
+
+def _server(settings: Settings) -> Server | None:
+    """The server that writes the replies, if there is one, once it has answered: a base takes long to read."""
+    if not settings.server:
+        return None
+    from core.served import Server, check_server
 
     key = settings.server_key.get_secret_value() if settings.server_key else ""
     where = (settings.server, settings.server_kind, settings.server_folder)
-    return ServedEngine(checkpoint, Server(*where, settings.server_loras, settings.server_rank, key))
+    server = Server(*where, settings.server_loras, settings.server_rank, key)
+    check_server(server)
+    return server
 
 
-def _say_what_it_takes(origin: Origin, placement: Placement) -> None:
+def _say_what_it_takes(settings: Settings, placement: Placement) -> None:
     """Before the weights of a model of somebody's own are read, which may take long and more than there is."""
-    from app.sizes_commands import in_words
+    from app.sizes_commands import cautions, in_words
     from core.origin import CONFIGS
     from core.sizes import sizes_of_origin
 
+    origin, dtype = settings.origin, str(placement.dtype).removeprefix("torch.")
     origin.parts(CONFIGS)  # says what is missing, where something is
-    takes = in_words(sizes_of_origin(origin), str(placement.dtype).removeprefix("torch."), placement.bits)
-    for line in (takes, placement.reason):
+    found = sizes_of_origin(origin)
+    lines = [in_words(found, dtype, placement.bits), placement.reason]
+    if not settings.server:
+        lines += cautions(found, dtype, settings.adapter_cache_bytes, settings.replies_at_once)
+    for line in lines:
         print(f"{origin.name}: {line}", file=sys.stderr, flush=True)
 
 

@@ -19,7 +19,7 @@ from app.intake import text_from_bytes
 from app.key_commands import key
 from app.logs import set_up_logging
 from app.memory_commands import memory
-from app.options import Database, Generator, Model, Name, given
+from app.options import Everywhere, Name, given
 from app.people_commands import admin, delete, guard, people
 from app.reply import Reading, Reply, Stream, TemporaryChat
 from app.service import Service
@@ -30,9 +30,9 @@ from storage.records import Manner, User
 
 FAILED, MISUSED = 1, 2
 
-program = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-program.add_typer(memory, name="memory")
-program.add_typer(key, name="key")
+program = typer.Typer(cls=Everywhere, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+program.add_typer(memory, name="memory", cls=Everywhere)
+program.add_typer(key, name="key", cls=Everywhere)
 memory.command("export")(export_memory)
 memory.command("import")(import_memory)
 memory.command()(check)
@@ -60,16 +60,11 @@ def default(
     context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Address to serve on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to serve on. [default: 7860]")] = None,
-    model: Model = None,
-    generator: Generator = None,
-    lora: Annotated[str | None, typer.Option(help="Folder or hub name of a LoRA to add to the base.")] = None,
-    database: Database = None,
 ) -> None:
     """Serve a chat that remembers you in its weights."""
-    context.obj = {"host": host, "port": port, "database_url": database}
-    context.obj |= {"model": model, "generator": generator, "lora": lora}
+    context.ensure_object(dict).update(host=host, port=port)
     if context.invoked_subcommand is None:
-        serve(load_settings(**context.obj))
+        serve(load_settings(**given(context)))
 
 
 @program.command()
@@ -79,12 +74,10 @@ def chat(
     temporary: Annotated[bool, typer.Option("--temporary", help="Read the memory, and leave nothing.")] = False,
     strength: Annotated[float, typer.Option(help="How much of the memory is read, from 0 to 1.")] = 1.0,
     instructions: Annotated[str, typer.Option(help="What the model reads before everything else.")] = "",
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """Chat in this terminal: /new starts a new conversation, Ctrl-C stops a reply, Ctrl-D leaves."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
-    with running_service(load_settings(**given(context, model, database))) as (service, engine):
+    with running_service(load_settings(**given(context))) as (service, engine):
         owner = service.ensure_user(user)
         print("Loading the model...", file=sys.stderr)
         engine.result()
@@ -93,9 +86,9 @@ def chat(
 
 
 @program.command()
-def rebuild(context: typer.Context, user: Name, model: Model = None, database: Database = None) -> None:
+def rebuild(context: typer.Context, user: Name) -> None:
     """Fold all stored turns of a user again, with the model given now."""
-    with running_service(load_settings(**given(context, model, database))) as (service, _):
+    with running_service(load_settings(**given(context))) as (service, _):
         owner = service.load_user(user)
         turns = service.rebuild(owner.id)
         print(f"Folded {turns} turns of {owner.name} anew.")

@@ -20,6 +20,8 @@ from storage.database import file_url, find_file
 
 HOME = Path(__file__).resolve().parent.parent
 PREFIX = "IMPRINT_"
+FLAGS = {name: f"--{name}" for name in ("host", "port", "model", "generator", "lora", "bits")}
+FLAGS["database_url"] = "--database"
 
 
 def on_a_space() -> bool:
@@ -148,8 +150,15 @@ class Settings(BaseSettings):
 
     @property
     def origin(self) -> Origin:
-        """Where base, generator and LoRA come from."""
-        return Origin(self.model, self.generator, self.lora)
+        """Where base, generator and LoRA come from; of a folder with a generator of its own, another takes the base."""
+        inside = Path(self.model) / "base"
+        model = str(inside) if self.generator and inside.is_dir() else self.model
+        return Origin(model, self.generator, self.lora)
+
+    @property
+    def names_a_model(self) -> bool:
+        """Whether somebody chose one, by a flag or a variable; otherwise it is the one in models/."""
+        return bool(self.model_fields_set & {"model", "generator"})
 
     @field_validator("model", "generator", "lora", mode="before")
     @classmethod
@@ -159,7 +168,7 @@ class Settings(BaseSettings):
         if part and not Path(part).is_dir() and not HUB_NAME.fullmatch(part):
             name = about.field_name or ""
             raise SettingsError(
-                f"There is no {name} folder at {part}; give one with --{name} or {PREFIX}{name.upper()}."
+                f"There is no {name} folder at {part}; give one with {FLAGS[name]} or {PREFIX}{name.upper()}."
             )
         return part
 
@@ -184,9 +193,9 @@ def load_settings(**given: Any) -> Settings:
             raise SettingsError(
                 f"{name.upper()} in the file .env is not a setting; .env.example has them all."
             ) from error
+        ways = ", ".join(way for way in (FLAGS.get(name), PREFIX + name.upper()) if way)
         raise SettingsError(
-            f"The setting {name} (--{name.replace('_', '-')}, {PREFIX}{name.upper()}) cannot be "
-            f"{first['input']!r}: {first['msg'].lower()}."
+            f"The setting {name} ({ways}) cannot be {first['input']!r}: {first['msg'].lower()}."
         ) from error
 
 

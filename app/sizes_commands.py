@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.errors import SettingsError
 from app.memory_commands import AsJson, print_json
-from app.options import Generator, Model, given
+from app.options import given
 from app.settings import load_settings
 
 if TYPE_CHECKING:
@@ -30,19 +31,18 @@ def sizes(
     context: typer.Context,
     state: Annotated[int | None, typer.Option(help="r_k = r_v of a gated generator, instead of the published.")] = None,
     as_json: AsJson = False,
-    model: Model = None,
-    generator: Generator = None,
 ) -> None:
-    """What a model and its memories take: of the --model given, or of well-known bases.
+    """What a model and its memories take: of the --model or --generator given, or of well-known bases.
 
     A base alone is given a generator of the published shapes, or one with --state.
     """
     from core.sizes import sizes_of_known, sizes_of_origin
 
-    chosen = given(context, model, None, generator)
-    if chosen["model"]:
-        origin = load_settings(**chosen).origin
-        rows = {origin.name: sizes_of_origin(origin, state)}
+    if state is not None and state < 1:
+        raise SettingsError(f"A --state cannot be {state}; it has to be positive.")
+    settings = load_settings(**given(context))
+    if settings.names_a_model:
+        rows = {settings.origin.name: sizes_of_origin(settings.origin, state)}
     else:
         rows = sizes_of_known(state)
     if as_json:
@@ -62,6 +62,17 @@ def in_words(found: Sizes, dtype: str, bits: int = 0) -> str:
         f"{weights}, {_sized(found.generator)} of generator, {_sized(found.state)} a memory, "
         f"{_sized(found.adapter * times)} its adapter"
     )
+
+
+def cautions(found: Sizes, dtype: str, cache_bytes: int, at_once: int) -> list[str]:
+    """What costs time where many people chat, a line each: where replies go alone, where adapters have no room."""
+    held = cache_bytes // (found.adapter * (2 if dtype == "float32" else 1))
+    alone = "every reply is written alone, so that N people at once take N passes a step"
+    made = (
+        f"at least {held} adapters are kept ready (IMPRINT_ADAPTER_CACHE_BYTES), and of {at_once} replies at once the "
+        "others begin with making theirs"
+    )
+    return [alone] * (not found.together) + [made] * (held < at_once)
 
 
 def _fields(found: Sizes) -> dict[str, Any]:

@@ -6,33 +6,25 @@ while one reply is written: the next turn changes the memory anyway, and nothing
 
 from __future__ import annotations
 
-import atexit
-import fcntl
 import json
-import logging
-import shutil
 import socket
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, Literal
 
 import httpx
 
-from core.adapter import Adapter
-from core.base import Base
 from core.chat import Message, encode
 from core.checkpoint import Checkpoint
 from core.decoding import Row
 from core.engine import Engine
 from core.errors import ServerError
-from core.lora import save_lora
+from core.lora import Loras, check_folder
 from core.text import BROKEN
 
-NAMED, LOCK = "imprint-", "lock"
 PATIENCE = httpx.Timeout(300.0, connect=10.0)  # loading a LoRA, or the first piece behind many others, takes a while
 LOOKING_SECONDS = 0.2
 NOTHING_ELSE = {"repetition_penalty": 1.0, "top_k": -1, "min_p": 0.0}
@@ -44,8 +36,6 @@ PROSE = (
 )
 BLANK = f" \n{BROKEN}"
 BEGINNINGS, AGREEING = 40, 0.75  # how many of them are gone on with, and the share that has to be alike
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,14 +53,21 @@ class Server:
     key: str = ""
 
 
+def check_server(server: Server) -> None:
+    """Raise ServerError unless it answers and its folder can be used: cheap, to be known before a base is read."""
+    Client(server)
+    check_folder(server.folder)
+
+
 class ServedEngine(Engine):
-    """An engine whose replies another server writes."""
+    """An engine whose replies another server writes; raise ServerError where it cannot."""
 
     def __init__(self, checkpoint: Checkpoint, server: Server) -> None:
         super().__init__(checkpoint)
         self._client = Client(server)
         self._check_base()
         self._loras = Loras(self.base, self._client)
+        self._loras.check(self.materialise(self.empty_state()))
 
     def _check_base(self) -> None:
         """Raise ServerError unless the server goes on as this base does after most beginnings of a text.
@@ -109,7 +106,8 @@ class Client:
         headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
         self._prefix = "/v1" if server.kind == "vllm" else ""
         with self._translated():
-            self._http = httpx.Client(base_url=server.url.rstrip("/"), headers=headers, timeout=PATIENCE)
+            address = server.url.rstrip("/").removesuffix("/v1")  # with which others give it
+            self._http = httpx.Client(base_url=address, headers=headers, timeout=PATIENCE)
             self.base_name: str = self._call("GET", "/v1/models")["data"][0]["id"]
 
     def model_of(self, lora: str) -> str:
@@ -213,72 +211,3 @@ def _check(answer: httpx.Response) -> None:
     if answer.is_error:
         said = " ".join(answer.read().decode(errors="replace").split())[:300]
         raise ServerError(f"The server at {answer.request.url} refuses with {answer.status_code}: {said}")
-
-
-class Loras:
-    """The LoRAs of the replies that are being written, each in a folder and under a name of its own.
-
-    Their folders lie in one of this process, which is locked while it runs: what a killed one left is taken away.
-    """
-
-    def __init__(self, base: Base, client: Client) -> None:
-        self._base, self._client = base, client
-        self._room = threading.BoundedSemaphore(client.server.loras)
-        self._folder = client.server.folder / f"{NAMED}{token_hex(8)}"
-        try:
-            self._folder.mkdir(mode=0o700, parents=True)
-            self._lock = (self._folder / LOCK).open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-            atexit.register(shutil.rmtree, self._folder, True)
-            self._sweep()
-        except OSError as error:
-            raise ServerError(
-                f"The folder {client.server.folder} for LoRAs cannot be used ({error.strerror}); choose another."
-            ) from error
-
-    @contextmanager
-    def loaded(self, adapter: Adapter) -> Iterator[str]:
-        """Have the server hold an adapter in the block; the name it has there."""
-        name, full = NAMED + token_hex(8), adapter.lora_B[0].shape[-1]
-        folder, rank = self._folder / name, min(self._client.server.rank or full, full)
-        with self._room:
-            try:
-                _save(folder, self._base, adapter, rank)
-                self._client.load(name, folder)
-                yield name
-            finally:
-                self._take_away(folder)
-
-    def _take_away(self, folder: Path) -> None:
-        """Also where loading failed: the server may have it all the same."""
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            self._client.unload(folder.name)
-        except ServerError as error:
-            log.warning("a LoRA is not unloaded: %s", error)
-
-    def _sweep(self) -> None:
-        """Take away the LoRAs of processes that were killed."""
-        for other in self._folder.parent.glob(f"{NAMED}*"):
-            if other == self._folder or not _is_abandoned(other / LOCK):
-                continue
-            for left in other.glob(f"{NAMED}*"):
-                self._take_away(left)
-            shutil.rmtree(other, ignore_errors=True)
-
-
-def _save(folder: Path, base: Base, adapter: Adapter, rank: int) -> None:
-    try:
-        save_lora(folder, base, adapter, rank=rank, dtype=base.dtype)
-    except OSError as error:
-        raise ServerError(f"A LoRA cannot be written to {folder} ({error.strerror}); make room there.") from error
-
-
-def _is_abandoned(lock: Path) -> bool:
-    """Whether no process holds it any more."""
-    try:
-        with lock.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -6,17 +6,21 @@ A base is built on the meta device, where weights have shapes and no bytes.
 from __future__ import annotations
 
 import tomllib
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from core.base import Base
 from core.checkpoint import reach_of, read_config
 from core.config import GeneratorConfig, PublishedConfig
+from core.decoding import rows_come_and_go
 from core.errors import CheckpointError, first_line
+from core.families import KNOWN
 from core.generator import GatedGenerator, Generator, PublishedGenerator
 from core.origin import CONFIGS, Origin, folder_of
 
@@ -29,7 +33,8 @@ GEOMETRIES = Path(__file__).parent / "geometries.toml"
 class Sizes:
     """Bytes: of the base and an adapter in bfloat16, of generator and state in float32, of a token's keys and values.
 
-    `own` is what a person's adapter holds beyond what all share, the least that can be kept to use a memory.
+    `own` is what a person's adapter holds beyond what all share, the least that can be kept to use a memory. `together`
+    is no size: whether one pass of the base goes on with many replies.
     """
 
     base: int
@@ -38,6 +43,7 @@ class Sizes:
     adapter: int
     own: int
     cache_a_token: int
+    together: bool
 
     @property
     def break_even(self) -> int:
@@ -58,16 +64,44 @@ def sizes_of_origin(origin: Origin, state_size: int | None = None) -> Sizes:
     folder = folder_of(origin.model, CONFIGS)
     alone = not origin.generator and not (folder / "generator").is_dir()
     try:
-        if alone or state_size:
+        if alone or state_size is not None:
             inside = folder / "base" if (folder / "base").is_dir() else folder
-            return _sizes_with(base_of(AutoConfig.from_pretrained(inside, local_files_only=True)), state_size)
+            return _sizes_with(_read(inside), state_size)
         parts = origin.parts(CONFIGS)
-        base = base_of(AutoConfig.from_pretrained(parts["base"], local_files_only=True), **reach_of(parts["generator"]))
+        base = _read(parts["base"], **reach_of(parts["generator"]))
         return sizes_of(base, read_config(parts["generator"], base))
-    except (OSError, ValueError, LookupError, ImportError) as error:
-        raise CheckpointError(
-            f"What {origin.name} takes cannot be read from its configs ({first_line(error)})."
-        ) from error
+    except (OSError, ValueError, LookupError, ImportError, AttributeError, RuntimeError) as error:
+        reason = first_line(error).partition(". ")[0]
+        raise CheckpointError(f"What {origin.name} takes cannot be read from its configs ({reason}).") from error
+
+
+def _read(folder: Path, **reach: Any) -> Base:
+    """The base in a folder; raise CheckpointError where what enters its layers is nothing that a generator reads."""
+    base = base_of(AutoConfig.from_pretrained(folder, local_files_only=True), **reach)
+    entering: list[Tensor] = []
+    # Whatever else cannot be computed without weights is seen when there are some.
+    with suppress(_Entered, RuntimeError), base.captured(entering), ExitStack() as hooks:
+        hooks.callback(base.target_layers[0].register_forward_pre_hook(_entered).remove)
+        with torch.device("meta"):
+            ids, mask = torch.zeros(1, 2, dtype=torch.long), torch.ones(1, 1, 2, 2, dtype=torch.bool)
+        base.decoder(
+            input_ids=ids, attention_mask=mask, use_cache=False
+        )  # such a mask is taken as it is, and never looked at
+    for shape in (tuple(states.shape) for states in entering):
+        if shape != (1, 2, base.config.hidden_size):
+            raise CheckpointError(
+                f"What enters the layers of {folder} is {shape}, where (rows, tokens, d) is needed; use a base of a "
+                f"known family: {KNOWN}."
+            )
+    return base
+
+
+class _Entered(Exception):
+    """Ends a forward pass at the first layer."""
+
+
+def _entered(_: nn.Module, __: tuple[Tensor, ...]) -> None:
+    raise _Entered
 
 
 def sizes_of_known(state_size: int | None = None) -> dict[str, Sizes]:
@@ -77,7 +111,7 @@ def sizes_of_known(state_size: int | None = None) -> dict[str, Sizes]:
 
 
 def _sizes_with(base: Base, state_size: int | None) -> Sizes:
-    return sizes_of(base, generator_config_of(base, state_size) if state_size else _published(base))
+    return sizes_of(base, _published(base) if state_size is None else generator_config_of(base, state_size))
 
 
 def generator_config_of(base: Base, size: int) -> GeneratorConfig:
@@ -128,4 +162,5 @@ def sizes_of(base: Base, config: GeneratorConfig) -> Sizes:
         adapter=adapter,
         own=min(adapter, HALF * layers * (rank * (r_k + r_v) if published else r_k * r_v)),
         cache_a_token=HALF * base.cached_a_token,
+        together=rows_come_and_go(base),
     )

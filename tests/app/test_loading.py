@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from app.bootstrap import begin_loading
 from app.errors import SettingsError
 from app.settings import Settings
+from core import checkpoint
+from core.errors import CheckpointError, ServerError
 from tests.tiny import tiny_folder
 
 PATIENCE = 60.0
@@ -29,6 +32,39 @@ def test_steps_that_another_server_would_compute_are_not_said_to_be_compiled(tmp
     settings = Settings(model=str(folder), device="cpu", compile=True, server="http://127.0.0.1:9")
     with pytest.raises(SettingsError, match="no steps can be compiled here"):
         begin_loading(settings).result(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "error", "said"),
+    [
+        ({"server": "http://127.0.0.1:9"}, ServerError, "see whether it runs"),
+        ({"lora": "."}, CheckpointError, "has no adapter_config.json"),
+    ],
+)
+def test_what_is_cheap_to_see_is_said_before_a_base_is_read(
+    chosen: dict[str, str], error: type[Exception], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("the base is read")
+
+    monkeypatch.setattr(checkpoint, "load_checkpoint", read)
+    settings = Settings(model=str(tiny_folder(tmp_path / "tiny")), device="cpu", **chosen)
+    with pytest.raises(error, match=said):
+        begin_loading(settings).result(PATIENCE)
+
+
+def test_a_base_that_writes_replies_one_by_one_says_so_and_so_do_adapters_without_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_folder(tmp_path / "tiny")
+    file = folder / "base" / "config.json"
+    config = json.loads(file.read_text())
+    config["rope_parameters"] |= {"rope_type": "dynamic", "factor": 2.0}
+    file.write_text(json.dumps(config))
+    begin_loading(Settings(model=str(folder), device="cpu", adapter_cache_bytes=30_000)).result(PATIENCE)
+    alone, room = capsys.readouterr().err.splitlines()[-2:]
+    assert "N people at once take N passes a step" in alone
+    assert "at least 3 adapters are kept ready (IMPRINT_ADAPTER_CACHE_BYTES), and of 32 replies" in room
 
 
 def test_the_bundled_model_says_nothing_and_another_what_it_takes(

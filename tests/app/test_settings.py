@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 from pydantic import ValidationError
 
 from app import settings as module
+from app.cli import program
 from app.errors import SettingsError
-from app.settings import Settings, load_settings
+from app.settings import FLAGS, Settings, load_settings
+from core.origin import Origin
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +48,27 @@ def test_a_bad_value_is_named_with_its_flag_and_variable(monkeypatch: pytest.Mon
     monkeypatch.setenv("IMPRINT_PORT", value)
     with pytest.raises(SettingsError, match=f"--port, IMPRINT_PORT.*{value}"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "ways"),
+    [("BITS", "3", r"\(--bits, IMPRINT_BITS\)"), ("REPLY_TOKENS", "0", r"\(IMPRINT_REPLY_TOKENS\)")],
+)
+def test_a_flag_is_named_where_there_is_one(name: str, value: str, ways: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"IMPRINT_{name}", value)
+    with pytest.raises(SettingsError, match=f"The setting {name.lower()} {ways} cannot be"):
+        load_settings()
+
+
+def test_the_flags_are_those_of_the_command_line() -> None:
+    options = {option.name: option.opts for option in typer.main.get_command(program).params}
+    assert options == {name: [flag] for name, flag in FLAGS.items()}
+
+
+def test_another_generator_is_for_the_base_in_a_model_folder(home: Path) -> None:
+    (home / "models" / "tiny" / "base").mkdir()
+    assert load_settings(generator=home).origin == Origin(str(home / "models" / "tiny" / "base"), str(home))
+    assert load_settings().origin == Origin(str(home / "models" / "tiny"))
 
 
 def test_an_unknown_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from core.chat import Message
 from core.device import Choice
 from core.engine import Engine, load_engine
 from core.errors import CheckpointError
+from core.lora import merged
 from core.origin import Origin
 from tests.tiny import tiny_folder, tiny_model
 
@@ -54,6 +56,13 @@ def test_a_memory_comes_on_top_and_belongs_to_this_base_alone(folder: Path, lora
     with_it, bare = load_engine(Origin(str(folder), lora=str(lora)), CPU), load_engine(Origin(str(folder)), CPU)
     assert float((logits(with_it, told=True) - logits(with_it)).abs().max()) > 1e-3
     assert with_it.fingerprint != bare.fingerprint
+
+
+def test_nothing_of_peft_is_said_to_the_user(lora: Path) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        merged(tiny_model(320), lora)
+    assert [str(one.message) for one in said if one.category is FutureWarning] == []
 
 
 def test_weights_as_pickle_are_refused(folder: Path, lora: Path) -> None:

@@ -20,7 +20,7 @@ from core.device import Choice, resolve
 from core.engine import Engine
 from core.errors import ServerError
 from core.origin import Origin
-from core.served import ServedEngine, Server
+from core.served import ServedEngine, Server, check_server
 from tests.core.lora_server import LoraServer, serving
 from tests.tiny import tiny_folder, tiny_model, tiny_tokenizer
 
@@ -64,7 +64,7 @@ def test_replies_are_those_of_this_process(folder: Path, there: LoraServer, serv
     expected = [written(here, adapter) for adapter in adapters]
     assert [written(served, adapter) for adapter in adapters] == expected
     assert len(set(expected)) > 1  # the memories are seen in what is written
-    assert len(there.ever) == 2
+    assert len(there.ever) == 3  # one of them to see, at the start, whether LoRAs can be there
 
 
 def test_a_memory_is_there_while_a_reply_is_written_and_no_longer(
@@ -74,11 +74,11 @@ def test_a_memory_is_there_while_a_reply_is_written_and_no_longer(
     adapter = told(engine, "My name is Marta.")
     writing = iter(engine.reply(adapter, ASK, SHORT))
     next(writing)
-    assert there.ever == list(there.loaded) == loras(server)
+    assert there.ever[1:] == list(there.loaded) == loras(server)
     "".join(writing)
     assert not there.loaded and not loras(server)
     written(engine, adapter)
-    assert len(set(there.ever)) == 2  # a name is never used again
+    assert len(set(there.ever)) == 3  # a name is never used again
 
 
 def loras(server: Server) -> list[str]:
@@ -124,14 +124,39 @@ def test_no_more_is_asked_for_than_the_context_has_room_for(folder: Path, there:
     assert asked["max_tokens"] == engine.base.context_length - len(asked["prompt"])
 
 
-def test_a_rank_beyond_the_servers_is_refused_or_cut(folder: Path, there: LoraServer, server: Server) -> None:
+def test_a_rank_beyond_the_servers_is_refused_at_the_start_or_cut(
+    folder: Path, there: LoraServer, server: Server
+) -> None:
     there.rank = 4
-    engine = opened(folder, server)
-    adapter = told(engine, "My name is Marta.")
-    with pytest.raises(ServerError, match=r"refuses with 400: .*max_lora_rank 4"):
-        written(engine, adapter)
-    assert not loras(server)
-    assert written(opened(folder, replace(server, rank=4)), adapter)
+    refused = r"rank 16 \(.*max_lora_rank 4.*--max-lora-rank 16 or more.*IMPRINT_SERVER_RANK"
+    with pytest.raises(ServerError, match=refused):
+        opened(folder, server)
+    assert not loras(server) and not there.ever
+    engine = opened(folder, replace(server, rank=4))
+    assert written(engine, told(engine, "My name is Marta."))
+
+
+@pytest.mark.parametrize("lacking", ["load_lora_adapter", "unload_lora_adapter"])
+def test_a_server_whose_loras_do_not_come_and_go_is_refused_at_the_start(
+    lacking: str, folder: Path, there: LoraServer, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    routes = there.app.router.routes
+    routes[:] = [route for route in routes if route.path.removeprefix("/v1").strip("/") != lacking]
+    needed = "RUNTIME_LORA_UPDATING=True, --enable-lora" if there.kind == "vllm" else "--lora-target-modules o_proj"
+    with pytest.raises(ServerError, match=rf"{lacking} refuses with 404.*{needed}.*IMPRINT_SERVER_KIND") as refused:
+        opened(folder, server)
+    assert "\n" not in str(refused.value) and not caplog.records and not loras(server)
+
+
+def test_a_server_of_the_other_kind_is_refused_at_the_start(folder: Path, there: LoraServer, server: Server) -> None:
+    with pytest.raises(ServerError, match="IMPRINT_SERVER_KIND to what it is"):
+        opened(folder, replace(server, kind="sglang" if there.kind == "vllm" else "vllm"))
+
+
+@pytest.mark.parametrize("ending", ["/v1", "/v1/", "/"])
+def test_an_address_is_taken_as_other_programs_take_it(ending: str, folder: Path, server: Server) -> None:
+    engine = opened(folder, replace(server, url=server.url + ending))
+    assert written(engine, told(engine, "My name is Marta."))
 
 
 LIVE = """
@@ -181,8 +206,9 @@ def test_what_is_no_such_server_is_said(folder: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_used_is_said(folder: Path, server: Server) -> None:
     server.folder.write_text("a file")
-    with pytest.raises(ServerError, match="choose another"):
-        opened(folder, server)
+    for using in (lambda: opened(folder, server), lambda: check_server(server)):
+        with pytest.raises(ServerError, match="choose another"):
+            using()
 
 
 def test_folding_does_not_ask_the_server(folder: Path, there: LoraServer, server: Server) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import typer
+from transformers import AutoConfig
 
-from app.sizes_commands import in_words
+from app import settings
+from app.cli import program
+from app.errors import SettingsError
+from app.sizes_commands import cautions, in_words
 from core.base import Base
 from core.chat import Message
 from core.checkpoint import Checkpoint
@@ -16,7 +23,7 @@ from core.engine import Engine
 from core.errors import CheckpointError
 from core.generator import Generator, PublishedGenerator
 from core.origin import Origin
-from core.sizes import ends_of, sizes_of, sizes_of_known, sizes_of_origin
+from core.sizes import ends_of, generator_config_of, sizes_of, sizes_of_known, sizes_of_origin
 from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_folder, tiny_tokenizer
 
@@ -57,6 +64,75 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         sizes_of_origin(Origin(str(folder)))
 
 
+def written(folder: Path, kind: str) -> Path:
+    """A folder with the config of a model of this kind, of its usual shapes."""
+    AutoConfig.for_model(kind).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("gemma4_text", r"projections have the sizes \[\(2048, 2304\), \(4096, 2304\)\]"),
+        ("gemma3n_text", r"is \(4, 1, 2,"),
+    ],
+)
+def test_a_base_that_cannot_be_folded_gets_no_sizes(kind: str, said: str, tmp_path: Path) -> None:
+    for state in (None, 16):
+        with pytest.raises(CheckpointError, match=said):
+            sizes_of_origin(Origin(str(written(tmp_path / kind, kind))), state)
+
+
+def test_a_config_that_does_not_have_what_is_asked_of_it_is_said(tmp_path: Path) -> None:
+    base, generator = written(tmp_path / "gemma", "gemma4_text"), tmp_path / "generator"
+    shapes = dict.fromkeys(("layers", "hidden_size", "input_size", "output_size", "key_size", "value_size"), 8)
+    generator.mkdir()
+    (generator / "generator_config.json").write_text(json.dumps({"format": 1, "target": "mlp", **shapes}))
+    said = r"^What gemma takes cannot be read from its configs \('head_dim' is a per-layer attribute [^.]*\)\.$"
+    with pytest.raises(CheckpointError, match=said):
+        sizes_of_origin(Origin(str(base), str(generator)))
+
+
+def test_a_state_of_no_size_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tiny_folder(tmp_path / "tiny")
+    for ask in (lambda: sizes_of_origin(Origin(str(folder)), 0), lambda: sizes_of_known(0)):
+        with pytest.raises(CheckpointError, match="key_size is 0"):
+            ask()
+    with pytest.raises(SettingsError, match="A --state cannot be 0"):
+        printed(capsys, "--state", "0")
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, int]]:
+    """What the command says of which models."""
+    capsys.readouterr()
+    typer.main.get_command(program)(["sizes", "--json", *arguments], standalone_mode=False)
+    found: dict[str, dict[str, int]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_the_command_measures_the_model_that_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_folder(tmp_path / "models" / "tiny")
+    monkeypatch.setattr(settings, "HOME", tmp_path)
+    assert "Mistral-7B" in printed(capsys)
+    (with_another,) = printed(capsys, "--generator", str(folder / "generator")).values()
+    monkeypatch.setenv("IMPRINT_MODEL", str(folder))
+    assert printed(capsys) == {"tiny": with_another}
+
+
+def test_what_slows_many_people_down_is_said() -> None:
+    known = sizes_of_known()
+    assert cautions(known["GPT-2"], "bfloat16", 256 * 2**20, 32) == []
+    (room,) = cautions(known["Llama-3.1-8B"], "bfloat16", 256 * 2**20, 32)
+    assert "at least 4 adapters" in room
+    base = Base(model_of("Llama"))
+    base.config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    turned = replace(known["Gemma-2-2B"], together=sizes_of(base, generator_config_of(base, 16)).together)
+    alone, room = cautions(turned, "float32", 256 * 2**20, 32)
+    assert "N passes" in alone and "at least 4 adapters" in room
+
+
 def test_known_bases_have_the_parameters_that_they_are_named_for() -> None:
     known = sizes_of_known()
     for name, parameters in PARAMETERS.items():
@@ -90,10 +166,6 @@ def test_what_is_said_before_loading_is_of_the_number_type_that_is_loaded() -> N
 def test_the_page_says_what_the_command_does(
     mark: str, state: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import typer
-
-    from app.cli import program
-
     typer.main.get_command(program)(["sizes", *(["--state", str(state)] if state else [])], standalone_mode=False)
     page = (ROOT / "docs" / "sizes.md").read_text(encoding="utf-8")
     assert f"<!-- {mark} -->\n{capsys.readouterr().out}<!-- /{mark} -->" in page
