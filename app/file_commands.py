@@ -17,7 +17,7 @@ from app import wording
 from app.bootstrap import begin_loading, running_service
 from app.errors import BadParcel, SettingsError
 from app.memory_commands import AsJson, opened, print_json
-from app.options import Database, Model, Name, given
+from app.options import Name, given
 from app.proof import checked
 from app.receipts import finding
 from app.service import Service
@@ -44,15 +44,13 @@ def export_memory(
     ] = Form.IMPRINT,
     texts: Annotated[bool, typer.Option(help="With the texts; without them it can be checked only.")] = True,
     rank: Annotated[int | None, typer.Option(help="For peft: a smaller rank than the memory's own.")] = None,
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """Write the memory, its ledger, texts and proof to one file, or the memory alone as a LoRA of the base."""
     if rank is not None and form is not Form.PEFT:
         raise SettingsError("A --rank is for --format peft alone.")
     if form is Form.PEFT and not texts:
         raise SettingsError("With --format peft no texts are written anyway; leave --no-texts out.")
-    with opened(context, user, model, database) as (service, owner), _sentence_for(path):
+    with opened(context, user) as (service, owner), _sentence_for(path):
         if form is Form.PEFT:
             print(_lora_written(service, owner, path, rank))
             return
@@ -75,22 +73,20 @@ def import_memory(
     user: Name,
     file: File,
     merge: Annotated[bool, typer.Option("--merge", help="Make one memory of this and what the name has.")] = False,
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """Take in an exported memory, under a name that has none or with --merge."""
     with _sentence_for(file):
         data = file.read_bytes()
-    with running_service(load_settings(**given(context, model, database))) as (service, _):
+    with running_service(load_settings(**given(context))) as (service, _):
         turns = service.import_memory(user, data, merge)
     print(f"Took in {wording.counted(turns, 'turn')} for {user}.")
 
 
-def check(context: typer.Context, file: File, as_json: AsJson = False, model: Model = None) -> None:
+def check(context: typer.Context, file: File, as_json: AsJson = False) -> None:
     """Hold an exported memory and its receipts against themselves; takes the file and the model, and no database."""
     with _sentence_for(file):
         data = file.read_bytes()
-    settings = load_settings(**given(context, model, None))
+    settings = load_settings(**given(context))
     engine = begin_loading(settings).result()
     found = checked(engine, data, settings.message_characters)
     print_json(found.fields()) if as_json else print(*finding(found), sep="\n")

@@ -9,7 +9,7 @@ import typer
 from app import wording
 from app.bootstrap import running_service
 from app.memory_commands import opened
-from app.options import Database, Model, Name, given
+from app.options import Name, given
 from app.settings import load_settings
 
 key = typer.Typer(help="Make, list and revoke the keys with which programs speak for a person.", no_args_is_help=True)
@@ -20,18 +20,16 @@ def add(
     context: typer.Context,
     user: Name,
     label: Annotated[str, typer.Option(help="What you call it.")] = "key",
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """Make a key and print it, once: only its digest is kept."""
-    with running_service(load_settings(**given(context, model, database))) as (service, _):
+    with running_service(load_settings(**given(context))) as (service, _):
         print(service.accounts.issue_key(service.ensure_user(user).id, label))
 
 
 @key.command("list")
-def list_keys(context: typer.Context, user: Name, model: Model = None, database: Database = None) -> None:
+def list_keys(context: typer.Context, user: Name) -> None:
     """The keys of a person, oldest first."""
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         for one in service.accounts.list_keys(owner.id):
             print(f"{one.id:>6}  {wording.moment(one.created_at)}  {one.label}")
 
@@ -41,10 +39,8 @@ def revoke(
     context: typer.Context,
     user: Name,
     number: Annotated[int, typer.Argument(help="Number of the key, as `key list` gives it.")],
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """Have a key open nothing from now on."""
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         service.accounts.revoke_key(owner.id, number)
     print(f"Key {number} opens nothing any more.")

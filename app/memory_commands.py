@@ -20,7 +20,7 @@ from app.answers import changes_in_words, readout_in_words
 from app.bootstrap import running_service
 from app.errors import SettingsError, sentence_of
 from app.ledger import Cause
-from app.options import Database, Model, Name, given
+from app.options import Name, given
 from app.readout import superseded as find_superseded
 from app.receipts import receipt_in_words, verdict
 from app.service import Service
@@ -36,9 +36,9 @@ Moment = Annotated[datetime | None, typer.Option(help="Local time.")]
 
 
 @contextmanager
-def opened(context: typer.Context, user: str, model: Model, database: Database) -> Iterator[tuple[Service, User]]:
+def opened(context: typer.Context, user: str) -> Iterator[tuple[Service, User]]:
     """A service, and the person of this name in its database."""
-    with running_service(load_settings(**given(context, model, database))) as (service, _):
+    with running_service(load_settings(**given(context))) as (service, _):
         yield service, service.load_user(user)
 
 
@@ -52,11 +52,9 @@ def list_turns(
         bool, typer.Option("--superseded", help="Only turns that a later one contradicts: asks the weights.")
     ] = False,
     as_json: AsJson = False,
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """The turns held, oldest first."""
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         later = find_superseded(service.read_out(owner.id)) if superseded else {}
         turns = [turn for turn in service.held_turns(owner.id) if wording.holds(turn, search)]
     turns = [turn for turn in turns if (turn.pinned or not pinned) and (turn.id in later or not superseded)]
@@ -73,11 +71,9 @@ def show(
     user: Name,
     turn: Number,
     as_json: AsJson = False,
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """One turn in full, what it adds to each layer, and the turns in memory that its reply came from."""
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         found, causes = service.load_turn(owner.id, turn), _causes(service, owner, turn)
         without, norms = service.reply_without(owner.id, turn), service.weigh(owner.id, turn)
     if as_json:
@@ -97,14 +93,12 @@ def forget(
     until: Moment = None,
     everything: Annotated[bool, typer.Option("--everything", help="All turns and conversations.")] = False,
     as_json: AsJson = False,
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """Forget turns, a conversation, a stretch of time, or everything, for good; print the receipt."""
     chosen = [bool(turn), conversation is not None, bool(since or until), everything]
     if sum(chosen) != 1:
         raise SettingsError("Say what to forget: --turn, --conversation, --since and --until, or --everything.")
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         receipt = _forgotten(service, owner, turn or [], conversation, since, until)
     _print_receipts([receipt], as_json)
 
@@ -138,11 +132,9 @@ def pin(
     user: Name,
     turn: Number,
     undo: Annotated[bool, typer.Option("--undo", help="Have it fade again.")] = False,
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """Have a turn not fade with those after it."""
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         service.pin(owner.id, turn, not undo)
     print(f"Turn {turn} {'fades again' if undo else 'does not fade any more'}.")
 
@@ -154,11 +146,9 @@ def correct(
     turn: Number,
     text: Annotated[str, typer.Argument(help="What you should have said.")],
     as_json: AsJson = False,
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """Have a turn say something else, as if it had been said at once; print the receipt for the old words."""
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         receipt = service.correct(owner.id, turn, text)
     _print_receipts([receipt], as_json)
 
@@ -169,11 +159,9 @@ def since(
     user: Name,
     turn: Number,
     as_json: AsJson = False,
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """What the weights are sure of now and were not after a turn, or the other way round."""
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         changes = service.changes_since(owner.id, turn)
     if as_json:
         return print_json([{"before": one.before.fields(), "after": one.after.fields()} for one in changes])
@@ -181,20 +169,16 @@ def since(
 
 
 @memory.command()
-def receipts(
-    context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
-) -> None:
+def receipts(context: typer.Context, user: Name, as_json: AsJson = False) -> None:
     """What was forgotten, newest first."""
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         _print_receipts(service.list_receipts(owner.id), as_json)
 
 
 @memory.command()
-def verify(
-    context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
-) -> None:
+def verify(context: typer.Context, user: Name, as_json: AsJson = False) -> None:
     """Replay the ledger and hold it against what is stored; exit code 1 unless the two are the same."""
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         found = service.verify(owner.id)
     print_json(asdict(found) | {"is_clean": found.is_clean}) if as_json else print(verdict(found))
     if not found.is_clean:
@@ -207,11 +191,9 @@ def readout(
     user: Name,
     ask: Annotated[list[str] | None, typer.Option(help="A question of your own; may be given again.")] = None,
     as_json: AsJson = False,
-    model: Model = None,
-    database: Database = None,
 ) -> None:
     """What the weights alone answer to a list of questions, or to your own, the surest answer first."""
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         answers = service.read_out(owner.id, ask or ())
     if as_json:
         return print_json([answer.fields() for answer in answers])
@@ -219,11 +201,9 @@ def readout(
 
 
 @memory.command()
-def stats(
-    context: typer.Context, user: Name, as_json: AsJson = False, model: Model = None, database: Database = None
-) -> None:
+def stats(context: typer.Context, user: Name, as_json: AsJson = False) -> None:
     """Turns, bytes, model, and the norm of each layer's state."""
-    with opened(context, user, model, database) as (service, owner):
+    with opened(context, user) as (service, owner):
         view = service.view_memory(owner.id, wait=True)
     numbers = {
         "turns": len(view.turns),

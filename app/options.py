@@ -31,7 +31,7 @@ def flags(
 
 
 class Everywhere(TyperGroup):
-    """A group that takes the flags itself, and has each of its commands take those that it does not name on its own."""
+    """A group that takes the flags itself, and has each of its commands take them too."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -50,7 +50,7 @@ def _keep(context: Any, flag: Any, value: Any) -> None:
         kept[flag.name] = value
 
 
-def given(context: typer.Context, model: str | None = None, database: str | None = None) -> dict[str, Any]:
-    """The flags, wherever they stand: those after the command win, of which it may have named two itself."""
-    after = {"model": model, "database_url": database}
-    return context.ensure_object(dict) | {name: value for name, value in after.items() if value is not None}
+def given(context: typer.Context) -> dict[str, Any]:
+    """The flags, wherever they stand: those after the command win."""
+    kept: dict[str, Any] = context.ensure_object(dict)
+    return kept

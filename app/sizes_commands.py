@@ -24,7 +24,7 @@ Weights and adapters are in bfloat16, generator and states in float32. *Own* is 
 memory, but not to fold into it. The last two columns are where memory is the worse choice in bytes: a history of fewer
 tokens takes less than the state, as a key-value cache or as plain text (some 4.5 bytes a token). Where a prompt cannot
 even be that long, bytes are no reason for a memory; that nothing is read again is. The caches of all layers are counted
-whole: bases with sliding windows need less."""
+whole, as they are kept for bases with sliding windows too."""
 
 
 def sizes(

@@ -33,8 +33,9 @@ class Origin:
 
     @property
     def name(self) -> str:
-        """What the model is called."""
-        return Path(self.model.partition("@")[0]).name
+        """What the model is called; a folder base/ as the model that it is a part of."""
+        path = Path(self.model.partition("@")[0])
+        return path.parent.name if path.name == "base" and path.is_dir() else path.name
 
     @property
     def base_name(self) -> str:
