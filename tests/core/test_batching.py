@@ -212,10 +212,14 @@ def test_a_forked_process_has_batches_of_its_own(engine: Engine, rows: list[Row]
     batching = Batching(engine.base, ends=())
     assert list(batching.tokens(rows[0], 3)) == alone(engine.base, rows[0])[:3]
     expected = alone(engine.base, rows[1])[:3]
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # teams of threads are not forked either
-    child = os.fork()
-    if not child:
-        os._exit(0 if list(batching.tokens(rows[1], 3)) == expected else 1)
+    try:
+        child = os.fork()
+        if not child:
+            os._exit(0 if list(batching.tokens(rows[1], 3)) == expected else 1)
+    finally:
+        torch.set_num_threads(threads)
     assert os.waitstatus_to_exitcode(waited(child)) == 0
 
 

@@ -162,7 +162,7 @@ def published(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("made_for", "warned"), [("somebody/Other-7B", True), ("somebody/Base", False), ("base", False)]
+    ("made_for", "warned"), [("somebody/Other-7B", True), ("somebody/Tiny", False), ("tiny", False)]
 )
 def test_a_generator_for_a_base_of_another_name_is_pointed_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, made_for: str, warned: bool

@@ -313,9 +313,9 @@ def test_a_run_lowers_the_loss_and_its_generator_opens_beside_the_base(
     assert max(losses[-5:]) < min(losses[:5])
     engine = opened(folder)
     state = engine.fold(engine.empty_state(), [Message("user", "My dog is called Waffles.")])
-    assert engine.name == "base" and not state.is_empty
+    assert engine.name == "tiny" and not state.is_empty
     written = (folder / "out" / "generator" / "generator_config.json").read_text()
-    assert json.loads(written)["base"] == "base"  # no path of this machine
+    assert json.loads(written)["base"] == "tiny"  # no path of this machine
 
 
 def test_a_new_gated_generator_is_fitted_to_what_the_base_reads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,7 +404,7 @@ def test_a_published_generator_is_trained_written_and_gone_on_from(
     assert isinstance(engine.generator, PublishedGenerator)
     assert (engine.generator.rank, engine.generator.scaling) == (8, 1.0)
     written = (folder / "out" / "generator" / "adapter_config.json").read_text()
-    assert json.loads(written)["base_model_name_or_path"] == "base"  # no path of this machine
+    assert json.loads(written)["base_model_name_or_path"] == "tiny"  # no path of this machine
     (folder / "out").rename(folder / "before")
     second = run(monkeypatch, folder, *kind, "--steps", "4", "--start", str(folder / "before" / "generator"))
     assert second[0] != first[0]

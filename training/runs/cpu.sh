@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A model of the bundled size from nothing, in one run of MINUTES on two cores. The shipped weights took more: see stages.sh.
 # TOKENS is what the machine can read in that time, since the curriculum goes by it: 8,000 a second with bfloat16 units,
-# 2,300 without. Whichever of both ends first, the learning rate has fallen to nothing by then.
+# 2,300 without. Whichever of both ends first, the learning rate has fallen to nothing by then. Tried for minutes alone so far.
 # A run that was stopped goes on when it is run again, with MINUTES as what is left.
 # Usage: [MINUTES=145] [TOKENS=N] training/runs/cpu.sh CORPORA OUT; the model folder is OUT/model
 set -euo pipefail
