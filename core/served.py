@@ -22,7 +22,7 @@ from core.checkpoint import Checkpoint
 from core.decoding import Row
 from core.engine import Engine
 from core.errors import ServerError
-from core.lora import Loras, check_folder
+from core.loras import Loras, check_folder
 from core.text import BROKEN
 
 PATIENCE = httpx.Timeout(300.0, connect=10.0)  # loading a LoRA, or the first piece behind many others, takes a while

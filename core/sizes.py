@@ -84,9 +84,8 @@ def _read(folder: Path, **reach: Any) -> Base:
         hooks.callback(base.target_layers[0].register_forward_pre_hook(_entered).remove)
         with torch.device("meta"):
             ids, mask = torch.zeros(1, 2, dtype=torch.long), torch.ones(1, 1, 2, 2, dtype=torch.bool)
-        base.decoder(
-            input_ids=ids, attention_mask=mask, use_cache=False
-        )  # such a mask is taken as it is, and never looked at
+        # Such a mask is taken as it is, and never looked at.
+        base.decoder(input_ids=ids, attention_mask=mask, use_cache=False)
     for shape in (tuple(states.shape) for states in entering):
         if shape != (1, 2, base.config.hidden_size):
             raise CheckpointError(
