@@ -527,6 +527,9 @@ def test_a_click_while_the_stream_of_answers_ends_is_answered_all_the_same(brows
     tab.wait_for_selector("#chat :text('Nothing of this is kept')")
 
 
+INSTRUCTIONS = "document.querySelector('#instructions textarea').value"
+
+
 def test_instructions_stay_with_their_conversation_and_are_shown_to_nobody_else(
     browser: Any, page: gr.Blocks, store: Store, engine: FakeEngine
 ) -> None:
@@ -537,14 +540,14 @@ def test_instructions_stay_with_their_conversation_and_are_shown_to_nobody_else(
     assert [message.text for message in engine.prompts[-1]] == ["Talk like a pirate.", "I live in vienna"]
     tab.click("#anew")
     tab.wait_for_selector("#status :text('Ready')")
-    assert tab.input_value("#instructions textarea") == ""
+    tab.wait_for_function(f"{INSTRUCTIONS} === ''")
     send(tab, "I drink tea")
     assert [message.text for message in engine.prompts[-1]] == ["I drink tea"]
     tab.click("#conversations label:has-text('I live in vienna')")
-    tab.wait_for_function("document.querySelector('#instructions textarea').value === 'Talk like a pirate.'")
+    tab.wait_for_function(f"{INSTRUCTIONS} === 'Talk like a pirate.'")
     tab.click("#leave")
     tab.wait_for_selector("#box textarea[placeholder^='Write a name']", state="attached")
-    assert tab.input_value("#instructions textarea") == ""
+    tab.wait_for_function(f"{INSTRUCTIONS} === ''")
 
 
 def test_a_stranger_chats_as_a_guest_and_is_still_there_after_a_reload(browser: Any, page: gr.Blocks) -> None:
