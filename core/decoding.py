@@ -21,7 +21,7 @@ from core.errors import PromptError
 
 # Below it the most likely token is all there is, and dividing by it would leave the range of numbers.
 COLDEST = 1e-5
-# Tokens that most often hold all of a nucleus; sorting a whole vocabulary takes fifty times as long.
+# Tokens that most often hold all of a nucleus; to sort a whole vocabulary takes far longer than to find these.
 NUCLEUS = 1024
 
 
