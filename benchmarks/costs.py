@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
+from benchmarks.decomposition import state_of, ways
 from benchmarks.geometry import Work, adapters_work, fold_work, forward_work, memories, step_work
 from benchmarks.loras import base_with_loras, peft_is_installed
 from benchmarks.timing import forward, interleaved, timed, turn_of
@@ -25,6 +26,7 @@ from core.chat import Message, encode
 from core.decoding import Decoding, Row, Sampling
 from core.engine import Engine
 from core.errors import first_line
+from core.generator import PublishedGenerator
 from core.reading import contribution
 
 PROMPT_TOKENS = 64
@@ -71,7 +73,7 @@ def copy_bandwidth(engine: Engine, repeats: int) -> float:
         for _ in range(COPIES):
             target.copy_(source)
 
-    milliseconds = interleaved({"copies": timed(engine, copies)}, repeats)["copies"]
+    milliseconds = interleaved({"copies": timed(engine.base.device, copies)}, repeats)["copies"]
     return 2 * COPIES * COPIED_BYTES * 1000 / milliseconds
 
 
@@ -80,20 +82,17 @@ def matmul_rates(engine: Engine, repeats: int) -> dict[torch.dtype, float]:
     device, n, rates = engine.base.device, MULTIPLIED[engine.base.device.type], {}
     for dtype in dict.fromkeys([engine.base.dtype, *(weight.dtype for weight in engine.generator.parameters())]):
         one, other = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-        product = timed(engine, partial(torch.mm, one, other))
+        product = timed(engine.base.device, partial(torch.mm, one, other))
         rates[dtype] = 2 * n**3 * 1000 / interleaved({"product": product}, repeats)["product"]
     return rates
 
 
 def decomposition(engines: Mapping[str, Engine], repeats: int) -> Figures:
-    """The decomposition of a full state's layer, of which an adapter takes one a layer: on the device, and the CPU."""
+    """The directions of one layer's state, of which an adapter of the published kind takes one for every layer."""
     engine = engines["published"]
-    state = torch.randn(engine.generator.state_shape[1:])
-    calls: Calls = {
-        f"one layer on {device.type}": partial(torch.linalg.svd, state.to(device), full_matrices=False)
-        for device in dict.fromkeys([engine.base.device, torch.device("cpu")])
-    }
-    return _timed_calls(engine, calls, repeats)
+    generator = cast(PublishedGenerator, engine.generator)
+    state = state_of(generator.state_shape[-1]).to(engine.base.device)
+    return _timed_calls(engine, {name: partial(way.run, state) for name, way in ways(generator.rank).items()}, repeats)
 
 
 def fold(
@@ -245,7 +244,7 @@ def _stepped(
     """Time steps after the prompt; the peak is that of beginning."""
     with ExitStack() as until:
         begun, peaks = _tried(engine, {name: partial(one.begin, until) for name, one in contenders.items()})
-        took = interleaved({name: timed(engine, decoding.step) for name, decoding in begun.items()}, steps)
+        took = interleaved({name: timed(engine.base.device, decoding.step) for name, decoding in begun.items()}, steps)
     rows, weights = _rows(took, peaks), step_work(engine.base, users)
     for row in rows:
         one = contenders[row["side"]]
@@ -262,7 +261,7 @@ def _limit(row: dict[str, Any], work: Work, bandwidth: float, rates: Rates) -> N
 
 def _timed_calls(engine: Engine, calls: Calls, repeats: int) -> Figures:
     done, peaks = _tried(engine, calls)
-    return _rows(interleaved({name: timed(engine, calls[name]) for name in done}, repeats), peaks)
+    return _rows(interleaved({name: timed(engine.base.device, calls[name]) for name in done}, repeats), peaks)
 
 
 def _tried(

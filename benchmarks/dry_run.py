@@ -57,7 +57,7 @@ def measured(engine: Engine) -> dict[str, Any]:
         "fold": lambda: engine.fold(engine.empty_state(), turn),
         "adapter": lambda: engine.materialise(state),
     }
-    took = interleaved({name: timed(engine, call) for name, call in calls.items()}, REPEATS)
+    took = interleaved({name: timed(engine.base.device, call) for name, call in calls.items()}, REPEATS)
     return {
         "generator_bytes": found[0],
         "state_bytes": found[1],

@@ -50,6 +50,7 @@ def render() -> str:
     parts += [capacity_table(load("capacity"))]
     parts += [speed_table(load("speed")), crash_line(load("crash")), verbs_line(list(map(load, VERBS)))]
     parts += [start_line(load("start")), load_line(load("load")), dry_run_line(load("dry_run"))]
+    parts += [decomposition_line(load("decomposition"))]
     parts += [served_line(load("served"))]
     return "\n\n".join(parts)
 
@@ -265,6 +266,21 @@ def dry_run_line(result: dict[str, Any]) -> str:
         f"{'; '.join(kinds)}. A token takes {tokens['no memory']:.2f} s without memory, "
         f"{tokens['published memories']:.2f} and {tokens['gated memories']:.2f} s with one. Sizes are those that "
         "`python launch.py sizes` computes."
+    )
+
+
+def decomposition_line(result: dict[str, Any]) -> str:
+    """What a published adapter's directions take, with and without a gradient."""
+    ways = {row["side"]: row for row in result["ways"]}
+    told = [
+        f"{name} {row['ms']:.0f} ms ({ways[f'{name}, in training']['ms']:.0f} with a gradient), {row['distance']:.1e}"
+        for name, row in ways.items()
+        if f"{name}, in training" in ways
+    ]
+    return (
+        f"The {result['rank']} directions of a published state's layer, {result['size']} x {result['size']} "
+        f"(`python -m benchmarks.decomposition`; {result['device']}), and their distance from an exact SVD's: "
+        f"{'; '.join(told)}."
     )
 
 

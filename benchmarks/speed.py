@@ -97,9 +97,11 @@ def fold_against_forward(engine: Engine, most_tokens: int, repeats: int) -> dict
     ids = encode(engine.tokenizer, turn, reply=False)
     state = engine.fold(engine.empty_state(), turn)
     sides = {
-        "fold": timed(engine, lambda: engine.fold(state, turn)),
-        "forward": timed(engine, lambda: forward(engine, ids)),
-        "encode_forward": timed(engine, lambda: forward(engine, encode(engine.tokenizer, turn, reply=False))),
+        "fold": timed(engine.base.device, lambda: engine.fold(state, turn)),
+        "forward": timed(engine.base.device, lambda: forward(engine, ids)),
+        "encode_forward": timed(
+            engine.base.device, lambda: forward(engine, encode(engine.tokenizer, turn, reply=False))
+        ),
     }
     took = interleaved(sides, repeats)
     ratios = {f"fold/{name}": round(took["fold"] / took[name], 3) for name in ("forward", "encode_forward")}
@@ -173,7 +175,7 @@ def memory_against_prompt(engine: Engine, turns: int, repeats: int) -> dict[str,
     prompt = [*history, Message("user", ASK)]
     sides = _memory_sides(engine, state)
     if fits := engine.count_tokens(prompt) <= engine.max_prompt_tokens:
-        sides["prompt"] = timed(engine, lambda: answer(engine, None, prompt))
+        sides["prompt"] = timed(engine.base.device, lambda: answer(engine, None, prompt))
     took = interleaved(sides, repeats)
     tokens = len(encode(engine.tokenizer, history, reply=False))
     sizes = {
@@ -188,9 +190,9 @@ def memory_against_prompt(engine: Engine, turns: int, repeats: int) -> dict[str,
 def _memory_sides(engine: Engine, state: State) -> dict[str, Side]:
     ask, adapter = [Message("user", ASK)], engine.materialise(state)
     return {
-        "materialise": timed(engine, lambda: engine.materialise(state)),
-        "memory": timed(engine, lambda: answer(engine, adapter, ask)),
-        "made_anew": timed(engine, lambda: answer(engine, engine.materialise(state), ask)),
+        "materialise": timed(engine.base.device, lambda: engine.materialise(state)),
+        "memory": timed(engine.base.device, lambda: answer(engine, adapter, ask)),
+        "made_anew": timed(engine.base.device, lambda: answer(engine, engine.materialise(state), ask)),
     }
 
 

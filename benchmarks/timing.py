@@ -40,14 +40,14 @@ def forward(engine: Engine, ids: Sequence[int]) -> None:
         engine.base.decoder(input_ids=torch.tensor([ids], device=engine.base.device), use_cache=False)
 
 
-def timed(engine: Engine, call: Callable[[], object]) -> Side:
+def timed(device: torch.device, call: Callable[[], object]) -> Side:
     """A side that takes as long as the call, a GPU's part included."""
 
     def side() -> float:
         started = time.perf_counter()
         call()
-        if engine.base.device.type == "cuda":
-            torch.cuda.synchronize(engine.base.device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         return time.perf_counter() - started
 
     return side

@@ -7,6 +7,7 @@ of the generator. Knows no files and no optimiser.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from math import inf
 from typing import Any, Literal, get_args
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from core.adapter import Adapter
+from core.adapter import Adapter, stack
 from core.base import Base
 from core.config import GeneratorConfig, PublishedConfig
 from core.families import Target
@@ -108,7 +109,7 @@ class Fitting(nn.Module):
 
     def forward(self, example: Example) -> Tensor:
         """See the class."""
-        adapter = self.generator.materialise(self.states(example["ids"], example["windows"]))
+        adapter = self.adapters(example["ids"], example["windows"])
         loss, parts = (
             example["ids"].new_zeros((), dtype=torch.float32),
             range(0, len(example["asked"]), self.rows_at_once),
@@ -120,26 +121,27 @@ class Fitting(nn.Module):
             loss = loss + checkpoint(self._loss, *asked, chosen, use_reentrant=False)
         return loss
 
-    def states(self, ids: Tensor, windows: Tensor) -> Tensor:
-        """The state after each window, (k, layers, r_k, r_v); windows are read as the generator reads them.
+    def adapters(self, ids: Tensor, windows: Tensor) -> Adapter:
+        """The adapter after each window, k rows; windows are read as the generator reads them.
 
-        The gradient goes through what a window adds, not through how it was read: the base's part has none to give.
+        One that the next window is read with is made once for that and for what is asked. The gradient goes through
+        what a window adds, not through how it was read: the base's part has none to give.
         """
-        sums, found = self.generator.empty_sums().to(ids.device), []
-        apart = None if self.generator.reads_sequentially else self._contribution(ids, windows)
-        for i in range(len(ids)):
-            here = slice(i, i + 1)
-            added = self._contribution(ids[here], windows[here], sums) if apart is None else apart[here]
-            sums = self.generator.fold(sums, added[0])
-            found.append(sums)
-        return torch.stack(found)
+        generator, sums = self.generator, self.generator.empty_sums().to(ids.device)
+        if not generator.reads_sequentially:
+            sums_after = accumulate(self._contribution(ids, windows), generator.fold, initial=sums)
+            return generator.materialise(torch.stack([*sums_after][1:]))
+        found = list[Adapter]()
+        for window in zip(ids.split(1), windows.split(1), strict=True):
+            (added,) = self._contribution(*window, found[-1] if found else None)
+            sums = generator.fold(sums, added)
+            found.append(generator.materialise(sums[None]))
+        return stack(found)
 
-    def _contribution(self, ids: Tensor, windows: Tensor, sums: Tensor | None = None) -> Tensor:
-        """What windows add, read with the adapter of `sums` if any."""
+    def _contribution(self, ids: Tensor, windows: Tensor, adapter: Adapter | None = None) -> Tensor:
+        """What windows add, read with an adapter if any."""
         (base,) = self._base
         with torch.no_grad():
-            known = sums is not None and bool(sums.any())
-            adapter = self.generator.materialise(sums.detach()[None]) if known and sums is not None else None
             hidden = base.read(ids, adapter.to(base.device, base.dtype) if adapter else None)
         return self.generator.contribution(hidden, windows)
 

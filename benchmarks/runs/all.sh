@@ -8,6 +8,7 @@ python=${PYTHON:-python} results=benchmarks/results
 "$python" -m benchmarks.start --json $results/start.json
 "$python" -m benchmarks.load --minutes "${LOAD_MINUTES:-10}" --json $results/load.json
 "$python" -m benchmarks.dry_run --json $results/dry_run.json
+"$python" -m benchmarks.decomposition --json $results/decomposition.json
 "$python" -m benchmarks.memory_control --json $results/memory_control.json
 export OMP_NUM_THREADS=1
 others() {

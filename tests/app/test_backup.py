@@ -13,8 +13,8 @@ from storage.database import Database, file_url, open_database, restore_database
 from storage.errors import DatabaseUnavailable
 from storage.records import User
 from storage.store import Store
+from tests.app.commands import launch, one_sentence
 from tests.app.conftest import say
-from tests.app.test_cli import launch, one_sentence
 
 
 def test_a_backup_holds_every_turn_and_memory(

@@ -17,9 +17,9 @@ import pytest
 from app.answers import UNCHANGED
 from storage.database import file_url, open_database
 from storage.store import Store
+from tests.app.commands import ROOT, launch, one_sentence
 from tests.tiny import tiny_folder
 
-ROOT = Path(__file__).resolve().parents[2]
 FAKE = """
 import sys, launch
 from app import bootstrap
@@ -35,17 +35,6 @@ launch.main()
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return file_url(tmp_path / "imprint.db")
-
-
-def launch(*arguments: str | Path, lines: bytes = b"", fingerprint: str = "fa4e" * 16) -> tuple[int, str, str]:
-    """Run launch.py over a fake engine; return exit code, stdout and stderr."""
-    command = [sys.executable, "-c", FAKE, fingerprint, *map(str, arguments)]
-    ran = subprocess.run(command, cwd=ROOT, input=lines, capture_output=True, timeout=60)
-    return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
-
-
-def one_sentence(stderr: str) -> bool:
-    return "Traceback" not in stderr and len(stderr.strip().splitlines()) == 1
 
 
 def test_a_terminal_chat_remembers_across_conversations(tmp_path: Path, url: str) -> None:
@@ -93,30 +82,22 @@ def test_a_missing_model_folder_is_one_sentence(tmp_path: Path, url: str) -> Non
 
 
 def test_a_folder_without_a_model_ends_the_server_with_one_sentence(tmp_path: Path, url: str) -> None:
-    command = [sys.executable, "launch.py", "--port", "17862", "--model", str(tmp_path), "--database", url]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (ran.returncode, one_sentence(ran.stderr)) == (1, True), ran.stderr
-    assert "has no folder base/" in ran.stderr
+    code, _, err = launch("--port", "17862", "--model", tmp_path, "--database", url, fingerprint=None)
+    assert (code, one_sentence(err)) == (1, True), err
+    assert "has no folder base/" in err
 
 
 def test_a_memory_is_exported_as_a_lora(tmp_path: Path, url: str) -> None:
     where = ("--user", "Ada", "--model", str(tiny_folder(tmp_path / "tiny")), "--database", url)
-    program = [sys.executable, "launch.py"]
-
-    def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*program, *arguments], cwd=ROOT, input="I am Ada\n", capture_output=True, text=True, timeout=120
-        )
-
-    told = ran("chat", *where)
-    assert told.returncode == 0 and "of weights in float32" in told.stderr  # said before they are loaded
+    code, _, err = launch("chat", *where, lines=b"I am Ada\n", fingerprint=None)
+    assert code == 0 and "of weights in float32" in err  # said before they are loaded
     folder = tmp_path / "lora"
-    written = ran("memory", "export", *where, str(folder), "--format", "peft", "--rank", "4")
-    assert written.stdout.startswith(f"Wrote {folder}, for the base. It holds what Ada said. Relative error"), written
+    _, out, _ = launch("memory", "export", *where, folder, "--format", "peft", "--rank", "4", fingerprint=None)
+    assert out.startswith(f"Wrote {folder}, for the base. It holds what Ada said. Relative error"), out
     assert json.loads((folder / "adapter_config.json").read_text())["r"] == 4
     for flags in (("--rank", "4"), ("--format", "peft", "--no-texts")):
-        refused = ran("memory", "export", *where, str(tmp_path / "none"), *flags)
-        assert (refused.returncode, one_sentence(refused.stderr)) == (2, True)
+        code, _, err = launch("memory", "export", *where, tmp_path / "none", *flags, fingerprint=None)
+        assert (code, one_sentence(err)) == (2, True)
     assert not (tmp_path / "none").exists()
 
 

@@ -28,8 +28,9 @@ from storage.database import Database, file_url, open_database
 from storage.errors import DatabaseUnavailable, Sealed
 from storage.records import User
 from storage.store import Store
+from tests.app.commands import ROOT, launch, one_sentence
 from tests.app.conftest import say
-from tests.app.test_cli import FAKE, ROOT, launch, one_sentence
+from tests.app.test_cli import FAKE
 
 KILLED = """
 import os, sys

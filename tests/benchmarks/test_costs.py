@@ -23,6 +23,7 @@ from benchmarks.costs import (
     plain,
     prompt_of,
 )
+from benchmarks.decomposition import ways
 from benchmarks.geometry import TINY, Work, fold_work, forward_work, memories, random_engines, step_work
 from benchmarks.timing import SENTENCE, turn_of
 from core.adapter import Adapter, distinct_bytes
@@ -167,8 +168,8 @@ def test_the_limit_is_the_slower_of_reading_and_multiplying() -> None:
     assert work.limit_ms(1e6, rates) == 375
 
 
-def test_what_a_layer_decomposes_is_timed_once_for_each_kind_of_device(engines: dict[str, Engine]) -> None:
-    assert [row["side"] for row in decomposition(engines, repeats=1)] == ["one layer on cpu"]
+def test_what_a_layer_decomposes_is_timed_in_every_way(engines: dict[str, Engine]) -> None:
+    assert [row["side"] for row in decomposition(engines, repeats=1)] == [*ways(rank=8)]
 
 
 @pytest.mark.parametrize("tokens", [64, 1024])

@@ -20,6 +20,7 @@ from core.device import Choice
 from core.engine import Engine, load_engine
 from core.generator import PADDING, GatedGenerator, Generator, PublishedGenerator
 from core.origin import Origin
+from core.reading import read_parallel, read_sequential
 from core.sizes import ends_of, generator_config_of
 from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_folder, tiny_model, tiny_tokenizer
@@ -231,6 +232,25 @@ def published_for(base: Base) -> PublishedGenerator:
     torch.manual_seed(1)
     sizes = {"key_size": 8, "value_size": 8, "rank": 4, "scaling": 8.0}
     return PublishedGenerator(PublishedConfig(**ends_of(base), **sizes))
+
+
+def test_windows_are_read_in_sequence_as_an_engine_will() -> None:
+    base = Base(model_of("Llama"))
+    generator, example = published_for(base), document(range(5, 41), window=12)
+    for layer in generator.layers:
+        torch.nn.init.normal_(layer.B, std=0.5)
+    adapters = Fitting(base, generator.requires_grad_()).adapters(example["ids"], example["windows"])
+    seen, inputs = torch.arange(len(example["ids"])), torch.randn(1, 6, base.sizes[0])
+    windows = list(example["ids"])
+    for last in seen:
+        then = read_sequential(base, generator, windows[: int(last) + 1], generator.empty_sums())
+        with torch.inference_mode():
+            expected = generator.materialise(then[None])
+        for number in range(len(base.layers)):
+            ours = adapters.row(last[None]).delta(number, inputs)
+            torch.testing.assert_close(ours, expected.delta(number, inputs), atol=1e-4, rtol=1e-4)
+    parallel = read_parallel(base, generator, windows)
+    assert not torch.allclose(parallel, then, atol=1e-2)  # else the order would not have been seen
 
 
 def fallen(base: Base, generator: Generator) -> bool:
