@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.decomposition import state_of
 from benchmarks.parity import TOLERANCE, differences
 from core.adapter import Adapter, stack
 from core.base import Base
@@ -22,6 +23,7 @@ from core.decoding import Decoding, Row, Sampling
 from core.device import FLASH, Bits, Choice, Placement, _obstacle, resolve
 from core.engine import Engine, load_engine
 from core.origin import Origin
+from core.readout import polar, polar_factors
 from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_tokenizer
 
@@ -107,6 +109,19 @@ def test_a_reply_in_bfloat16_knows_what_was_told(on_gpu: Engine) -> None:
 def test_the_published_format_matches_the_reference_in_every_mode(name: str) -> None:
     assert max(differences(FIXTURES / name, torch.float32, "cuda").values()) <= TOLERANCE
     assert max(differences(FIXTURES / name, torch.bfloat16, "cuda").values()) <= PARITY_BOUND
+
+
+def test_the_directions_of_a_wide_state_and_their_gradient_are_those_of_the_cpu() -> None:
+    found, seen = [], torch.randn(1024, 1024, generator=torch.Generator().manual_seed(0))
+    for device in ("cuda", "cpu"):
+        state = state_of(1024).to(device).requires_grad_()
+        u, w = polar_factors(state.detach(), 128)
+        trained = polar(state, 128)
+        trained.backward(seen.to(device))
+        assert state.grad is not None
+        found.append([(u @ w.mT).cpu(), trained.detach().cpu(), state.grad.cpu() / state.grad.norm().cpu()])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
