@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.figures import PAGES, placed, render
+from tests.app.commands import launch
 
 HOME = Path(__file__).parent.parent
 README = (HOME / "README.md").read_text(encoding="utf-8")
@@ -59,8 +59,8 @@ KEYS = [["key", "add"]]
 
 @pytest.mark.parametrize("command", [[], ["chat"], ["rebuild"], *MEMORY, *KEYS], ids=" ".join)
 def test_every_command_in_the_readme_explains_itself(command: list[str]) -> None:
-    arguments = [sys.executable, "launch.py", *command, "--help"]
-    told = subprocess.run(arguments, cwd=HOME, capture_output=True, text=True, check=True).stdout
+    code, told, _ = launch(*command, "--help")
+    assert code == 0
     assert not command or f"python launch.py {' '.join(command)} --user NAME" in README
     flags = ["--user"] if command else ["--host", "--port", "--model", "--database"]
     assert all(flag in told for flag in flags)

@@ -171,13 +171,14 @@ for _ in range(int(sys.argv[2])):
 
 @pytest.mark.slow
 def test_no_update_of_eight_writers_is_lost(store: Store, url: str, kind: str, ada: User) -> None:
-    command = [sys.executable, "-c", WRITER, url, str(TURNS // WRITERS), MASTER.hex() if kind == "sealed" else ""]
+    turns = TURNS if kind == "sqlite" else TURNS // 5  # enough for them to meet; where they lock, the others are slower
+    command = [sys.executable, "-c", WRITER, url, str(turns // WRITERS), MASTER.hex() if kind == "sealed" else ""]
     writers = [subprocess.Popen(command) for _ in range(WRITERS)]
     assert [writer.wait(timeout=300) for writer in writers] == [0] * WRITERS
     memory = store.load_memory(ada.id)
-    assert memory and (int(memory.blob), memory.version, memory.header.turns_folded) == (TURNS,) * 3
-    assert len(store.held_turns(ada.id)) == TURNS
-    assert [talk.turns for talk in store.list_conversations(ada.id)] == [TURNS // WRITERS] * WRITERS
+    assert memory and (int(memory.blob), memory.version, memory.header.turns_folded) == (turns,) * 3
+    assert len(store.held_turns(ada.id)) == turns
+    assert [talk.turns for talk in store.list_conversations(ada.id)] == [turns // WRITERS] * WRITERS
 
 
 @pytest.fixture
