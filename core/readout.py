@@ -72,7 +72,7 @@ def _leading(sums: Tensor, rank: int, passes: int) -> tuple[Tensor, Tensor, Tens
         inner = (basis.mT @ sums).double()  # whose squares float32 would not hold
         values, vectors = torch.linalg.eigh(inner @ inner.mT)
         sigma, vectors = values.flip(-1)[..., :rank].clamp_min(0).sqrt(), vectors.flip(-1)[..., :rank]
-        w = inner.mT @ vectors / sigma.clamp_min(torch.finfo(sigma.dtype).tiny)[..., None, :]
+        w = inner.mT @ vectors / torch.where(sigma > 0, sigma, 1)[..., None, :]
         u, sigma, w = basis @ vectors.to(basis), sigma.to(basis), w.to(basis)
     tolerance = max(sums.shape[-2:]) * torch.finfo(sums.dtype).eps
     kept = (sigma > tolerance * sigma[..., :1]).to(u)
