@@ -92,7 +92,7 @@ def measured(state: Tensor, rank: int, repeats: int) -> list[dict[str, Any]]:
 def by_svd(state: Tensor, rank: int) -> Tensor:
     """`U_q W_q^T` of a whole decomposition."""
     u, _, wt = torch.linalg.svd(state, full_matrices=False)
-    return u[:, :rank] @ wt[:rank]
+    return u[..., :rank] @ wt[..., :rank, :]
 
 
 def _lowrank(state: Tensor, rank: int) -> Tensor:

@@ -262,8 +262,8 @@ def dry_run_line(result: dict[str, Any]) -> str:
     ]
     tokens = {row["side"]: row["ms"] / 1000 for row in result["a_token"]}
     return (
-        f"Full size (`python -m benchmarks.dry_run`; {result['geometry']}, random weights, {result['device']}): "
-        f"{'; '.join(kinds)}. A token takes {tokens['no memory']:.2f} s without memory, "
+        f"Full size (`python -m benchmarks.dry_run` at {result['commit']}; {result['geometry']}, {result['device']}, "
+        f"random weights): {'; '.join(kinds)}. A token takes {tokens['no memory']:.2f} s without memory, "
         f"{tokens['published memories']:.2f} and {tokens['gated memories']:.2f} s with one. Sizes are those that "
         "`python launch.py sizes` computes."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.decomposition import by_svd
 from core.readout import LEAST, _Polar, polar, polar_factors
 
 SPREAD = (3.0, 2.0, 1.0, 0.5, 0.1)
@@ -25,11 +26,6 @@ def rotated(values: tuple[float, ...], rows: int = 5, columns: int = 5) -> torch
 def falling(count: int) -> tuple[float, ...]:
     """As those of a real context do: fast at first, and without a step where the cut is."""
     return tuple(1000.0 / (number + 1) for number in range(count))
-
-
-def by_svd(sums: torch.Tensor, rank: int) -> torch.Tensor:
-    u, _, wt = torch.linalg.svd(sums, full_matrices=False)
-    return u[..., :rank] @ wt[..., :rank, :]
 
 
 @pytest.mark.parametrize("rank", [2, 5])
