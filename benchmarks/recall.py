@@ -50,7 +50,7 @@ def main() -> int:
             else read_cases(arguments.cases)
         )
         settings = load_settings(model=arguments.model, device=arguments.device)
-        result = run(cases, settings, arguments.verbose, arguments.ways)
+        result = run(cases, settings, arguments.verbose, arguments.ways, arguments.together)
     except (OSError, ValueError, *EXPECTED) as error:
         print(f"Recall cannot be measured: {error}", file=sys.stderr)
         return 2
@@ -74,6 +74,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seen", nargs="+", choices=PARTS, default=[], help="what is drawn as training saw it")
     parser.add_argument("--near", action="store_true", help="ask for what could be mistaken for something told")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="memory alone compares weights soonest")
+    parser.add_argument("--together", type=int, default=TOGETHER, help="cases under way at once; a GPU suits more")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--device")
@@ -88,7 +89,13 @@ def mix_of(arguments: argparse.Namespace) -> Mix:
     return Mix(least, arguments.facts, *later, arguments.unseen_kinds, tuple(arguments.seen), arguments.near)
 
 
-def run(cases: Sequence[Case], settings: Settings, verbose: bool = False, ways: Sequence[str] = WAYS) -> dict[str, Any]:
+def run(
+    cases: Sequence[Case],
+    settings: Settings,
+    verbose: bool = False,
+    ways: Sequence[str] = WAYS,
+    together: int = TOGETHER,
+) -> dict[str, Any]:
     """The share of probes answered right, for each way and kind."""
     asked = Counter(probe.kind for case in cases for probe in case.probes)
     right: dict[str, Counter[str]] = {way: Counter() for way in ways}
@@ -98,7 +105,7 @@ def run(cases: Sequence[Case], settings: Settings, verbose: bool = False, ways: 
         with running_service(private) as (service, loading):
             engine, store = loading.result(), Store(open_database(private.database_url))
             for case, way, replies in at_once(
-                lambda case, way: answers(case, way, service, store, engine), cases, ways
+                lambda case, way: answers(case, way, service, store, engine), cases, ways, together
             ):
                 for probe, reply in zip(case.probes, replies, strict=True):
                     right[way][probe.kind] += is_right(reply, probe)
@@ -117,11 +124,11 @@ def run(cases: Sequence[Case], settings: Settings, verbose: bool = False, ways: 
 
 
 def at_once(
-    work: Callable[[Case, str], list[str]], cases: Sequence[Case], ways: Sequence[str]
+    work: Callable[[Case, str], list[str]], cases: Sequence[Case], ways: Sequence[str], together: int = TOGETHER
 ) -> Iterator[tuple[Case, str, list[str]]]:
     """Each case and way with what came of it; many are under way at once, so that they share steps of the base."""
     asked = [(case, way) for case in cases for way in ways]
-    with ThreadPoolExecutor(TOGETHER) as pool:
+    with ThreadPoolExecutor(together) as pool:
         replies = tqdm(pool.map(lambda one: work(*one), asked), total=len(asked), unit="case", disable=None)
         yield from ((case, way, reply) for (case, way), reply in zip(asked, replies, strict=True))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,30 +20,42 @@ class Muon(torch.optim.Muon):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # nothing here evaluates the loss again
-        """Go down along every matrix's orthogonalised momentum."""
+        """Go down along every matrix's orthogonalised momentum; those of one shape at once, which a GPU needs."""
         for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = {}
             for matrix in group["params"]:
                 if matrix.grad is not None:
-                    self._descend(matrix, matrix.grad, group)
+                    alike.setdefault(matrix.shape, []).append(matrix)
+            for matrices in alike.values():
+                self._descend(matrices, group)
 
-    def _descend(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _descend(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
+        gradients = [cast(Tensor, matrix.grad) for matrix in matrices]
+        means = [self._mean(matrix) for matrix in matrices]
+        torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+        ahead = torch.stack(
+            [g.lerp(mean, group["momentum"]).to(self.dtype) for g, mean in zip(gradients, means, strict=True)]
+        )
+        updates = orthogonalised(ahead, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+        rate = group["lr"] * 0.2 * max(matrices[0].shape) ** 0.5
+        torch._foreach_add_(matrices, list(updates.to(matrices[0].dtype)), alpha=-rate)
+
+    def _mean(self, matrix: Tensor) -> Tensor:
+        """The momentum so far."""
         state = self.state[matrix]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(matrix)
-        mean = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-        update = gradient.lerp(mean, group["momentum"]).to(self.dtype)
-        update = orthogonalised(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
-        matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        matrix.add_(update, alpha=-group["lr"] * 0.2 * max(matrix.shape) ** 0.5)
+        return cast(Tensor, state["momentum_buffer"])
 
 
-def orthogonalised(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """The matrix with all its singular values near one: Newton-Schulz iteration, as in `torch.optim.Muon`."""
-    if matrix.size(0) > matrix.size(1):
-        return orthogonalised(matrix.T, coefficients, steps, eps).T
+def orthogonalised(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+    """Matrices (n, a, b) with all their singular values near one: Newton-Schulz iteration, as in `torch.optim.Muon`."""
+    if matrices.size(-2) > matrices.size(-1):
+        return orthogonalised(matrices.mT, coefficients, steps, eps).mT
     a, b, c = coefficients
-    matrix = matrix / matrix.norm().clamp(min=eps)
+    matrices = matrices / torch.linalg.matrix_norm(matrices.float(), keepdim=True).clamp(min=eps).to(matrices)
     for _ in range(steps):
-        gram = matrix @ matrix.T
-        matrix = torch.addmm(matrix, torch.addmm(gram, gram, gram, beta=b, alpha=c), matrix, beta=a)
-    return matrix
+        gram = matrices @ matrices.mT
+        matrices = torch.baddbmm(matrices, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), matrices, beta=a)
+    return matrices

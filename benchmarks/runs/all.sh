@@ -11,19 +11,10 @@ python=${PYTHON:-python} results=benchmarks/results
 "$python" -m benchmarks.decomposition --json $results/decomposition.json
 "$python" -m benchmarks.memory_control --json $results/memory_control.json
 export OMP_NUM_THREADS=1
-others() {
-  "$python" -m benchmarks.readout --json $results/readout.json
-  "$python" -m benchmarks.capacity --json $results/capacity.json
-  "$python" -m benchmarks.conversations --out $results/conversations.md
-  "$python" -m benchmarks.perplexity --msc "$1/msc.valid.jsonl.gz" --dialogues 30 --json $results/perplexity.json \
-    --plain "$2/synthetic_persona_chat.test.jsonl.gz" "$2/topical_chat.test.jsonl.gz"
-  "$python" -m benchmarks.crash --kills 50 --json $results/crash.json
-  "$python" -m benchmarks.crash_verbs --kills 500 --json $results/crash_verbs.json
-  "$python" -m benchmarks.crash_verbs --on sealed --kills 100 --json $results/crash_verbs_sealed.json
-  "$python" -m benchmarks.crash_verbs --on postgresql --kills 500 --json $results/crash_verbs_postgresql.json
-}
-benchmarks/runs/recall.sh $results & one=$!
-others "$1" "$2"
-wait "$one"
+"$(dirname "$0")/quality.sh" "$1" "$2"
+"$python" -m benchmarks.crash --kills 50 --json $results/crash.json
+"$python" -m benchmarks.crash_verbs --kills 500 --json $results/crash_verbs.json
+"$python" -m benchmarks.crash_verbs --on sealed --kills 100 --json $results/crash_verbs_sealed.json
+"$python" -m benchmarks.crash_verbs --on postgresql --kills 500 --json $results/crash_verbs_postgresql.json
 "$python" -m benchmarks.figures
 "$python" -m benchmarks.chart

@@ -39,7 +39,7 @@ def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(2))
     defaults = Muon([{"params": [matrix.requires_grad_()]}], 0.1, 0.1, torch.float32).defaults
     values = torch.linalg.svdvals(
-        orthogonalised(matrix.detach(), defaults["ns_coefficients"], defaults["ns_steps"], defaults["eps"])
+        orthogonalised(matrix.detach()[None], defaults["ns_coefficients"], defaults["ns_steps"], defaults["eps"])
     )
     assert values.min() > 0.4 and values.max() < 1.3
 

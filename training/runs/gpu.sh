@@ -22,9 +22,9 @@
 #
 # With START, a folder with a pretrained base in START/base (training.trimming) and, to go on from a run, its generator in
 # START/generator (training.export; what MEMORY says has to be so in it), that is trained in place of a model from nothing, as
-# pretrained.sh does, and exported in BITS a weight. 12 layers in 8 bits are 57 MB (training.compression, which needs
-# compressed-tensors and what that needs: pydantic, loguru): small enough to be carried there, and to be bundled. Steps are
-# smaller, since there are fewer tokens.
+# pretrained.sh does, and exported in BITS a weight. A base alone heals first, for HEALING minutes, mostly in plain English.
+# 12 layers in 8 bits are 57 MB (training.compression, which needs compressed-tensors and what that needs: pydantic,
+# loguru): small enough to be carried there, and to be bundled. Steps are smaller, since there are fewer tokens.
 set -euo pipefail
 corpora=$1 out=$2 export=${3:-}
 python=${PYTHON:-python3}
@@ -32,18 +32,29 @@ export TOKENIZERS_PARALLELISM=false # the workers are the parallelism
 ulimit -n "$(ulimit -Hn)"           # every tensor that a worker hands over is an open file
 cores=$(nproc)
 
+train() {
+  "$python" -m training.train --corpora "$corpora" --save-minutes 4 --workers $((cores > 2 ? cores - 2 : 0)) ${COMPILE:-} "$@"
+}
+
 if [ -n "${START:-}" ]; then
-  read -ra memory <<< "${MEMORY:---target mlp --before 5 --after 3 --state-size 128}"
-  model=(--pretrained "$START/base" "${memory[@]}" --base-lr 0.25 --plain 0.18 --besides 0.7 --wider --never-told 0.7
-    --batch-tokens "${BATCH:-48000}" --lr 1.6e-3 --warmup-steps 50)
+  read -ra memory <<< "${MEMORY:---target mlp --before 5 --after 3 --state-size 192}"
+  base=$START/base
+  if [ ! -d "$START/generator" ]; then
+    base=$out/healed/base
+    [ -d "$base" ] || train --out "$out/healing" --pretrained "$START/base" --wider --plain 0.6 --besides 0.5 --never-told 0.5 \
+      --tokens "${HEALING_TOKENS:-20000000}" --minutes "${HEALING:-0.8}" --settle --batch-tokens "${BATCH:-32000}" --lr 2e-3 --base-lr 0.4 \
+      --warmup-steps 20 --state-size 96
+    [ -d "$base" ] || "$python" -m training.export "$out/healing" "$out/healed"
+  fi
+  model=(--pretrained "$base" "${memory[@]}" --base-lr 0.3 --plain 0.18 --besides 0.7 --wider --never-told 0.7 --heavy 0.12 --faint 0.5
+    --batch-tokens "${BATCH:-32000}" --lr 1.6e-3 --warmup-steps 50)
   if [ -d "$START/generator" ]; then model+=(--start "$START"); fi
 else
   model=(--hidden-size 512 --layers 7 --heads 8 --state-size 160 --vocab-size 8192
     --batch-tokens "${BATCH:-120000}" --lr 1.5e-3 --warmup-steps 150)
 fi
 
-"$python" -m training.train --corpora "$corpora" --out "$out" "${model[@]}" --tokens "${TOKENS:-700000000}" --seed "${SEED:-0}" \
-  --minutes "${MINUTES:-8.5}" ${SETTLE:+--settle} --save-minutes 2 --workers $((cores > 2 ? cores - 2 : 0)) ${COMPILE:-}
+train --out "$out" "${model[@]}" --tokens "${TOKENS:-700000000}" --seed "${SEED:-0}" --minutes "${MINUTES:-8.5}" ${SETTLE:+--settle}
 
 if [ -n "$export" ]; then
   mkdir -p "$export"
