@@ -1,11 +1,17 @@
-"""`python -m training.export RUN MODEL`: write the model folder of a run, in bfloat16, as the app opens it."""
+"""`python -m training.export RUN MODEL [--bits 8]`: write the model folder of a run, as the app opens it.
+
+In bfloat16, or the base in few bits (training.compression, which needs compressed-tensors).
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -31,14 +37,29 @@ def export(run_folder: Path, model_folder: Path, max_shard_size: str = "50GB") -
     return fingerprint(Origin(str(model_folder)).parts())
 
 
+def export_in_bits(run_folder: Path, model_folder: Path, bits: int, max_shard_size: str = "50GB") -> str:
+    """The same with the base in `bits` a weight; return the fingerprint."""
+    from training.compression import compress  # its package is needed for nothing else
+
+    with TemporaryDirectory() as folder:
+        whole = Path(folder)
+        export(run_folder, whole)
+        compress(whole / "base", model_folder / "base", bits, max_shard_size)
+        shutil.copytree(whole / "generator", model_folder / "generator", dirs_exist_ok=True)
+    return fingerprint(Origin(str(model_folder)).parts())
+
+
 def main() -> None:
     """Export and print the fingerprint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("--max-shard-size", default="50GB", help="of the base's weight files, such as 14MB")
+    parser.add_argument("--bits", type=int, choices=range(2, 9), help="of the base's weights (default: bfloat16)")
     arguments = parser.parse_args()
-    print(export(arguments.run, arguments.model, arguments.max_shard_size))
+    where = arguments.run, arguments.model
+    write = partial(export_in_bits, *where, arguments.bits) if arguments.bits else partial(export, *where)
+    print(write(arguments.max_shard_size))
 
 
 if __name__ == "__main__":

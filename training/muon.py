@@ -33,9 +33,7 @@ class Muon(torch.optim.Muon):
         gradients = [cast(Tensor, matrix.grad) for matrix in matrices]
         means = [self._mean(matrix) for matrix in matrices]
         torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
-        ahead = torch.stack(
-            [g.lerp(mean, group["momentum"]).to(self.dtype) for g, mean in zip(gradients, means, strict=True)]
-        )
+        ahead = torch.stack(torch._foreach_lerp(gradients, means, group["momentum"])).to(self.dtype)
         updates = orthogonalised(ahead, group["ns_coefficients"], group["ns_steps"], group["eps"])
         torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
         rate = group["lr"] * 0.2 * max(matrices[0].shape) ** 0.5

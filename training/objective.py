@@ -36,7 +36,7 @@ def loss_of(base: Base, generator: Generator, batch: Batch) -> Loss:
     plain = score(base, batch.plain)
     sums = generator.contribution(entering, batch.contexts.windows, batch.contexts.ages)
     states = sums.new_zeros(batch.memories, *sums.shape[1:]).index_add(0, batch.contexts.owner, sums)
-    adapters = generator.materialise(states).scaled(batch.strengths[:, None, None])
+    adapters = generator.materialise(states).scaled(batch.strengths[:, None, None]).to(base.device, base.dtype)
     asked = score(base, batch.asked, adapters.row(batch.asked.owner))
     # A batch without any target of one sort has a loss of 0 there: every target weighs at least 1.
     language = (told.loss + plain.loss) / (told.weight + plain.weight).clamp_min(1)

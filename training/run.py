@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import rms_norm
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -20,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from core.base import Base
 from core.checkpoint import load_checkpoint
@@ -56,7 +59,7 @@ class Run:
         model = LlamaForCausalLM(_base_config(config, tokenizer)).to(device)
         if device.type == "cpu":
             model.set_attn_implementation("eager")  # SDPA's backward takes four times as long for such short rows
-        self.base = Base(model, config.target, config.before, config.after)
+        self.base = Base(_computing(model), config.target, config.before, config.after)
         self.generator = GatedGenerator(generator_config_of(self.base, config.state_size)).to(device)
         self.modules = nn.ModuleDict({"base": model, "generator": self.generator})
         self.progress = Progress()
@@ -71,6 +74,25 @@ class Run:
         """One for matrices and one for all else."""
         return _optimizers(self.modules, self.config, self.dtype)
 
+    @property
+    def _copied(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Parameters of the base that are kept in float32, and those that are computed with, where they are others."""
+        kept, used = self.modules["base"], self.base.model
+        return ([], []) if kept is used else (list(kept.parameters()), list(used.parameters()))
+
+    @torch.no_grad()
+    def show_weights(self) -> None:
+        """Compute with the weights as they are now."""
+        kept, used = self._copied
+        if kept:
+            torch._foreach_copy_(used, kept)
+
+    def collect_gradients(self) -> None:
+        """Move gradients to the parameters that the optimisers step."""
+        for kept, used in zip(*self._copied, strict=True):
+            kept.grad = None if used.grad is None else used.grad.float()
+            used.grad = None
+
     def begin_from(self, folder: Path) -> None:
         """Take the weights of a model folder with the same tokenizer, of the same size or smaller."""
         start = load_checkpoint(Origin(str(folder)), Placement(self.base.device, torch.float32, "sdpa", "training"))
@@ -79,12 +101,14 @@ class Run:
         self._check_reach(start.generator.config, folder)
         base = deepened(_own(start.base.model), *depths)
         generator = widened(deepened(start.generator.state_dict(), *depths), *widths)
-        self.base.model.load_state_dict(broadened(base, self.base.model.state_dict()))
+        self.modules["base"].load_state_dict(broadened(base, self.modules["base"].state_dict()))
         self.generator.load_state_dict(broadened(generator, self.generator.state_dict()))
+        self.show_weights()
 
     def begin_with(self, base: Path, sample: Tensor) -> None:
         """Take the weights of a pretrained base, and a generator fitted to what it reads in rows (R, T) of tokens."""
-        self.base.model.load_state_dict(_own(LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)))
+        self.modules["base"].load_state_dict(_own(LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)))
+        self.show_weights()
         calibrate(self.base, self.generator, sample.to(self.base.device).split(8))
 
     def _check_reach(self, config: GeneratorConfig, folder: Path) -> None:
@@ -137,6 +161,7 @@ class Run:
         with torch.no_grad():
             for name, parameter in self.modules.named_parameters():
                 parameter.copy_(weights[name])
+        self.show_weights()
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.optimizers]
         for key, value in tensors.items():
             if key.startswith("optimizer."):
@@ -148,6 +173,27 @@ class Run:
             stored = file.metadata()
         self.progress = Progress(int(stored["step"]), int(stored["tokens"]), float(stored["seconds"]))
         return True
+
+
+def _computing(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """What passes go through: on a GPU a copy in bfloat16, whose kernels are half as many as autocast makes.
+
+    A step of small matrices waits for its kernels to be launched, so norms are one kernel each as well.
+    """
+    return _in_bfloat16(model) if model.device.type == "cuda" else model
+
+
+def _in_bfloat16(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    computing = deepcopy(model)
+    for parameter in computing.parameters():  # positions stay in float32
+        parameter.data = parameter.data.bfloat16()
+    for norm in (part for part in computing.modules() if isinstance(part, LlamaRMSNorm)):
+        norm.forward = partial(_rms_norm, norm)
+    return computing
+
+
+def _rms_norm(norm: Any, hidden: Tensor) -> Tensor:
+    return rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
 
 
 def _own(model: PreTrainedModel) -> dict[str, Tensor]:

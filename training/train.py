@@ -145,8 +145,8 @@ def speed(before: Progress, after: Progress, flops_per_token: float, ceiling: fl
 
 def step(run: Run, batch: Batch, time_left: float = 1.0) -> Loss:
     """One optimiser step, with a share of the time left; matrix products in the number type that is fast here."""
-    device = run.base.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=run.dtype == torch.bfloat16):
+    device, needed = run.base.device, run.dtype != run.base.dtype
+    with torch.autocast(device.type, torch.bfloat16, enabled=needed):
         loss = loss_of(run.base, run.generator, batch.to(device))
     descend(run, loss.total, time_left)
     return loss
@@ -156,12 +156,14 @@ def descend(run: Run, loss: Tensor, time_left: float = 1.0) -> None:
     """Step down a loss, at the rate that the run's progress gives."""
     run.modules.zero_grad(set_to_none=True)
     loss.backward()
+    run.collect_gradients()
     torch.nn.utils.clip_grad_norm_(run.modules.parameters(), 1.0)
     share = rate(run.config, run.progress.step, run.progress.tokens, time_left)
     for optimizer in run.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = run.config.lr * group["share"] * share
         optimizer.step()
+    run.show_weights()
 
 
 def rate(config: TrainConfig, steps: int, tokens: int, time_left: float = 1.0) -> float:

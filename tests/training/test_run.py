@@ -21,6 +21,7 @@ from core.engine import Engine, load_engine
 from core.origin import Origin
 from tests.tiny import tiny_tokenizer
 from tests.training.small import small_batcher, small_config, write_corpora
+from training import run as running
 from training import train as training
 from training.batches import Batch, Batcher, Load
 from training.codec import Codec
@@ -319,3 +320,26 @@ def test_a_run_with_more_layers_begins_with_the_function_of_its_start(trained: P
         expected = small.base.model(ids).logits.float()
     with deep.base.adapted(adapter):
         torch.testing.assert_close(deep.base.model(ids).logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def losses(folder: Path, batches: list[Batch]) -> tuple[Run, list[float]]:
+    run = new_run(folder)
+    return run, [float(step(run, batch).total.detach()) for batch in batches]
+
+
+def test_a_base_that_computes_in_bfloat16_learns_what_one_in_float32_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing = small_batcher(Codec(tiny_tokenizer()))
+    batches = [drawing.draw(Random(number), Load(facts=2, fillers=1, tokens=400)) for number in range(8)]
+    _, whole = losses(tmp_path / "whole", batches)
+    monkeypatch.setattr(running, "_computing", running._in_bfloat16)
+    monkeypatch.setattr(running, "fast_dtype", lambda device: torch.bfloat16)
+    run, few = losses(tmp_path / "few", batches)
+    assert few == pytest.approx(whole, abs=0.05) and few != whole
+    assert all(p.dtype == torch.float32 for p in run.modules.parameters())
+    kept, used = run.modules["base"], run.base.model
+    pairs = zip(kept.parameters(), used.parameters(), strict=True)
+    assert used is not kept and all(torch.equal(k.bfloat16(), u) for k, u in pairs)
+    rotary = used.model.rotary_emb.inv_freq
+    assert rotary.dtype == torch.float32

@@ -22,7 +22,8 @@
 #
 # With START, a folder with a pretrained base in START/base (training.trimming) and, to go on from a run, its generator in
 # START/generator (training.export; what MEMORY says has to be so in it), that is trained in place of a model from nothing, as
-# pretrained.sh does, and exported in BITS a weight. A base alone heals first, for HEALING minutes, mostly in plain English.
+# pretrained.sh does, and exported in BITS a weight. A base alone heals first, for HEALING minutes, mostly in plain English;
+# without TOKENS the healing's speed says how many this piece is to reach.
 # 12 layers in 8 bits are 57 MB (training.compression, which needs compressed-tensors and what that needs: pydantic,
 # loguru): small enough to be carried there, and to be bundled. Steps are smaller, since there are fewer tokens.
 set -euo pipefail
@@ -31,6 +32,15 @@ python=${PYTHON:-python3}
 export TOKENIZERS_PARALLELISM=false # the workers are the parallelism
 ulimit -n "$(ulimit -Hn)"           # every tensor that a worker hands over is an open file
 cores=$(nproc)
+
+minutes=${MINUTES:-8.5}
+# How many tokens a piece can reach that is as fast as the last steps of LOG, but for 10 s in which it begins.
+within='
+import json, sys
+first, *_, last = [json.loads(line) for line in open(sys.argv[1])][-20:]
+rate = (last["tokens"] - first["tokens"]) / (last["seconds"] - first["seconds"])
+print(round(0.9 * rate * (60 * float(sys.argv[2]) - 10)))
+'
 
 train() {
   "$python" -m training.train --corpora "$corpora" --save-minutes 4 --workers $((cores > 2 ? cores - 2 : 0)) ${COMPILE:-} "$@"
@@ -42,28 +52,24 @@ if [ -n "${START:-}" ]; then
   if [ ! -d "$START/generator" ]; then
     base=$out/healed/base
     [ -d "$base" ] || train --out "$out/healing" --pretrained "$START/base" --wider --plain 0.6 --besides 0.5 --never-told 0.5 \
-      --tokens "${HEALING_TOKENS:-20000000}" --minutes "${HEALING:-0.8}" --settle --batch-tokens "${BATCH:-32000}" --lr 2e-3 --base-lr 0.4 \
+      --tokens "${HEALING_TOKENS:-20000000}" --minutes "${HEALING:-0.8}" --settle --batch-tokens "${BATCH:-48000}" --lr 2e-3 --base-lr 0.4 \
       --warmup-steps 20 --state-size 96
     [ -d "$base" ] || "$python" -m training.export "$out/healing" "$out/healed"
+    TOKENS=${TOKENS:-$("$python" -c "$within" "$out/healing/log.jsonl" "$minutes")}
   fi
   model=(--pretrained "$base" "${memory[@]}" --base-lr 0.3 --plain 0.18 --besides 0.7 --wider --never-told 0.7 --heavy 0.12 --faint 0.5
-    --batch-tokens "${BATCH:-32000}" --lr 1.6e-3 --warmup-steps 50)
+    --batch-tokens "${BATCH:-48000}" --lr 2.2e-3 --warmup-steps 50)
   if [ -d "$START/generator" ]; then model+=(--start "$START"); fi
 else
   model=(--hidden-size 512 --layers 7 --heads 8 --state-size 160 --vocab-size 8192
     --batch-tokens "${BATCH:-120000}" --lr 1.5e-3 --warmup-steps 150)
 fi
 
-train --out "$out" "${model[@]}" --tokens "${TOKENS:-700000000}" --seed "${SEED:-0}" --minutes "${MINUTES:-8.5}" ${SETTLE:+--settle}
+train --out "$out" "${model[@]}" --tokens "${TOKENS:-700000000}" --seed "${SEED:-0}" --minutes "$minutes" ${SETTLE:+--settle}
 
 if [ -n "$export" ]; then
   mkdir -p "$export"
-  "$python" -m training.export "$out" "$out/model" --max-shard-size 14MB
-  if [ -n "${START:-}" ]; then
-    "$python" -m training.compression "$out/model/base" "$out/few" --bits "${BITS:-8}" --max-shard-size 14MB
-    rm -r "$out/model/base"
-    mv "$out/few" "$out/model/base"
-  fi
+  "$python" -m training.export "$out" "$out/model" --max-shard-size 14MB ${START:+--bits "${BITS:-8}"}
   cp "$out/log.jsonl" "$out/model/"
   tar -C "$out/model" -c . | split -b 14500000 -d - "$export/model.tar."
 fi
