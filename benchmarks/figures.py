@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks import costs_told as costs
 from benchmarks.cases import KINDS
 
 HOME = Path(__file__).parent.parent
@@ -48,10 +49,10 @@ def render() -> str:
     parts += [receipts_line(control["receipts"]), provenance_line(control["provenance"])]
     parts += [disagreements_line(control["disagreements"]), readout_line(load("readout"))]
     parts += [capacity_table(load("capacity"))]
-    parts += [speed_table(load("speed")), crash_line(load("crash")), verbs_line(list(map(load, VERBS)))]
-    parts += [start_line(load("start")), load_line(load("load")), dry_run_line(load("dry_run"))]
-    parts += [decomposition_line(load("decomposition"))]
-    parts += [served_line(load("served"))]
+    parts += [costs.speed_table(load("speed")), crash_line(load("crash")), verbs_line(list(map(load, VERBS)))]
+    parts += [costs.start_line(load("start")), costs.load_line(load("load")), costs.dry_run_line(load("dry_run"))]
+    parts += [costs.gpu_line(load("gpu")), costs.decomposition_line(load("decomposition"))]
+    parts += [costs.served_line(load("served"))]
     return "\n\n".join(parts)
 
 
@@ -95,32 +96,6 @@ def side_effects(result: dict[str, Any]) -> str:
         lines.append(f"{row['ratio']:.2f} times ({low:.2f}-{high:.2f}) that of an empty memory on {name},")
     lines.append(f"and {talk['mention']} of {talk['messages']} replies to small talk mention a fact unasked.")
     return "\n".join(lines)
-
-
-def speed_table(result: dict[str, Any]) -> str:
-    """What remembering costs."""
-    lines = [
-        "Cost (`python -m benchmarks.speed`; medians, interleaved in one process):",
-        "",
-        "| | | |",
-        "|---|---|---|",
-    ]
-    for row in result["fold"]:
-        tokens, took, bare = row["tokens"], row["fold"], row["forward"]
-        ratio = f"{row['fold/forward']:.2f}x the bare forward pass ({bare:.1f} ms)"
-        lines.append(f"| fold of {tokens} tokens | {took:.1f} ms | {ratio} |")
-    for row in result["first_piece"]:
-        name = f"first token, {result['earlier_turns']} turns in memory, adapter {row['adapter']}"
-        ratio = f"{row['full/empty']:.2f}x that of an empty memory ({row['empty']:.1f} ms)"
-        lines.append(f"| {name} | {row['full']:.1f} ms | {ratio} |")
-    for row in result["history"]:
-        text = f"{row['text_bytes']:,} B of text, {row['kv_bytes']:,} B of KV cache"
-        prompt = "does not fit" if row["prompt"] is None else f"{row['prompt']:.1f} ms"
-        lines.append(f"| {row['turns']} turns: memory | {row['memory']:.1f} ms | {row['state_bytes']:,} B of state |")
-        lines.append(f"| {row['turns']} turns: all in the prompt | {prompt} | {text} |")
-    fairness = "At hand is not like for like: the empty memory's adapter is made anew. The prompt is re-read each time."
-    lines += ["", fairness]
-    return "\n".join([*lines, "", f"Where memory is the worse choice: {result['memory_is_worse']['in_words']}"])
 
 
 def forgetting_line(result: dict[str, Any]) -> str:
@@ -217,70 +192,6 @@ def verbs_line(results: list[dict[str, Any]]) -> str:
         f"({', '.join(sorted(results[0]['verbs']))}) and {cut} cut off; {wrong} times the memory held something else "
         f"than what was acknowledged, with the one cut off done or not, and {unclean} times a replay of the ledger did "
         "not give its state."
-    )
-
-
-def load_line(result: dict[str, Any]) -> str:
-    """Many people at once."""
-    return (
-        f"Load (`python -m benchmarks.load --clients {result['clients']} --minutes {result['minutes']:g}`): "
-        f"{result['clients']} people who chat without a pause on one server get {result['replies']:,} replies, "
-        f"{result['errors']} errors; first piece after {result['first_piece_p50']:.2f} s (median) and "
-        f"{result['first_piece_p95']:.2f} s (95th percentile), whole reply after {result['whole_p50']:.2f} and "
-        f"{result['whole_p95']:.2f} s. The process holds {result['resident_mb']} MB and grows by "
-        f"{result['resident_mb_a_minute']:.1f} MB a minute in the second half. {result['recalled']} are told their own "
-        f"invented name in the end, {result['told_anothers_name']} times somebody is told another's."
-    )
-
-
-def served_line(result: dict[str, Any]) -> str:
-    """Replies by a server of another kind."""
-    ways = result["ways"]
-    here, there = (ways[f"{side}, at once"] for side in ("here", "there"))
-    return (
-        f"Another server (`python -m benchmarks.served --server URL`; {result['server']} on the same CPU, replies to "
-        f"{result['people']} memories, each a LoRA there): {there['as_here']:.2f} of {result['replies']} replies are "
-        f"those of this process, {result['left']} memories are left there; {result['at_once']} at once, "
-        f"{there['replies_a_s']:.1f} replies a second there and {here['replies_a_s']:.1f} here."
-    )
-
-
-def start_line(result: dict[str, Any]) -> str:
-    """How soon it is there."""
-    return (
-        f"Start (`python -m benchmarks.start`; median of {result['repeats']} starts): the page is there after "
-        f"{result['page_seconds']:.1f} s, the first piece of a first reply after {result['word_seconds']:.1f} s."
-    )
-
-
-def dry_run_line(result: dict[str, Any]) -> str:
-    """What a memory costs at the size of a base that people use, on a CPU."""
-    kinds = [
-        f"{kind}: {part['state_bytes'] / 1e6:,.1f} MB a state, {part['fold_ms'] / 1000:.1f} s to fold "
-        f"{result['tokens']} tokens, {part['adapter_ms'] / 1000:.2f} s to make an adapter"
-        for kind, part in ((kind, result[kind]) for kind in ("published", "gated"))
-    ]
-    tokens = {row["side"]: row["ms"] / 1000 for row in result["a_token"]}
-    return (
-        f"Full size (`python -m benchmarks.dry_run` at {result['commit']}; {result['geometry']}, {result['device']}, "
-        f"random weights): {'; '.join(kinds)}. A token takes {tokens['no memory']:.2f} s without memory, "
-        f"{tokens['published memories']:.2f} and {tokens['gated memories']:.2f} s with one. Sizes are those that "
-        "`python launch.py sizes` computes."
-    )
-
-
-def decomposition_line(result: dict[str, Any]) -> str:
-    """What a published adapter's directions take, with and without a gradient."""
-    ways = {row["side"]: row for row in result["ways"]}
-    told = [
-        f"{name} {row['ms']:.0f} ms ({ways[f'{name}, in training']['ms']:.0f} with a gradient), {row['distance']:.1e}"
-        for name, row in ways.items()
-        if f"{name}, in training" in ways
-    ]
-    return (
-        f"The {result['rank']} directions of a published state's layer, {result['size']} x {result['size']} "
-        f"(`python -m benchmarks.decomposition`; {result['device']}), and their distance from an exact SVD's: "
-        f"{'; '.join(told)}."
     )
 
 

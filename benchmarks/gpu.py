@@ -167,6 +167,7 @@ def run(
         "skipped": skipped(placement),
         "failed": {},
         "seconds": {},
+        "gpu": torch.cuda.get_device_name() if placement.device.type == "cuda" else None,
         **origin(engine),
     }
     for name in SECTIONS:

@@ -28,7 +28,7 @@ class TrainConfig:
     tokens: int = 30_000_000
     batch_tokens: int = 12_000
     lr: float = 2e-3
-    base_lr: float = 1.0  # of it, for the base
+    base_lr: float = 1.0  # of it, for the base; 0: the base stays as it is, which takes half the time
     plain: float = 0.25  # of the tokens are read by the bare base alone, for its English
     weight_decay: float = 0.05
     warmup_steps: int = 100

@@ -60,6 +60,7 @@ class Run:
         if device.type == "cpu":
             model.set_attn_implementation("eager")  # SDPA's backward takes four times as long for such short rows
         self.base = Base(_computing(model), config.target, config.before, config.after)
+        self.base.model.requires_grad_(config.base_lr > 0)
         self.generator = GatedGenerator(generator_config_of(self.base, config.state_size)).to(device)
         self.modules = nn.ModuleDict({"base": model, "generator": self.generator})
         self.progress = Progress()
