@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every figure of how good the bundled model is: recall, readout, capacity, conversations, perplexity.
-# Usage: [STREAMS=8 TOGETHER=64 OTHERS=4] benchmarks/runs/quality.sh EVALUATION CORPORA [RESULTS], the folders with msc.valid
-# and the test splits; as many runs side by side as a large GPU suits, or two on two cores where nothing is said
+# Usage: [STREAMS=9 TOGETHER=48 OTHERS=3] benchmarks/runs/quality.sh EVALUATION CORPORA [RESULTS], the folders with msc.valid
+# and the test splits; two runs side by side, where nothing is said
 set -euo pipefail
 python=${PYTHON:-python} results=${3:-benchmarks/results}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}

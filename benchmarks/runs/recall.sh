@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every recall figure of the README and the model card, STREAMS runs side by side: about 15 minutes on two cores with the
-# smaller bundled model of before; on a large GPU TOGETHER=64 STREAMS=8 makes two minutes of it.
+# Every recall figure of the README and the model card, STREAMS runs side by side: about 15 minutes on two cores. On a GPU,
+# with STREAMS=9 TOGETHER=48, an H100 got through a third of it in two minutes with a base of 50 M parameters: its steps wait to be
+# launched, so two cores with a base this small are no slower.
 # Usage: [SHARE=5] [SEED=2027] benchmarks/runs/recall.sh [RESULTS]; SHARE times as many generated cases narrow the intervals
 set -euo pipefail
 python=${PYTHON:-python} results=${1:-benchmarks/results} share=${SHARE:-1}

@@ -1,31 +1,30 @@
 #!/usr/bin/env bash
 # One piece, of at most 9.5 minutes, of a run of about 25 minutes on one large GPU without network: run it again, with
 # the same OUT, for the next piece. Python with torch, transformers, safetensors and tqdm is all that it needs.
-# Usage: training/runs/gpu.sh CORPORA OUT [EXPORT], CORPORA as pack.sh leaves it
+# Usage: training/runs/gpu.sh CORPORA OUT [EXPORT], CORPORA as pack.sh leaves it in FOLDER/corpora
 #
 # EXPORT receives the weights so far and the loss log as a few files under 15 MB: a tar of a model folder whose own
 # files are all under 15 MB too. Join them with: cat EXPORT/model.tar.* | tar -x -C MODEL
 # OUT holds what a next piece needs (340 MB), and must stay on the machine between pieces. Where it is lost, the
 # exported weights can be gone on from with --start, without their optimiser.
+# OUT must not be where files are taken back from between pieces, EXPORT must be; only the last piece needs one.
 #
-# The model: 28.29 M parameters (base 25.99 M, generator 2.30 M) = 56.6 MB in bfloat16, 57.2 MB with its tokenizer.
-# 8 layers would be 62.8 MB. All sizes are multiples of 32, heads are 64 wide.
-# Model FLOPs are 6 x 28.3 M = 170 M a token: at a fifth of the 790 TFLOP/s that such a GPU's bfloat16 products reach,
-# 930,000 tokens/s; half of that, for small kernels and short rows, makes 700 M tokens in 25 minutes. That is a guess
-# until a first piece has printed its tokens/s. The learning rate falls over the last 40 % of TOKENS or, with SETTLE=1,
-# of this piece's minutes, if that is sooner: for the last piece, or the only one. TOKENS is then about what it can reach,
-# which the curriculum goes by (full at half of it).
-# 120,000 tokens a step keep the GPU busy and leave 5,800 steps: the memory circuit needs steps, not tokens alone.
+# The learning rate falls over the last 40 % of TOKENS or, with SETTLE=1, of this piece's minutes, if that is sooner: for
+# the last piece, or the only one. TOKENS is then about what all pieces can reach, which the curriculum goes by (full at half).
 # Batches are drawn by other processes, one for each core but two.
 # COMPILE=--compile fuses small kernels, at the cost of about a minute in every piece; never tried on a GPU.
-# OUT must not be where files are taken back from between pieces, EXPORT must be; only the last piece needs one.
+#
+# From nothing, which has not been run on a GPU: 28.29 M parameters (base 25.99 M, generator 2.30 M) = 56.6 MB in bfloat16,
+# 57.2 MB with its tokenizer; 8 layers would be 62.8 MB. 120,000 tokens a step: the memory circuit needs steps, not tokens alone.
 #
 # With START, a folder with a pretrained base in START/base (training.trimming) and, to go on from a run, its generator in
 # START/generator (training.export; what MEMORY says has to be so in it), that is trained in place of a model from nothing, as
 # pretrained.sh does, and exported in BITS a weight. A base alone heals first, for HEALING minutes, mostly in plain English;
-# without TOKENS the healing's speed says how many this piece is to reach.
+# without TOKENS the healing's speed says how many WHOLE minutes of pieces (MINUTES, where nothing is said) will reach.
 # 12 layers in 8 bits are 57 MB (training.compression, which needs compressed-tensors and what that needs: pydantic,
-# loguru): small enough to be carried there, and to be bundled. Steps are smaller, since there are fewer tokens.
+# loguru): small enough to be carried there, and to be bundled. What an H100 made of it (models/README.md): 286,000 tokens/s
+# in steps of 48,000, an eighth of the measured matmul rate. A step takes 0.1 to 0.2 s to launch, whatever its size up to
+# twice that one: BATCH=96000 should be nearly twice as fast a token. Beginning takes 10 s a process, an export as long.
 set -euo pipefail
 corpora=$1 out=$2 export=${3:-}
 python=${PYTHON:-python3}
@@ -33,13 +32,13 @@ export TOKENIZERS_PARALLELISM=false # the workers are the parallelism
 ulimit -n "$(ulimit -Hn)"           # every tensor that a worker hands over is an open file
 cores=$(nproc)
 
-minutes=${MINUTES:-8.5}
-# How many tokens a piece can reach that is as fast as the last steps of LOG, but for 10 s in which it begins.
+minutes=${MINUTES:-8.5} whole=${WHOLE:-${MINUTES:-8.5}}
+# How many tokens so many minutes can reach that are as fast as the last steps of LOG, but for 10 s at the beginning.
 within='
 import json, sys
 first, *_, last = [json.loads(line) for line in open(sys.argv[1])][-20:]
 rate = (last["tokens"] - first["tokens"]) / (last["seconds"] - first["seconds"])
-print(round(0.9 * rate * (60 * float(sys.argv[2]) - 10)))
+print(round(rate * (60 * float(sys.argv[2]) - 10)))
 '
 
 train() {
@@ -55,7 +54,7 @@ if [ -n "${START:-}" ]; then
       --tokens "${HEALING_TOKENS:-20000000}" --minutes "${HEALING:-0.8}" --settle --batch-tokens "${BATCH:-48000}" --lr 2e-3 --base-lr 0.4 \
       --warmup-steps 20 --state-size 96
     [ -d "$base" ] || "$python" -m training.export "$out/healing" "$out/healed"
-    TOKENS=${TOKENS:-$("$python" -c "$within" "$out/healing/log.jsonl" "$minutes")}
+    TOKENS=${TOKENS:-$("$python" -c "$within" "$out/healing/log.jsonl" "$whole")}
   fi
   model=(--pretrained "$base" "${memory[@]}" --base-lr 0.3 --plain 0.18 --besides 0.7 --wider --never-told 0.7 --heavy 0.12 --faint 0.5
     --batch-tokens "${BATCH:-48000}" --lr 2.2e-3 --warmup-steps 50)
