@@ -27,7 +27,7 @@ from training.batches import Batch, Batcher, Load
 from training.codec import Codec
 from training.compression import compress
 from training.config import TrainConfig
-from training.export import export
+from training.export import export, export_in_bits
 from training.run import CHECKPOINT, TOKENIZER, Progress, Run, load_tokenizer
 from training.train import LOG, rate, step, train
 
@@ -290,6 +290,15 @@ def test_a_run_goes_on_from_a_model_that_is_kept_in_few_bits(trained: Path, tmp_
         torch.testing.assert_close(after.generator.state_dict()[name], value, atol=1e-3, rtol=0.01)
 
 
+def test_a_base_exported_in_few_bits_says_what_whole_weights_say(engine: Engine, trained: Path, tmp_path: Path) -> None:
+    assert export_in_bits(trained, tmp_path / "few", 8) == fingerprint(Origin(str(tmp_path / "few")).parts())
+    few = load_engine(Origin(str(tmp_path / "few")), Choice("cpu"))
+    assert few.generator.state_dict().keys() == engine.generator.state_dict().keys()
+    ids = torch.tensor([few.tokenizer("I live in Oslo.")["input_ids"]])
+    whole, near = (one.base.model(input_ids=ids).logits for one in (engine, few))
+    assert torch.allclose(whole, near, atol=0.05) and not torch.equal(whole, near)
+
+
 def test_a_run_without_checkpoint_cannot_be_exported(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text((trained / "run.json").read_text())
     tiny_tokenizer().save_pretrained(tmp_path / TOKENIZER)
@@ -343,3 +352,13 @@ def test_a_base_that_computes_in_bfloat16_learns_what_one_in_float32_does(
     assert used is not kept and all(torch.equal(k.bfloat16(), u) for k, u in pairs)
     rotary = used.model.rotary_emb.inv_freq
     assert rotary.dtype == torch.float32
+
+
+def test_a_base_without_a_rate_stays_as_it_is(tmp_path: Path) -> None:
+    run = Run(replace(small_config(tmp_path), base_lr=0.0), tiny_tokenizer(), CPU)
+    base, generator = ({n: p.clone() for n, p in part.named_parameters()} for part in (run.base.model, run.generator))
+    step(run, small_batcher(Codec(tiny_tokenizer())).draw(Random(0), Load(facts=2, fillers=1, tokens=400)))
+    assert all(torch.equal(p, base[n]) for n, p in run.base.model.named_parameters())
+    assert not all(torch.equal(p, generator[n]) for n, p in run.generator.named_parameters())
+    run.save()
+    assert Run(run.config, tiny_tokenizer(), CPU).resume()
