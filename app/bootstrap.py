@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
@@ -129,14 +130,15 @@ def _load(loading: Future[Engine], settings: Settings) -> None:
 
 def _engine(settings: Settings) -> Engine:
     from core.checkpoint import load_checkpoint
-    from core.device import Choice, resolve
+    from core.device import resolve
     from core.engine import Engine
     from core.lent import LentEngine
     from core.lora import check_files
     from core.origin import folder_of
 
-    device = "cpu" if settings.device == "auto" and is_lent_gpus() else settings.device
-    choice = Choice(device, settings.dtype, settings.attention, settings.bits)
+    choice = settings.choice
+    if settings.device == "auto" and is_lent_gpus():
+        choice = replace(choice, device="cpu")
     if is_lent_gpus():
         begin_lending()
     if settings.compile and (settings.server or is_lent_gpus()):

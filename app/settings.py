@@ -9,7 +9,7 @@ import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +17,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.errors import SettingsError
 from core.origin import HUB_NAME, Origin
 from storage.database import file_url, find_file
+
+if TYPE_CHECKING:
+    from core.device import Choice
 
 HOME = Path(__file__).resolve().parent.parent
 PREFIX = "IMPRINT_"
@@ -147,6 +150,13 @@ class Settings(BaseSettings):
     def database_file(self) -> Path | None:
         """Where everything is kept, None where that is no SQLite file."""
         return find_file(self.database_url)
+
+    @property
+    def choice(self) -> Choice:
+        """Where and how to compute, as it was asked for."""
+        from core.device import Choice  # which imports torch: seconds that a command without a model need not wait
+
+        return Choice(self.device, self.dtype, self.attention, self.bits)
 
     @property
     def origin(self) -> Origin:

@@ -27,7 +27,6 @@ from benchmarks.report import finish, interval, origin
 from benchmarks.scoring import Score, Scorer, perplexity, resampled, spread, tokens_of
 from core.adapter import Adapter
 from core.chat import Message
-from core.device import Choice
 from core.engine import Engine, load_engine
 from training.dialogues import Author, Memory, load_small_talk
 from training.facts import Values
@@ -48,7 +47,7 @@ def main() -> int:
         plain = {path.name.split(".jsonl")[0]: read_sample(path, *sample) for path in arguments.plain}
         settings = load_settings(model=arguments.model, device=arguments.device)
         speakers = (arguments.speaker,) if arguments.speaker else SPEAKERS
-        scorer = Scorer(load_engine(settings.origin, Choice(settings.device)), arguments.window, speakers)
+        scorer = Scorer(load_engine(settings.origin, settings.choice), arguments.window, speakers)
         result = run(scorer, sessions, plain, arguments.seed)
     except (OSError, ValueError, *EXPECTED) as error:
         print(f"Perplexity cannot be measured: {error}", file=sys.stderr)

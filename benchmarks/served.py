@@ -27,7 +27,7 @@ from benchmarks.report import finish, origin
 from core.adapter import Adapter
 from core.chat import Message
 from core.checkpoint import load_checkpoint
-from core.device import Choice, resolve
+from core.device import resolve
 from core.engine import Engine
 from core.served import ServedEngine, Server
 
@@ -53,7 +53,7 @@ def main() -> int:
     arguments = parse()
     try:
         settings = load_settings(model=arguments.model, generator=arguments.generator)
-        checkpoint = load_checkpoint(settings.origin, resolve(Choice(settings.device)))
+        checkpoint = load_checkpoint(settings.origin, resolve(settings.choice))
         key = settings.server_key.get_secret_value() if settings.server_key else ""
         server = Server(arguments.server, arguments.kind, settings.server_folder, arguments.at_once, key=key)
         result = run(

@@ -28,7 +28,6 @@ from benchmarks.timing import Side, forward, interleaved, timed, turn_of
 from core.adapter import Adapter
 from core.chat import Message, encode
 from core.decoding import Sampling
-from core.device import Choice
 from core.engine import Engine, load_engine
 from core.state import State
 from storage.database import file_url, open_database
@@ -53,7 +52,7 @@ def main() -> int:
     arguments = parse()
     try:
         settings = load_settings(model=arguments.model, device=arguments.device)
-        result = run(load_engine(settings.origin, Choice(settings.device)), settings, arguments.repeats)
+        result = run(load_engine(settings.origin, settings.choice), settings, arguments.repeats)
     except EXPECTED as error:
         print(f"Speed cannot be measured: {error}", file=sys.stderr)
         return 2

@@ -360,5 +360,6 @@ def test_a_base_without_a_rate_stays_as_it_is(tmp_path: Path) -> None:
     step(run, small_batcher(Codec(tiny_tokenizer())).draw(Random(0), Load(facts=2, fillers=1, tokens=400)))
     assert all(torch.equal(p, base[n]) for n, p in run.base.model.named_parameters())
     assert not all(torch.equal(p, generator[n]) for n, p in run.generator.named_parameters())
+    assert run.flops_per_token < new_run(tmp_path / "moving").flops_per_token
     run.save()
     assert Run(run.config, tiny_tokenizer(), CPU).resume()
