@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import costs_told as costs
+from benchmarks import cost_figures as costs
 from benchmarks.cases import KINDS
 
 HOME = Path(__file__).parent.parent

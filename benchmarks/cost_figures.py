@@ -109,8 +109,7 @@ def gpu_line(result: dict[str, Any]) -> str:
         f"one reply takes {_steps(result['decode'])}; of {result['users']} replies, each with a memory of its own, "
         f"{_steps(result['users_together'])}. {_folds(result['fold'])} A layer's published directions take "
         f"{directions['leading directions']:.0f} ms there, a whole SVD {directions['whole SVD']:.0f}. A step without "
-        f"memory is {result['decode'][0]['over_limit']:.1f} times what the device could do: it waits for its kernels "
-        "to be launched, which compiled steps (`IMPRINT_COMPILE`) are for."
+        f"memory takes {result['decode'][0]['over_limit']:.1f} times what the device could do it in."
     )
 
 
