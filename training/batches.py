@@ -1,7 +1,7 @@
 """From conversations to the batch of a step: what is told, asked and talked about, and how often.
 
-Three sorts of rows: context rows (each owned by one memory and folded), plain rows (language modelling on the bare
-base) and question rows (read through the adapter of the memory that owns them).
+Four sorts of rows: context rows (each owned by one memory and folded), plain rows (language modelling on the bare
+base), question rows (read through the adapter of the memory that owns them) and rows of talk that it should not move.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from training.sentences import garbled
 
 TOKENS_A_MEMORY = 200  # of a batch, at least: each costs a decomposition per layer, whatever its length
 PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text
-TALK_WEIGHT = 0.5  # of a token of people's talk that is read through a memory: many among few answers
+TALK_WEIGHT = 0.5  # of a token of people's talk that a memory of it completes: many among few answers
 ROWS = (48, 64, 96, 128)  # lengths that rows owned by memories may have: the one that wastes least is taken
 PLAIN_ROW = 320  # conversations need long rows
 ASKED = 14  # facts of one memory, at most, that are asked for
 NEWS = 3  # messages told through a memory, besides the questions
+UNMOVED = 2  # stretches of people's talk read through a memory that holds nothing of it
 GARBLED = 0.25  # of what is told and asked
 LOWERED = 0.15  # of those, that are all in lower case instead, names as well
 MISHEARD = 0.35  # of the turns that are folded only, and get a reply beside the point
@@ -40,12 +41,14 @@ QUESTIONS = 6
 class Batch:
     """What one step sees: `contexts` are folded, `plain` is read by the bare base, `asked` through the adapters.
 
+    `unmoved` is talk that is read both ways, and should be heard through an adapter as it is without.
     `strengths` (memories,) is how strong each memory's adapter is: an echo in words never met comes back fainter.
     """
 
     contexts: Rows
     plain: Rows
     asked: Rows
+    unmoved: Rows
     strengths: Tensor
 
     @property
@@ -56,12 +59,17 @@ class Batch:
     @property
     def tokens(self) -> int:
         """Tokens in all rows, the ends that are padding not counted."""
-        return sum(int((rows.windows != PADDING).sum()) for rows in (self.contexts, self.plain, self.asked))
+        return sum(int((rows.windows != PADDING).sum()) for rows in self.rows)
+
+    @property
+    def rows(self) -> tuple[Rows, Rows, Rows, Rows]:
+        """Every sort."""
+        return self.contexts, self.plain, self.asked, self.unmoved
 
     def to(self, device: torch.device) -> Batch:
         """Move every tensor."""
-        strengths = self.strengths.to(device, non_blocking=True)
-        return Batch(self.contexts.to(device), self.plain.to(device), self.asked.to(device), strengths)
+        contexts, plain, asked, unmoved = (rows.to(device) for rows in self.rows)
+        return Batch(contexts, plain, asked, unmoved, self.strengths.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)
@@ -78,14 +86,15 @@ def load_at(progress: float, rng: Random, tokens: int, heavy: float = 0.0) -> Lo
     """The curriculum (RECIPE 7): from one fact and one question to the full load over the first half of training.
 
     Other turns are fewer than facts: a gate is learnt from a few of them, and each costs what a fact costs. A share
-    `heavy` of the full loads has 40 to 100 facts. Talk besides comes later than questions: memory begins sooner
-    without it, and is heard through only with it (models/README.md).
+    `heavy` of the full loads has 40 to 100 facts, or as many other turns as that. Talk besides comes later than
+    questions: memory begins sooner without it, and is heard through only with it (models/README.md).
     """
     hardest = 1 + round(39 * min(1.0, progress / 0.5))
     facts = min(rng.randint(1, hardest), rng.randint(1, hardest), rng.randint(1, hardest) + 2)
-    if heavy and progress >= 0.5 and rng.random() < heavy:
-        facts = rng.randint(40, 100)
     fillers = 0 if progress < 0.05 else rng.randint(0, 2 + facts)
+    if heavy and progress >= 0.5 and rng.random() < heavy:
+        many = rng.randint(40, 100)
+        facts, fillers = (many, rng.randint(0, many)) if rng.random() < 0.6 else (facts, many)
     return Load(facts, fillers, tokens, besides=min(1.0, progress / 0.2))
 
 
@@ -114,6 +123,7 @@ class Batcher:
         """One batch of about `load.tokens` tokens, `plain_share` of them plain rows."""
         contexts: list[tuple[int, list[Window]]] = []
         asked: list[tuple[int, list[Window]]] = []
+        unmoved: list[tuple[int, list[Window]]] = []
         size = 0
         most = -(-load.tokens // TOKENS_A_MEMORY)
         while size < load.tokens * (1 - plain_share) and len(contexts) < most:
@@ -121,11 +131,12 @@ class Batcher:
             told, questions = self.conversation(rng) if rng.random() < CONVERSATIONS else self.facts(rng, load)
             contexts.append((owner, told))
             asked.append((owner, questions))
-            size += sum(len(w.ids) for _, windows in (contexts[-1], asked[-1]) for w in windows)
+            unmoved.append((owner, self.unmoved_windows(rng, self.besides * load.besides)))
+            size += sum(len(w.ids) for sort in (contexts, asked, unmoved) for w in sort[-1][1])
         plain: list[Window] = []
         while sum(len(w.ids) for w in plain) < size * plain_share / (1 - plain_share):
             plain += self.plain_windows(rng)
-        rows = pack(contexts, ROWS), pack([(PADDING, plain)], [PLAIN_ROW]), pack(asked, ROWS)
+        rows = pack(contexts, ROWS), pack([(PADDING, plain)], [PLAIN_ROW]), pack(asked, ROWS), pack(unmoved, ROWS)
         return Batch(*rows, torch.tensor([rng.uniform(self.faint, 1.0) for _ in contexts]))
 
     def sample(self, rng: Random, rows: int, length: int) -> Tensor:
@@ -199,9 +210,13 @@ class Batcher:
             earlier = memory.turns[start : start + 3] if rng.random() < 0.5 else []
             told = [*memory.facts, *news]
             windows.append(self.codec.replied([*earlier, self._hasty(rng, turn, told)], values_of(told)))
-        windows += [self.codec.window([turn], REPLY) for _ in range(2) for turn in self.author.chat(rng)]
-        windows.append(self.codec.window(self.talk(rng, 3), BOTH, weight=TALK_WEIGHT))
-        return windows
+        return windows + [self.codec.window([turn], REPLY) for _ in range(2) for turn in self.author.chat(rng)]
+
+    def unmoved_windows(self, rng: Random, chance: float) -> list[Window]:
+        """With some chance talk of people of whom the memory knows nothing: every word of it counts."""
+        if rng.random() >= chance:
+            return []
+        return [self.codec.window(self.talk(rng, 3), BOTH) for _ in range(UNMOVED)]
 
     def _after_others(self, rng: Random, question: Question, facts: Sequence[Fact], weight: float = 1.0) -> Window:
         """A question, now and then after small talk, now and then in hasty words."""

@@ -18,7 +18,7 @@ from training.batches import Batch, Batcher, Load, load_at
 from training.config import TrainConfig
 from training.packing import Rows
 
-Parts = tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...], Tensor]
+Parts = tuple[list[tuple[Tensor, ...]], Tensor]
 
 
 class Steps(Dataset[Parts]):
@@ -30,8 +30,7 @@ class Steps(Dataset[Parts]):
     def __getitem__(self, step: int) -> Parts:
         rng = Random(f"{self.config.seed}-{step}")
         batch = self.batcher.draw(rng, load_of(self.config, step, rng), self.config.plain)
-        contexts, plain, asked = (tuple(vars(rows).values()) for rows in (batch.contexts, batch.plain, batch.asked))
-        return contexts, plain, asked, batch.strengths
+        return [tuple(vars(rows).values()) for rows in batch.rows], batch.strengths
 
 
 def load_of(config: TrainConfig, step: int, rng: Random) -> Load:
@@ -58,8 +57,9 @@ def drawn(config: TrainConfig, batcher: Batcher, step: int, pinned: bool) -> Gen
         worker_init_fn=_leave_alone,
         pin_memory=pinned,
     )
-    for contexts, plain, asked, strengths in loader:
-        yield Batch(Rows(*contexts), Rows(*plain), Rows(*asked), strengths)
+    for parts, strengths in loader:
+        contexts, plain, asked, unmoved = (Rows(*part) for part in parts)
+        yield Batch(contexts, plain, asked, unmoved, strengths)
 
 
 def _leave_alone(_: int) -> None:

@@ -1,13 +1,17 @@
-"""What is minimised: cross-entropy of answers read through memory, plus language modelling (RECIPE 8)."""
+"""What is minimised: cross-entropy of answers read through memory, plus language modelling (RECIPE 8).
+
+And what memory changes where it has nothing to say: how far what the base expects to come next in other people's talk
+is moved by it (a Kullback-Leibler divergence, as in distillation, with the bare base for a teacher).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 from core.adapter import Adapter
 from core.base import Base
@@ -16,16 +20,21 @@ from training.batches import Batch
 from training.packing import IGNORED, Rows
 
 LANGUAGE_WEIGHT = 0.5
+MOVED_WEIGHT = 2.0  # a hundredth of a nat is the aim there, and some tenths are left of an answer
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Losses in nats a target token; `exact` is the share of asked values of which every token is the most likely."""
+    """Losses in nats a target token; `exact` is the share of asked values of which every token is the most likely.
+
+    `moved` is how far memory moves what is expected of talk that it has nothing to say about.
+    """
 
     total: Tensor
     answers: Tensor
     language: Tensor
     exact: Tensor
+    moved: Tensor
 
 
 def loss_of(base: Base, generator: Generator, batch: Batch) -> Loss:
@@ -41,8 +50,9 @@ def loss_of(base: Base, generator: Generator, batch: Batch) -> Loss:
     # A batch without any target of one sort has a loss of 0 there: every target weighs at least 1.
     language = (told.loss + plain.loss) / (told.weight + plain.weight).clamp_min(1)
     answers = asked.loss / asked.weight.clamp_min(1)
-    exact = _exact(asked.wrong, batch.asked)
-    return Loss(answers + LANGUAGE_WEIGHT * language, answers.detach(), language.detach(), exact)
+    moved = _moved(base, batch.unmoved, adapters)
+    total = answers + LANGUAGE_WEIGHT * language + MOVED_WEIGHT * moved
+    return Loss(total, answers.detach(), language.detach(), _exact(asked.wrong, batch.asked), moved.detach())
 
 
 class Score(NamedTuple):
@@ -54,13 +64,28 @@ class Score(NamedTuple):
 
 
 def score(base: Base, rows: Rows, adapter: Adapter | None = None) -> Score:
-    """Logits only where there is a target: the vocabulary projection is dear in a small model."""
-    with base.adapted(adapter):
-        final = base.decoder(input_ids=rows.ids, position_ids=rows.positions, use_cache=False).last_hidden_state
-    chosen = rows.labels != IGNORED
-    logits, targets, weights = base.head(final[chosen]).float(), rows.labels[chosen], rows.weights[chosen]
+    """How likely the targets are."""
+    logits, chosen = _logits(base, rows, adapter), rows.labels != IGNORED
+    targets, weights = rows.labels[chosen], rows.weights[chosen]
     losses = cross_entropy(logits, targets, reduction="none")
     return Score((losses * weights).sum(), weights.sum(), logits.argmax(-1) != targets)
+
+
+def _logits(base: Base, rows: Rows, adapter: Adapter | None = None) -> Tensor:
+    """Only where there is a target, (n, V): the vocabulary projection is dear in a small model."""
+    with base.adapted(adapter):
+        final = base.decoder(input_ids=rows.ids, position_ids=rows.positions, use_cache=False).last_hidden_state
+    return cast(Tensor, base.head(final[rows.labels != IGNORED]).float())
+
+
+def _moved(base: Base, rows: Rows, adapters: Adapter) -> Tensor:
+    """How far what comes next is moved by memory, in nats a target token; none where there are no rows."""
+    if not len(rows.ids):
+        return rows.weights.sum()
+    with torch.no_grad():
+        bare = _logits(base, rows).log_softmax(-1)
+    through_memory = _logits(base, rows, adapters.row(rows.owner)).log_softmax(-1)
+    return kl_div(through_memory, bare, reduction="batchmean", log_target=True)
 
 
 def _exact(wrong: Tensor, rows: Rows) -> Tensor:

@@ -119,7 +119,7 @@ def train(run: Run, batcher: Batcher, deadline: float = math.inf, clock: Callabl
             waited = clock() - started
             loss = step(run, batch, (deadline - started) / (deadline - began) if config.settle else 1.0)
             # Reading the loss waits for the device, so it comes before the clock is read.
-            values = {name: f"{getattr(loss, name):.2f}" for name in ("answers", "exact", "language")}
+            values = {name: f"{getattr(loss, name):.2f}" for name in ("answers", "exact", "language", "moved")}
             bar.set_postfix(values, refresh=False)
             progress.step, progress.tokens = progress.step + 1, progress.tokens + batch.tokens
             progress.seconds += clock() - started
@@ -177,7 +177,7 @@ def rate(config: TrainConfig, steps: int, tokens: int, time_left: float = 1.0) -
 
 def record(log: TextIO, progress: Progress, loss: Loss, **others: Any) -> None:
     """Append one line to the loss log."""
-    values = {name: round(float(getattr(loss, name)), 4) for name in ("answers", "language", "exact")}
+    values = {name: round(float(getattr(loss, name)), 4) for name in ("answers", "language", "exact", "moved")}
     values |= {"step": progress.step, "tokens": progress.tokens, "seconds": round(progress.seconds, 1)}
     print(json.dumps(values | others), file=log, flush=True)
 

@@ -33,7 +33,7 @@ def same(one: Iterable[Batch], other: Iterable[Batch]) -> list[bool]:
         torch.equal(mine.strengths, theirs.strengths)
         and all(
             torch.equal(a, b)
-            for rows in ("contexts", "plain", "asked")
+            for rows in ("contexts", "plain", "asked", "unmoved")
             for a, b in zip(vars(getattr(mine, rows)).values(), vars(getattr(theirs, rows)).values(), strict=True)
         )
         for mine, theirs in zip(one, other, strict=True)

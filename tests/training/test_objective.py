@@ -15,7 +15,7 @@ from tests.tiny import tiny_generator, tiny_model, tiny_tokenizer
 from tests.training.small import small_batcher
 from training.batches import Batch, Load
 from training.codec import Codec
-from training.objective import _exact, loss_of
+from training.objective import _exact, _moved, loss_of
 from training.packing import IGNORED, Rows, pack
 
 
@@ -56,8 +56,9 @@ def test_a_few_steps_on_one_batch_lower_the_loss(base: Base, generator: GatedGen
 
 
 def answers_only(batch: Batch) -> Batch:
-    """Without the targets of the contexts: these are then read for the sake of the answers alone."""
-    return replace(batch, contexts=replace(batch.contexts, labels=torch.full_like(batch.contexts.labels, IGNORED)))
+    """Without talk and the targets of the contexts: these are then read for the sake of the answers alone."""
+    contexts = replace(batch.contexts, labels=torch.full_like(batch.contexts.labels, IGNORED))
+    return replace(batch, contexts=contexts, unmoved=pack([], [128]))
 
 
 def test_an_answer_depends_only_on_its_own_memory(base: Base, generator: GatedGenerator, batch: Batch) -> None:
@@ -79,16 +80,15 @@ def test_a_loss_does_not_depend_on_how_windows_share_rows(base: Base, generator:
     batcher, dice = small_batcher(Codec(tiny_tokenizer())), Random(1)
     said = batcher.author.memory(dice, 3, 2)
     told, asked = batcher.context_windows(dice, said), batcher.question_windows(dice, said)
-    together = Batch(pack([(0, told)], [128]), pack([(PADDING, told)], [256]), pack([(0, asked)], [128]), torch.ones(1))
-    context, reread, questions = (
-        pack([(owner, [window]) for window in windows], [128])
-        for owner, windows in ((0, told), (PADDING, told), (0, asked))
-    )
-    alone = Batch(context, reread, questions, torch.ones(1))
+    owned = [(0, told), (PADDING, told), (0, asked), (0, batcher.unmoved_windows(dice, 1.0))]
+    one, two, three, four = (pack([rows], [length]) for rows, length in zip(owned, (128, 256, 128, 256), strict=True))
+    together = Batch(one, two, three, four, torch.ones(1))
+    one, two, three, four = (pack([(owner, [window]) for window in windows], [128]) for owner, windows in owned)
+    alone = Batch(one, two, three, four, torch.ones(1))
     assert len(together.contexts.ids) < len(alone.contexts.ids)
-    one, other = loss_of(base, generator, together), loss_of(base, generator, alone)
-    for name in ("total", "answers", "language", "exact"):
-        torch.testing.assert_close(getattr(one, name), getattr(other, name))
+    mine, theirs = loss_of(base, generator, together), loss_of(base, generator, alone)
+    for name in ("total", "answers", "language", "exact", "moved"):
+        torch.testing.assert_close(getattr(mine, name), getattr(theirs, name))
 
 
 def test_a_fainter_memory_answers_otherwise_and_is_heard_of_no_less(
@@ -101,6 +101,20 @@ def test_a_fainter_memory_answers_otherwise_and_is_heard_of_no_less(
     bare = loss_of(base, generator, replace(batch, strengths=batch.strengths * 0))
     assert plain.language == fainter.language == bare.language
     assert len({float(loss.answers) for loss in (plain, fainter, bare)}) == 3
+    assert plain.moved > fainter.moved > bare.moved == 0
+
+
+def test_what_is_expected_without_a_memory_is_not_learnt_from_it(
+    base: Base, generator: GatedGenerator, batch: Batch
+) -> None:
+    """Talk teaches the adapter to be silent, not the base to say what an adapter makes of it."""
+    adapters = generator.materialise(torch.randn(batch.memories, *generator.state_shape)).scaled(1e-6)
+    _moved(base, batch.unmoved, adapters).backward()
+    assert max(float(weight.grad.abs().max()) for weight in base.model.parameters() if weight.grad is not None) < 1e-4
+
+
+def test_a_batch_without_talk_moves_nothing(base: Base, generator: GatedGenerator, batch: Batch) -> None:
+    assert loss_of(base, generator, answers_only(batch)).moved == 0
 
 
 def test_a_heavier_value_weighs_more(base: Base, generator: GatedGenerator, batch: Batch) -> None:

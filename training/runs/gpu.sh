@@ -56,8 +56,8 @@ if [ -n "${START:-}" ]; then
     [ -d "$base" ] || "$python" -m training.export "$out/healing" "$out/healed"
     TOKENS=${TOKENS:-$("$python" -c "$within" "$out/healing/log.jsonl" "$whole")}
   fi
-  model=(--pretrained "$base" "${memory[@]}" --base-lr 0.3 --plain 0.18 --besides 0.7 --wider --never-told 0.7 --heavy 0.12 --faint 0.5
-    --batch-tokens "${BATCH:-48000}" --lr 2.2e-3 --warmup-steps 50)
+  model=(--pretrained "$base" "${memory[@]}" --base-lr 0.3 --plain 0.18 --besides 0.7 --wider --never-told 1 --heavy 0.2 --faint 0.7
+    --batch-tokens "${BATCH:-96000}" --lr 2.2e-3 --warmup-steps 50)
   if [ -d "$START/generator" ]; then model+=(--start "$START"); fi
 else
   model=(--hidden-size 512 --layers 7 --heads 8 --state-size 160 --vocab-size 8192
