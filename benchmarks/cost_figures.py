@@ -52,7 +52,8 @@ def served_line(result: dict[str, Any]) -> str:
     ways = result["ways"]
     here, there = (ways[f"{side}, at once"] for side in ("here", "there"))
     return (
-        f"Another server (`python -m benchmarks.served --server URL`; {result['server']} on the same CPU, replies to "
+        f"Another server (`python -m benchmarks.served --server URL`; {result['server']} on the same CPU, "
+        f"{result['model']}, replies to "
         f"{result['people']} memories, each a LoRA there): {there['as_here']:.2f} of {result['replies']} replies are "
         f"those of this process, {result['left']} memories are left there; {result['at_once']} at once, "
         f"{there['replies_a_s']:.1f} replies a second there and {here['replies_a_s']:.1f} here."

@@ -17,7 +17,7 @@ RESULTS = HOME / "benchmarks" / "results"
 RECALL = (
     "Recall (`benchmarks/runs/recall.sh`; share right, its 95 % interval, probes). But for the first row, cases are "
     "generated with values and phrasings held out of training; *update* also fails when the old value is said, "
-    "*falsely denied* are told facts said to be unknown:"
+    "*falsely denied* are told facts said to be unknown; rows with a star were answered on a GPU, in float32:"
 )
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 PAGES = (HOME / "README.md", *sorted((HOME / "models").glob("*/README.md")))
@@ -68,6 +68,7 @@ def recall_table() -> str:
     lines = [RECALL, "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, title in RECALLS.items():
         result = load(f"recall_{name}")
+        title += "*" * result["device"].startswith("cuda")
         for way in ("memory", "none", "prompt"):
             cells = [_cell(result[way], kind) for kind in KINDS] + [f"{result[way]['false_admission']:.2f}"]
             lines.append(f"| {title if way == 'memory' else ''} | {way} | " + " | ".join(cells) + " |")
@@ -176,9 +177,10 @@ def capacity_table(result: dict[str, Any]) -> str:
 def crash_line(result: dict[str, Any]) -> str:
     """What SIGKILL costs."""
     return (
-        f"Crashes (`python -m benchmarks.crash --kills {result['kills']}`): after {result['kills']} SIGKILLs at random "
-        f"moments, {result['acknowledged']:,} turns acknowledged, {result['lost']} lost, {result['twice']} folded "
-        f"twice; largest difference to states built without crashes {result['difference']:.0e}."
+        f"Crashes (`python -m benchmarks.crash --kills {result['kills']}`, {result['model']}): after "
+        f"{result['kills']} SIGKILLs at random moments, {result['acknowledged']:,} turns acknowledged, "
+        f"{result['lost']} lost, {result['twice']} folded twice; largest difference to states built without crashes "
+        f"{result['difference']:.0e}."
     )
 
 
@@ -188,7 +190,7 @@ def verbs_line(results: list[dict[str, Any]]) -> str:
     done, cut = (sum(sum(one[part].values()) for one in results) for part in ("verbs", "cut"))
     wrong, unclean = (sum(one[part] for one in results) for part in ("wrong", "unclean"))
     return (
-        f"Kills amid other verbs (`python -m benchmarks.crash_verbs`; {kills}): {done:,} done "
+        f"Kills amid other verbs (`python -m benchmarks.crash_verbs`, {results[0]['model']}; {kills}): {done:,} done "
         f"({', '.join(sorted(results[0]['verbs']))}) and {cut} cut off; {wrong} times the memory held something else "
         f"than what was acknowledged, with the one cut off done or not, and {unclean} times a replay of the ledger did "
         "not give its state."

@@ -15,14 +15,13 @@ from core.engine import Engine
 from core.lora import save_lora
 from core.origin import Origin
 from core.served import ServedEngine, Server
+from tests.bundled import BUNDLED
 from tests.core.lora_server import LoraServer, serving
-
-BUNDLED = Path(__file__).parent.parent.parent / "models" / "imprint-mini"
 
 
 def test_replies_are_compared_one_by_one_and_at_once(tmp_path: Path) -> None:
     checkpoint = load_checkpoint(Origin(str(BUNDLED)), resolve(Choice("cpu")))
-    with serving(LoraServer(BUNDLED / "base", "vllm", rank=128)) as url:
+    with serving(LoraServer(BUNDLED / "base", "vllm", rank=256)) as url:
         server = Server(url, "vllm", tmp_path / "loras", loras=2)
         result = run(Engine(checkpoint), ServedEngine(checkpoint, server), people=1, seed=0, at_once=2)
         assert list(result["ways"]) == ["here", "here, at once", "there", "there, at once"]

@@ -14,10 +14,10 @@ from core.decoding import Sampling
 from core.device import Bits, Choice
 from core.engine import Engine, load_engine
 from core.origin import Origin
+from tests.bundled import in_whole_weights
 from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_tokenizer
 
-BUNDLED = Path(__file__).parent.parent.parent / "models" / "imprint-mini"
 ASK = [Message("user", "Who am I?")]
 TOLD = [Message("user", "My name is Marta and I live in Vienna."), Message("assistant", "Nice to meet you, Marta.")]
 FARTHEST: dict[Bits, float] = {8: 0.05, 4: 0.6}
@@ -49,9 +49,10 @@ def test_a_base_in_few_bits_says_nearly_the_same(family: str, bits: Bits, tmp_pa
 
 
 @pytest.mark.parametrize("bits", FARTHEST)
-def test_the_bundled_model_remembers_in_few_bits(bits: Bits) -> None:
-    engine = opened(BUNDLED, bits)
-    assert engine.fingerprint != opened(BUNDLED, 0).fingerprint  # what is folded is another state
+def test_the_bundled_model_remembers_in_few_bits(bits: Bits, tmp_path: Path) -> None:
+    whole = in_whole_weights(tmp_path)
+    engine = opened(whole, bits)
+    assert engine.fingerprint != opened(whole, 0).fingerprint  # what is folded is another state
     adapter = engine.materialise(engine.fold(engine.empty_state(), TOLD))
     questions = [[Message("user", text)] for text in ("What is my name?", "Where do I live?")]
     name, home = engine.reply_all([(adapter, question) for question in questions], Sampling(max_tokens=12))

@@ -24,6 +24,7 @@ from core.device import FLASH, Bits, Choice, Placement, _obstacle, resolve
 from core.engine import Engine, load_engine
 from core.origin import Origin
 from core.readout import polar, polar_factors
+from tests.bundled import BUNDLED, in_whole_weights
 from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_tokenizer
 
@@ -32,7 +33,6 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use"),
 ]
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "reference_generator"
-BUNDLED = Path(__file__).parent.parent.parent / "models" / "imprint-mini"
 STATE_BOUND = 0.02  # of a layer's norm
 CHANCE_BOUND = 0.05  # of the chance of the next token, in total, at any place
 PARITY_BOUND = 0.04  # of a logit, and of a state's largest number
@@ -142,9 +142,9 @@ def family_on(family: str, device: str) -> Engine:
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_base_in_few_bits_remembers(bits: Bits) -> None:
+def test_a_base_in_few_bits_remembers(bits: Bits, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
-    few = load_engine(Origin(str(BUNDLED)), Choice("cuda", bits=bits))
+    few = load_engine(Origin(str(in_whole_weights(tmp_path))), Choice("cuda", bits=bits))
     assert "Marta" in "".join(few.reply(memory(few), ASK))
 
 

@@ -23,6 +23,7 @@ from training.batches import (
     ROWS,
     TALK_WEIGHT,
     TOKENS_A_MEMORY,
+    UNMOVED,
     Batcher,
     Load,
     load_at,
@@ -261,9 +262,10 @@ def test_from_half_way_on_the_load_is_full() -> None:
 
 
 def test_a_share_of_the_full_loads_may_be_heavy() -> None:
-    facts = [load_at(1.0, Random(seed), 100, heavy=0.12).facts for seed in range(300)]
-    assert 0.05 < sum(count > 40 for count in facts) / len(facts) < 0.2
-    assert max(facts) <= 100
+    loads = [load_at(1.0, Random(seed), 100, heavy=0.3) for seed in range(300)]
+    assert 0.1 < sum(load.facts > 40 for load in loads) / len(loads) < 0.25
+    assert any(load.fillers > 60 and load.facts < 20 for load in loads)  # with talk in the place of facts
+    assert max(load.facts for load in loads) <= 100
     assert max(load_at(0.4, Random(seed), 100, heavy=1.0).facts for seed in range(300)) <= 40
 
 
@@ -282,3 +284,17 @@ def test_a_sample_begins_as_windows_do(codec: Codec) -> None:
     sample = small_batcher(codec).sample(Random(0), 6, 40)
     assert sample.shape == (6, 40)
     assert set(sample[:, 0].tolist()) == {codec.user}
+
+
+def test_what_no_memory_should_move_is_talk_of_others_and_every_word_of_it_counts(codec: Codec) -> None:
+    batcher = small_batcher(codec)
+    windows = batcher.unmoved_windows(Random(0), 1.0)
+    assert len(windows) == UNMOVED
+    assert all("deep" in decoded(window, range(len(window.ids))) for window in windows)
+    assert {weight for window in windows for weight in window.weights} == {0.0, 1.0}
+    assert not batcher.unmoved_windows(Random(0), 0.0)
+
+
+def test_every_memory_may_be_read_through_by_talk(codec: Codec) -> None:
+    batch = small_batcher(codec).draw(Random(0), Load(2, 0, 3000))
+    assert set(batch.unmoved.owner.tolist()) == set(range(batch.memories))

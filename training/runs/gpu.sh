@@ -22,9 +22,10 @@
 # pretrained.sh does, and exported in BITS a weight. A base alone heals first, for HEALING minutes, mostly in plain English;
 # without TOKENS the healing's speed says how many WHOLE minutes of pieces (MINUTES, where nothing is said) will reach.
 # 12 layers in 8 bits are 57 MB (training.compression, which needs compressed-tensors and what that needs: pydantic,
-# loguru): small enough to be carried there, and to be bundled. What an H100 made of it (models/README.md): 286,000 tokens/s
-# in steps of 48,000, an eighth of the measured matmul rate. A step takes 0.1 to 0.2 s to launch, whatever its size up to
-# twice that one: BATCH=96000 should be nearly twice as fast a token. Beginning takes 10 s a process, an export as long.
+# loguru): small enough to be carried there, and to be bundled. An H100 makes 286,000 tokens/s of steps of 48,000 and 289,000
+# of steps of 96,000, an eighth of the measured matmul rate. Beginning takes 10 s a process, an export 15 s.
+# The shipped weights are two runs: HEALING=0.45 MINUTES=3.6 SETTLE=1 BATCH=48000 over the base alone (with the mix of 03ac363), then
+# MINUTES=9.15 SETTLE=1 over what that exported. What the next one is to mend is in models/README.md.
 set -euo pipefail
 corpora=$1 out=$2 export=${3:-}
 python=${PYTHON:-python3}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Another way to the bundled weights, not the shipped ones yet: SmolLM2-135M-Instruct (Apache-2.0) cut down to 12 layers and 12,288 tokens, 49.6 M
+# The way of the shipped weights without a GPU (gpu.sh is how they were made): SmolLM2-135M-Instruct (Apache-2.0) cut down to 12 layers and 12,288 tokens, 49.6 M
 # parameters, then trained jointly with a generator that is fitted to it before. models/README.md says how far it was run.
 # About 960 tokens/s on two cores with bfloat16 units, resumable by running it again.
 # Usage: [TOKENS=N] training/runs/pretrained.sh CORPORA OUT SOURCE [FLAG...], where SOURCE is the model's folder; with a GGUF file in it, GGUF=NAME
