@@ -12,7 +12,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.figures import HOME, load
+from benchmarks.figures import HOME, recalled
 
 FACTS = {"generated": "1-4", "10_facts": "1-10", "30_facts": "30", "100_facts": "100"}
 DISTANCES = {"10_facts": "0", "after_50": "50", "after_200": "200"}
@@ -40,17 +40,19 @@ def draw(file: Path) -> None:
 def described() -> str:
     """The figures that are drawn, for whoever cannot see them; a test holds the picture in docs/ to them."""
     names = {**FACTS, **DISTANCES}
-    shares = [f"{name} {way} {load(f'recall_{name}')[way]['recall']:.3f}" for name in names for way in WAYS]
+    results = [(name, way, recalled(name)) for name in names for way in WAYS]
+    shares = [f"{name} {way} {result[way]['recall']:.3f}" for name, way, result in results if way in result]
     return "Recall: " + ", ".join(shares)
 
 
 def _panel(axes: Axes, points: dict[str, str], along: str) -> None:
-    results = [load(f"recall_{name}") for name in points]
+    results = {place: recalled(name) for name, place in points.items()}
     for way, (colour, marker) in WAYS.items():
-        shares = [_share(result[way]) for result in results]
+        measured = {place: _share(result[way]) for place, result in results.items() if way in result}
+        shares = list(measured.values())
         heights = [share for share, _, _ in shares]
         below, above = ([abs(edge - share) for share, *edges in shares for edge in edges[i : i + 1]] for i in (0, 1))
-        axes.errorbar(list(points.values()), heights, [below, above], color=colour, marker=marker, capsize=3, label=way)
+        axes.errorbar(list(measured), heights, [below, above], color=colour, marker=marker, capsize=3, label=way)
     axes.set_xlabel(along, color=INK)
     axes.set_ylim(0, 1)
     axes.tick_params(colors=INK)
