@@ -71,11 +71,9 @@ def enter(browser: Browser, url: str, name: str, size: dict[str, int] = SIZE) ->
 
 def say(page: Page, text: str) -> None:
     """Send a message and wait until the turn is folded."""
-    remembered = page.locator("#chat").get_by_text("remembered ·")
-    before = remembered.count()
     page.locator("#box textarea").fill(text)
     page.locator("#box textarea").press("Enter")
-    remembered.nth(before).wait_for()  # the status line may still speak of the turn before
+    page.locator("#status", has_text="Remembered").wait_for()
     page.wait_for_timeout(400)
 
 
