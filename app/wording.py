@@ -25,7 +25,7 @@ WHY = "This reply came from these turns. The number says how much each speaks fo
 WITHOUT = "Without memory the reply would be:"
 INSTRUCTIONS = "Read before everything else. The bundled model was never taught to heed them; others are."
 UNEXPLAINED = "A temporary chat keeps no replies to explain"
-NEARLY_FULL = 0.33  # of the directions in use: with the bundled model recall is above 0.9 below (benchmarks/capacity.py)
+NEARLY_FULL = 0.33  # of the directions in use: below, the bundled model's recall is above 0.9 (benchmarks/capacity.py)
 SLIGHT = 0.05  # nats: less says nothing of where a reply came from
 
 BRAND = "<b>Imprint</b><small>remembers you in its weights</small>"
