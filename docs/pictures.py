@@ -71,8 +71,11 @@ def enter(browser: Browser, url: str, name: str, size: dict[str, int] = SIZE) ->
 
 def say(page: Page, text: str) -> None:
     """Send a message and wait until the turn is folded."""
+    replies = page.locator("#chat .bot")
+    before = replies.count()
     page.locator("#box textarea").fill(text)
     page.locator("#box textarea").press("Enter")
+    replies.nth(before).wait_for()  # until then the status speaks of the turn before
     page.locator("#status", has_text="Remembered").wait_for()
     page.wait_for_timeout(400)
 

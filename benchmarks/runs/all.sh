@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of the README and the model card: what is timed alone first, then the rest in two streams on two cores.
-# About 50 minutes; wants nothing else to run beside it, and PostgreSQL's server (Debian's package) installed.
+# Some four hours, by its parts; wants nothing else to run beside it, and PostgreSQL's server (Debian's package) installed.
 # Usage: [SEED=2027] benchmarks/runs/all.sh EVALUATION CORPORA, the folders with msc.valid and the test splits
 set -euo pipefail
 python=${PYTHON:-python} results=benchmarks/results

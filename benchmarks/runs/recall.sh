@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every recall figure of the README and the model card, STREAMS runs side by side: about 15 minutes on two cores. On a GPU,
-# with STREAMS=9 TOGETHER=48, an H100 got through a third of it in two minutes with a base of 50 M parameters: its steps wait to be
-# launched, so two cores with a base this small are no slower.
+# Every recall figure of the README and the model card, STREAMS runs side by side: over two hours on two cores, of which
+# the whole history of 100 facts in a prompt takes half an hour (the README has that row without it). On a GPU,
+# with STREAMS=12 TOGETHER=64 and without the first three, an H100 with 16 cores got through ten of the others in 150 seconds.
 # Usage: [SHARE=5] [SEED=2027] benchmarks/runs/recall.sh [RESULTS]; SHARE times as many generated cases narrow the intervals
 set -euo pipefail
 python=${PYTHON:-python} results=${1:-benchmarks/results} share=${SHARE:-1}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A model of the bundled size from nothing, in one run of MINUTES on two cores. The shipped weights took more: see stages.sh.
+# A model of 6.3 M parameters from nothing, in one run of MINUTES on two cores. What the shipped weights took is in their card.
 # TOKENS is what the machine can read in that time, since the curriculum goes by it: 8,000 a second with bfloat16 units,
 # 2,300 without. Whichever of both ends first, the learning rate has fallen to nothing by then. Tried for minutes alone so far.
 # A run that was stopped goes on when it is run again, with MINUTES as what is left.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The weights that shipped before those over a pretrained base, from nothing, in six stages and two means: 174 M tokens on two cores, about six hours where the processor has
-# bfloat16 units (8,000 tokens/s; never run as a whole). The stages as they stand draw other dialogues, and step with another optimiser,
+# The weights that shipped before those over a pretrained base, from nothing, in six stages and two means: 174 M tokens on
+# two cores, about six hours where the processor has bfloat16 units (8,000 tokens/s; never run as a whole). The stages as they stand draw other dialogues, and step with another optimiser,
 # than the first two did when they were run, and the last mean takes a checkpoint on the way that only a run's own copying keeps: see models/README.md.
 # Resumable by running it again.
 # Usage: training/runs/stages.sh CORPORA OUT; the model folder is OUT/model
