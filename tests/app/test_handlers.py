@@ -346,7 +346,7 @@ def test_the_words_of_sizes_and_excerpts() -> None:
     assert wording.excerpt("a\n b" + "c" * 200) == "a b" + "c" * 76 + "…"
 
 
-@pytest.mark.parametrize(("fullness", "warned"), [(0.0, False), (0.39, False), (0.4, True), (1.0, True)])
+@pytest.mark.parametrize(("fullness", "warned"), [(0.0, False), (0.32, False), (0.33, True), (1.0, True)])
 def test_a_memory_that_is_nearly_full_says_so(ada: User, fullness: float, warned: bool) -> None:
     shown = wording.summary(ada, MemoryView([], 100, "a" * 64, "a" * 64, [], [], fullness, [], 10))
     assert ("crowded out" in shown) == warned
