@@ -7,6 +7,8 @@ that would look for news on the network.
 from __future__ import annotations
 
 import os
+import sys
+from typing import NoReturn
 
 OFFLINE = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -21,9 +23,26 @@ def main() -> None:
     for name, value in OFFLINE.items():
         os.environ.setdefault(name, value)
     from app.cli import run
+    from app.stubs import leave_out_stubs
 
+    leave_out_stubs()
     run()
 
 
+def run_and_end() -> NoReturn:
+    """Run it, and end at once when it is over.
+
+    To take torch and gradio apart takes seconds, and under a thread that is still loading the model they abort.
+    """
+    code = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    main()
+    run_and_end()

@@ -10,7 +10,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -198,8 +198,7 @@ def serve(settings: Settings) -> None:
     ensure_free(settings.host, settings.port)
     leave_few_holes()
     over = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+    _on_ending(lambda: sys.exit(0))  # nothing is in flight yet: what is being imported need not be waited for
     with (
         every(MINUTE, trim, "giving back memory"),
         opened(settings) as database,
@@ -208,11 +207,17 @@ def serve(settings: Settings) -> None:
         every(DAY, service.delete_lost_guests, "deleting lost guests"),
         _page(service, settings) as address,
     ):
+        _on_ending(over.set)
         print(f"Imprint is at {address}", flush=True)
         engine.add_done_callback(lambda loaded: over.set() if loaded.exception() else _recover(service))
         over.wait()
         if engine.done():
             engine.result()
+
+
+def _on_ending(react: Callable[[], object]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: react())
 
 
 @contextmanager
