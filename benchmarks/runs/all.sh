@@ -13,8 +13,8 @@ python=${PYTHON:-python} results=benchmarks/results
 export OMP_NUM_THREADS=1
 "$(dirname "$0")/quality.sh" "$1" "$2"
 "$python" -m benchmarks.crash --kills 50 --json $results/crash.json
-"$python" -m benchmarks.crash_verbs --kills 500 --json $results/crash_verbs.json
+"$python" -m benchmarks.crash_verbs --kills 300 --json $results/crash_verbs.json
 "$python" -m benchmarks.crash_verbs --on sealed --kills 100 --json $results/crash_verbs_sealed.json
-"$python" -m benchmarks.crash_verbs --on postgresql --kills 500 --json $results/crash_verbs_postgresql.json
+"$python" -m benchmarks.crash_verbs --on postgresql --kills 300 --json $results/crash_verbs_postgresql.json
 "$python" -m benchmarks.figures
 "$python" -m benchmarks.chart
