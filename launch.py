@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 OFFLINE = {
@@ -39,8 +40,9 @@ def run_and_end() -> NoReturn:
         main()
     except SystemExit as ended:
         code = int(ended.code or 0)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(BrokenPipeError):  # nobody reads on, as in `launch.py people | head -1`
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 

@@ -52,4 +52,4 @@ def _run(streams: list[Path], arguments: list[str], environment: dict[str, str],
 
     if fingerprint:
         bootstrap._load = lambda loading, *_: loading.set_result(FakeEngine(fingerprint=fingerprint))
-    launch.main()
+    launch.run_and_end()
