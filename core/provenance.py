@@ -17,30 +17,36 @@ from core.base import Base
 from core.generator import PADDING, Generator
 
 ROWS = 64  # memories read at once; each needs an adapter of its own
+WINDOWS = 16  # turns read at once
 
 
 def contributions(base: Base, generator: Generator, windows: Sequence[Tensor]) -> Tensor:
     """The sums of each window (T,) alone, (windows, layers, r_k, r_v), many windows to a forward pass.
 
-    Equal to `reading.contribution` up to float32 rounding: padding comes after the words and is masked out.
+    Equal to `reading.contribution` up to float32 rounding: padding comes after the words and is masked out. Windows of
+    about one length are read together, so that there is little of it.
     """
     parts = []
+    lengths = torch.tensor([len(window) for window in windows])
+    order = lengths.argsort()
     with torch.inference_mode():
-        for start in range(0, len(windows), ROWS):
-            some = windows[start : start + ROWS]
-            ids = torch.nn.utils.rnn.pad_sequence(list(some), batch_first=True).to(base.device)
-            lengths = torch.tensor([len(window) for window in some], device=base.device)
-            kept = torch.arange(ids.shape[1], device=base.device) < lengths[:, None]
-            parts.append(generator.contribution(base.read(ids), torch.where(kept, 0, PADDING)))
-    return torch.cat(parts)
+        for some in order.split(WINDOWS):
+            ids = torch.nn.utils.rnn.pad_sequence([windows[i] for i in some], batch_first=True).to(base.device)
+            kept = torch.arange(ids.shape[1]) < lengths[some, None]
+            parts.append(generator.contribution(base.read(ids), torch.where(kept, 0, PADDING).to(base.device)))
+        return torch.cat(parts)[order.argsort().to(base.device)]
 
 
 def log_probabilities(base: Base, adapter: Adapter, prompt: Sequence[int], reply: Sequence[int]) -> Tensor:
-    """ln p of the reply's tokens, summed, after the prompt, for each row of the adapter: (rows,), float32."""
-    ids = torch.tensor([[*prompt, *reply]], device=base.device).expand(adapter.rows, -1)
+    """ln p of the reply's tokens, summed, after the prompt, for each row of the adapter: (rows,), float32.
+
+    One row is read until the first delta is added, which is different for each row: there it becomes as many.
+    """
+    ids = torch.tensor([[*prompt, *reply]], device=base.device)
     with torch.inference_mode(), base.adapted(adapter):
         logits = base.model(input_ids=ids, use_cache=False, logits_to_keep=len(reply) + 1).logits[:, :-1]
-    chosen = logits.float().log_softmax(-1).gather(-1, ids[:, -len(reply) :, None])
+    said = ids[:, -len(reply) :, None].expand(adapter.rows, -1, -1)
+    chosen = logits.float().log_softmax(-1).gather(-1, said)
     return chosen[..., 0].sum(-1).cpu()
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.adapter import Adapter
+from core.adapter import Adapter, stack
 from core.base import Base
 from core.chat import Message
 from core.checkpoint import Checkpoint, load_checkpoint, load_generator, save_checkpoint
@@ -21,6 +21,7 @@ from core.errors import CheckpointError
 from core.families import Target, layers_of, projection_path
 from core.lora import save_lora
 from core.origin import Origin
+from core.provenance import log_probabilities
 from core.sizes import sizes_of, sizes_of_origin
 from tests.core.families import FAMILIES, generator_for, model_of
 from tests.tiny import tiny_tokenizer
@@ -74,6 +75,16 @@ def test_a_reply_with_a_cache_is_the_likeliest_token_each_time(engine: Engine) -
     adapter, question = engine.materialise(engine.fold(engine.empty_state(), TOLD)), [Message("user", "Who am I?")]
     written = "".join(engine.reply(adapter, question, Sampling(max_tokens=5)))
     assert written == engine.reply_all([(adapter, question), (None, MORE)], Sampling(max_tokens=5))[0]
+
+
+def test_a_reply_scored_with_many_memories_at_once_is_scored_as_with_each(engine: Engine) -> None:
+    """What comes before the first adapter is read once for all of them."""
+    adapters = [engine.materialise(engine.fold(engine.empty_state(), turn)) for turn in (TOLD, MORE)]
+    prompt, reply = IDS[0, :12].tolist(), IDS[0, 12:].tolist()
+    together = log_probabilities(engine.base, stack(adapters), prompt, reply)
+    each = torch.cat([log_probabilities(engine.base, adapter, prompt, reply) for adapter in adapters])
+    torch.testing.assert_close(together, each, atol=1e-4, rtol=1e-5)
+    assert abs(together[0] - together[1]) > 1e-3
 
 
 def test_peft_reads_the_adapter_as_it_is(engine: Engine, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from core.chat import Message, encode
 from core.engine import Engine
 from core.errors import PromptError
-from core.provenance import ROWS, contributions, log_probabilities
+from core.provenance import WINDOWS, contributions, log_probabilities
 from core.reading import contribution
 from core.state import State
 from tests.tiny import tiny_engine
@@ -50,7 +50,7 @@ def folded(engine: Engine, turns: list[list[Message]]) -> State:
     return state
 
 
-@pytest.mark.parametrize("count", [1, 5, ROWS + 3])
+@pytest.mark.parametrize("count", [1, 5, WINDOWS + 3])
 def test_many_windows_at_once_are_read_as_each_alone(engine: Engine, count: int) -> None:
     read = windows(engine, count)
     together = contributions(engine.base, engine.generator, read)
