@@ -33,7 +33,7 @@ def main() -> None:
 def run_and_end() -> NoReturn:
     """Run it, and end at once when it is over.
 
-    To take torch and gradio apart takes seconds, and under a thread that is still loading the model they abort.
+    To take torch and gradio apart takes seconds, and under a thread that is still loading the model they may abort.
     """
     code = 0
     try:
