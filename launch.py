@@ -6,6 +6,7 @@ that would look for news on the network.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from contextlib import suppress
@@ -40,6 +41,7 @@ def run_and_end() -> NoReturn:
         main()
     except SystemExit as ended:
         code = int(ended.code or 0)
+    atexit._run_exitfuncs()  # such as core/loras.py's, which leaves no memory in the folder of another server
     with suppress(BrokenPipeError):  # nobody reads on, as in `launch.py people | head -1`
         sys.stdout.flush()
         sys.stderr.flush()

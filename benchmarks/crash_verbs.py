@@ -145,9 +145,8 @@ def _drawn(service: Service, user: User, rng: Random, parcel: Parcel) -> Act:
         return {"verb": "send", "text": text}, lambda: service.send(user.id, talk, text).remembered.result()
     one, last = rng.choice(turns), service.load_turns(user.id, talks[0])[-1]
     if len(turns) > MOST:
-        gone = [
-            turn for turn in turns if rng.random() < 0.25 or turn is one
-        ]  # more takes so long that all kills hit it
+        # A quarter: to forget more takes so long that nearly every kill would hit it.
+        gone = [turn for turn in turns if rng.random() < 0.25 or turn is one]
         ids, texts = [turn.id for turn in gone], [turn.user_text for turn in gone]
         return {"verb": "forget", "texts": texts}, lambda: service.forget_turns(user.id, ids)
     pinned = not one.pinned
