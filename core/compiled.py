@@ -87,6 +87,10 @@ class CompiledDecoding(Decoding):
             for a, b, c, d in factors
         )
 
+    def takes(self, other: Decoding) -> bool:
+        """Never what does not fit: columns are as many as they are."""
+        return False
+
     def join(self, other: Decoding, free: Sequence[int]) -> list[int]:
         """See Decoding; as many places have to be free as rows come, and all of them have to fit."""
         places, read = list(free)[: len(other._rows)], other._length - 1
@@ -94,10 +98,10 @@ class CompiledDecoding(Decoding):
             if self._column < read:
                 self._shift(read - self._column)
             written = slice(self._column - read, self._column)
+            self._blank(places)
             for mine, theirs in zip(self._cache.layers, other._cache.layers, strict=True):
                 mine.keys[places, :, written] = theirs.keys
                 mine.values[places, :, written] = theirs.values
-            self._mask[places] = False
             self._mask[places, written] = other._mask[:, :-1].bool()
             self._ids[places] = other._ids
             for place, row in zip(places, other._rows, strict=True):
@@ -113,14 +117,19 @@ class CompiledDecoding(Decoding):
 
     def skip(self, places: Sequence[int]) -> None:
         """Forget the rows that are not at these places: their adapters, and all that was computed for them."""
-        for place in self._taken - set(places):
-            self._rows[place] = NOBODY
-            with torch.inference_mode():
-                self._mask[place] = False
+        over = sorted(self._taken - set(places))
+        with torch.inference_mode():
+            self._blank(over)
+            for place in over:
+                self._rows[place] = NOBODY
                 self._put(place, None)
-                for layer in self._cache.layers:
-                    layer.keys[place] = layer.values[place] = 0
         self._taken &= set(places)
+
+    def _blank(self, places: Sequence[int]) -> None:
+        """Leave nothing of who was there: what is masked counts nothing, unless it is no number."""
+        self._mask[places] = False
+        for layer in self._cache.layers:
+            layer.keys[places] = layer.values[places] = 0
 
     def _logits(self) -> Tensor:
         if self._column == self._columns:

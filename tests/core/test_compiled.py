@@ -59,6 +59,29 @@ def test_a_row_that_does_not_fit_is_decoded_beside_them() -> None:
     assert together(Batching(engine.base, (), lambda: steps), asked, 6) == [alone(engine.base, row) for row in asked]
 
 
+def test_a_prompt_that_does_not_fit_and_comes_later_leaves_them_as_they_were() -> None:
+    engine = tiny_engine()
+    steps, (row, _) = compiled(engine), rows_for(engine, 2)
+    short = replace(row, prompt=row.prompt[:8], sampling=Sampling(max_tokens=60))
+    long = replace(row, prompt=(list(row.prompt) * COLUMNS)[: COLUMNS + 10], sampling=Sampling(max_tokens=3))
+    batching = Batching(engine.base, (), lambda: steps)
+    first = batching.tokens(short, 60)
+    begun = next(first)  # the compiled steps are under way
+    assert steps.fits(short) and list(batching.tokens(long, 3)) == alone(engine.base, long)
+    assert [begun, *first] == alone(engine.base, short)
+
+
+def test_nothing_is_left_of_the_one_before_when_another_takes_the_place() -> None:
+    engine = tiny_engine()
+    steps, (one, other) = compiled(engine, rows=1), rows_for(engine, 2)
+    for row in (one, other):
+        alone_with_it = Decoding(engine.base, [row])
+        alone_with_it.step()
+        steps.join(alone_with_it, [0])  # the second at once, as in the step in which the first has ended
+    seen = steps._mask[0]
+    assert all(not layer.keys[0][:, ~seen].any() for layer in steps._cache.layers)
+
+
 def test_more_rows_than_places_wait() -> None:
     engine = tiny_engine()
     batching = Batching(engine.base, (), lambda: compiled(engine, rows=2))
