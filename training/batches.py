@@ -6,6 +6,7 @@ base), question rows (read through the adapter of the memory that owns them) and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -16,7 +17,7 @@ from torch import Tensor
 from core.generator import PADDING
 from training.codec import BOTH, REPLY, Codec, Window, joined
 from training.corpora import Turn
-from training.dialogues import Author, Memory, Question
+from training.dialogues import MOST_SUMMED_UP, Author, Memory, Question
 from training.facts import Fact
 from training.packing import Rows, laid_in_rows, pack
 from training.sentences import garbled
@@ -35,6 +36,8 @@ MISHEARD = 0.35  # of the turns that are folded only, and get a reply beside the
 CONVERSATIONS = 0.12  # of the memories hold people's talk instead of facts
 STRANGERS = 0.15  # of what is drawn for plain rows: questions of somebody who has told nothing, so many at once
 QUESTIONS = 6
+CROWDED = 2.0  # times as many questions about what was never told, where much was: everything echoes a little there
+SUMMARIES = 0.3  # of the memories are asked for all they know; half as many of those that hold more than is said
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,11 @@ def load_at(progress: float, rng: Random, tokens: int, heavy: float = 0.0) -> Lo
 def values_of(facts: Sequence[Fact]) -> set[str]:
     """Everything that facts are or were."""
     return {value for fact in facts for value in (fact.value, fact.old) if value}
+
+
+def _owned_by(fact: Fact) -> list[str]:
+    """The words that say what a value is of: without "houseplant" a name could be anybody's."""
+    return [word for word in re.findall(r"[a-z]{4,}", fact.kind.answer[0]) if word not in ("your", "called", "have")]
 
 
 @dataclass
@@ -190,18 +198,19 @@ class Batcher:
             return turn
         if rng.random() < LOWERED:
             return turn._replace(user=turn.user.lower())
-        kept = values_of(facts) | {fact.slot for fact in facts}
+        kept = values_of(facts) | {fact.slot for fact in facts} | {word for fact in facts for word in _owned_by(fact)}
         return turn._replace(user=garbled(rng, turn.user, kept, words))
 
     def question_windows(self, rng: Random, memory: Memory, besides: float = 1.0) -> list[Window]:
         """Facts asked in two ways each, some never told; with the chance `besides` news and talk, answered as such."""
         facts = rng.sample(memory.facts, min(ASKED, len(memory.facts)))
         questions = [self.author.ask(rng, fact) for fact in facts for _ in range(2)]
-        never_told = sum(rng.random() < self.never_told for _ in facts) or int(rng.random() < 0.5)
+        share = self.never_told * (CROWDED if len(memory.facts) > ASKED else 1.0)
+        never_told = sum(int(share + rng.random()) for _ in facts) or int(rng.random() < 0.5)
         questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
-        if len(memory.facts) <= 3 and rng.random() < 0.25:
+        if rng.random() < (SUMMARIES if len(memory.facts) <= MOST_SUMMED_UP else SUMMARIES / 2):
             questions.append(self.author.summary(rng, memory.facts))
-        windows = [self._after_others(rng, question, memory.facts) for question in questions]
+        windows = [self._after_others(rng, question, memory.facts, memory.turns[-3:]) for question in questions]
         if rng.random() >= besides:
             return windows
         for _ in range(NEWS):
@@ -218,15 +227,19 @@ class Batcher:
             return []
         return [self.codec.window(self.talk(rng, 3), BOTH) for _ in range(UNMOVED)]
 
-    def _after_others(self, rng: Random, question: Question, facts: Sequence[Fact], weight: float = 1.0) -> Window:
-        """A question, now and then after small talk, now and then in hasty words."""
+    def _after_others(
+        self, rng: Random, question: Question, facts: Sequence[Fact], last: Sequence[Turn] = (), weight: float = 1.0
+    ) -> Window:
+        """A question, now and then after small talk or the `last` turns, now and then in hasty words."""
         question = question._replace(turn=self._hasty(rng, question.turn, facts))
-        return self.codec.asked(self.author.chat(rng) if rng.random() < 0.15 else [], [question], weight)
+        draw = rng.random()
+        before = self.author.chat(rng) if draw < 0.15 else last if draw < 0.3 else []
+        return self.codec.asked(before, [question], weight)
 
     def stranger_windows(self, rng: Random) -> list[Window]:
         """Questions of somebody who told nothing: where the base itself denies, only what memory holds is answered."""
         questions = [self.author.summary(rng, []), *(self.author.unknown(rng, []) for _ in range(QUESTIONS - 1))]
-        return [self._after_others(rng, question, [], PROMPT_WEIGHT) for question in questions]
+        return [self._after_others(rng, question, [], weight=PROMPT_WEIGHT) for question in questions]
 
     def plain_windows(self, rng: Random) -> list[Window]:
         """Language modelling: corpora, and whole histories with the question in the same window (RECIPE 10)."""

@@ -38,6 +38,7 @@ class TrainConfig:
     settle: bool = False  # the learning rate falls by the end of this start, however many tokens it sees
     workers: int = 0  # processes that draw batches ahead; 0: the training process draws them itself
     wider: bool = False  # draw also the phrasings, values and kinds of catalogue/wider/
+    everyday: bool = False  # draw what people tell a stranger most often, in plain words, most often
     heavy: float = 0.0  # of the steps with a full load have memories of 40 to 100 facts
     never_told: float = 0.7  # questions about what was never told, for each fact that is asked for
     besides: float = 1.0  # of the memories of facts are also talked to about something else, from a fifth of the run on

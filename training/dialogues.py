@@ -6,30 +6,21 @@ Composes the catalogue's facts and small talk into conversations; tokens and bat
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
 from typing import NamedTuple
 
 from training.corpora import Turn
-from training.facts import Fact, Values, alike, draw_facts
+from training.everyday import USUAL
+from training.facts import COMBINED, Fact, Values, alike, draw_facts, is_confused
 from training.kinds import CATALOGUE, Kind, group_of
-from training.remarks import NOTHING_YET, SUMMARIES, THANKS, UPDATED
+from training.remarks import NICE_FOR_THEM, NOTHING_YET, SUMMARIES, THANKS, UPDATED
 from training.sentences import favoured, joined, question, sentence
 
+MOST_SUMMED_UP = 5
 JOINTS = [" and ", " and ", ", and ", ". ", ". ", ", ", "; ", ". Also, ", " - ", " but "]
-COMBINED = {  # two facts on one person or animal, told as one
-    ("relative_name", "relative_age"): [
-        "my {s} {v} is {w}",
-        "my {s} {v} is {w} years old",
-        "my {s}, {v}, just turned {w}",
-    ],
-    ("relative_name", "relative_city"): ["my {s} {v} lives in {w}", "my {s} {v}, who lives in {w}, called me"],
-    ("relative_name", "relative_job"): ["my {s} {v} works as a {w}", "my {s} {v} is a {w}"],
-    ("pet_name", "pet_age"): ["my {s} {v} is {w} years old", "our {s} {v} just turned {w}"],
-    ("pet_name", "pet_color"): ["my {s} {v} is {w}", "{v} is my {w} {s}"],
-}
 Chat = Callable[[Random], list[Turn]]
 
 
@@ -60,7 +51,9 @@ class Author:
     """Writes conversations from one side of the split; `chat` gives a few turns of small talk.
 
     `amid` of the messages that tell something tell it beside other talk. `near` of the questions about things never
-    told are about what could be mistaken for something told: the wife's name where the rabbit's was told.
+    told are about what could be mistaken for something told: the wife's name where the rabbit's was told. Of the facts
+    a share is `asked` for before they are told, and as many at once afterwards. What is told in one message of two
+    facts is `combined`; `together` are kinds that people tell together although their questions are alike.
     """
 
     kinds: list[Kind]
@@ -68,6 +61,9 @@ class Author:
     values: Values
     amid: float = 0.0
     near: float = 0.0
+    asked: float = 0.0
+    combined: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=lambda: COMBINED)
+    together: Collection[frozenset[str]] = ()
 
     @cached_property
     def _neighbours(self) -> dict[str, list[Kind]]:
@@ -94,10 +90,12 @@ class Author:
 
     def _facts(self, rng: Random, count: int) -> list[Fact]:
         """Draw facts; some people and animals get a second one, in the place of another fact."""
-        facts = draw_facts(rng, self.kinds, count, self.values)
+        facts = draw_facts(rng, self.kinds, count, self.values, self.together)
         by_name = {kind.name: kind for kind in self.kinds}
         for first in list(facts):
-            seconds = [by_name[pair[1]] for pair in COMBINED if pair[0] == first.kind.name]
+            told = {fact.kind.name for fact in facts}
+            pairs = [by_name[name] for one, name in self.combined if one == first.kind.name and name in by_name]
+            seconds = [kind for kind in pairs if first.slot or not is_confused(kind, told, self.together)]
             if not seconds or len(facts) == 1 or rng.random() > 0.35:
                 continue
             second = rng.choice(seconds)
@@ -112,18 +110,31 @@ class Author:
         rng.shuffle(left)
         while left:
             fact = left.pop()
-            partner = next((f for f in left if (fact.kind.name, f.kind.name) in COMBINED and f.slot == fact.slot), None)
+            partner = next(
+                (f for f in left if (fact.kind.name, f.kind.name) in self.combined and f.slot == fact.slot), None
+            )
             if partner and rng.random() < 0.7:
                 left.remove(partner)
                 told, turn = [fact, partner], self._combined_turn(rng, fact, partner)
             else:
                 told = [fact] + [left.pop() for _ in range(rng.choice((0, 0, 0, 1, 1, 2))) if left]
                 turn = self.tell_turn(rng, told)
-            steps.append(Step([turn], tuple(told)))
+            steps.append(Step(self._asked_around(rng, turn, told[0]), tuple(told)))
         return steps
 
+    def _asked_around(self, rng: Random, turn: Turn, fact: Fact) -> list[Turn]:
+        """A telling, at times after a question that could not be answered yet, or before one that can be now."""
+        draw = rng.random() if self.asked else 1.0
+        if draw < self.asked:
+            return [self.denied(rng, fact), turn]
+        return [turn, self.ask(rng, fact).turn] if draw < 2 * self.asked else [turn]
+
+    def denied(self, rng: Random, fact: Fact) -> Turn:
+        """A question about a fact, and the answer that it was never told."""
+        return Turn(question(rng, fact.say(rng.choice(fact.kind.ask))), fact.say(favoured(rng, fact.kind.unknown)))
+
     def _combined_turn(self, rng: Random, fact: Fact, partner: Fact) -> Turn:
-        clause = fact.say(rng.choice(COMBINED[fact.kind.name, partner.kind.name]))
+        clause = fact.say(rng.choice(self.combined[fact.kind.name, partner.kind.name]))
         return Turn(sentence(rng, partner.say(clause.replace("{w}", "{v}"))), self._reaction(rng, [fact, partner]))
 
     def tell_turn(self, rng: Random, facts: list[Fact]) -> Turn:
@@ -176,9 +187,9 @@ class Author:
         fact = rng.choice(facts)
         remark = rng.choice(THANKS) if rng.random() < 0.3 else fact.say(rng.choice(fact.kind.react))
         draw = rng.random()
-        if draw < 0.15:
+        if draw < 0.03:
             return remark
-        if draw < 0.25:
+        if draw < 0.15:
             return f"{remark} {said}"
         return f"{said} {remark}" if draw < 0.7 else said
 
@@ -189,7 +200,7 @@ class Author:
             return [self.unknown(rng, facts).turn]
         if draw < 0.18:
             fact = rng.choice(facts)
-            return [Turn(sentence(rng, self._about_others(rng, fact)), rng.choice(THANKS))]
+            return [Turn(sentence(rng, self._about_others(rng, fact)), rng.choice(NICE_FOR_THEM))]
         return self.chat(rng)
 
     def planted(self, rng: Random, facts: Sequence[Fact]) -> Turn:
@@ -210,18 +221,18 @@ class Author:
             both = [fact.value, self.values.draw(rng, fact.kind)]
             either = replace(fact, value=" or ".join(rng.sample(both, 2)))
             return Question(Turn(either.say(rng.choice(fact.kind.check)), answer), (fact.value,))
-        if fact.kind.check and draw < 0.14:
-            value = fact.value if rng.random() < 0.5 else self.values.draw(rng, fact.kind)
+        if fact.kind.check and draw < 0.2:
+            value = fact.value if rng.random() < 0.4 else self.values.draw(rng, fact.kind)
             asked = Fact(fact.kind, value, fact.slot)
-            lead = "Yes, " if value == fact.value else "No, "
-            turn = Turn(asked.say(rng.choice(fact.kind.check)), lead + answer[0].lower() + answer[1:])
-            return Question(turn, (fact.value,))
+            lead = "Yes" if value == fact.value else "No"
+            turn = Turn(asked.say(rng.choice(fact.kind.check)), f"{lead}, {answer[0].lower()}{answer[1:]}")
+            return Question(turn, (fact.value, lead))
         return Question(Turn(question(rng, fact.say(rng.choice(fact.kind.ask))), answer), (fact.value,))
 
     def summary(self, rng: Random, facts: list[Fact]) -> Question:
-        """ "What do you know about me?", answered with up to three facts in the catalogue's order, if there are any."""
-        order = [kind.name for kind in self.kinds]
-        said = sorted(facts, key=lambda fact: order.index(fact.kind.name))[:3]
+        """ "What do you know about me?", answered with up to five facts, the usual ones first, if there are any."""
+        order = [*USUAL, *(kind.name for kind in self.kinds)]
+        said = sorted(facts, key=lambda fact: order.index(fact.kind.name))[:MOST_SUMMED_UP]
         answer = " ".join(fact.say(fact.kind.answer[0]) for fact in said) or rng.choice(NOTHING_YET)
         return Question(Turn(question(rng, rng.choice(SUMMARIES)), answer), tuple(fact.value for fact in said))
 
@@ -246,7 +257,8 @@ class Author:
 
     def misheard(self, rng: Random, turn: Turn, facts: list[Fact]) -> Turn:
         """The turn with a reply beside the point, as a small model gives them: folded all the same, never learnt."""
-        others = (self.planted(rng, facts), self.unknown(rng, facts).turn)
+        others = [self.planted(rng, facts), self.unknown(rng, facts).turn]
+        others += [self.denied(rng, fact) for fact in facts if fact.value.lower() in turn.user.lower()]
         return Turn(turn.user, rng.choice(others).assistant)
 
     def _untold(self, rng: Random, facts: list[Fact]) -> Fact:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -36,6 +36,17 @@ class Fact:
         return replace(self, value=value, old=self.value)
 
 
+COMBINED: dict[tuple[str, str], list[str]] = {  # two facts on one person or animal, told as one
+    ("relative_name", "relative_age"): [
+        "my {s} {v} is {w}",
+        "my {s} {v} is {w} years old",
+        "my {s}, {v}, just turned {w}",
+    ],
+    ("relative_name", "relative_city"): ["my {s} {v} lives in {w}", "my {s} {v}, who lives in {w}, called me"],
+    ("relative_name", "relative_job"): ["my {s} {v} works as a {w}", "my {s} {v} is a {w}"],
+    ("pet_name", "pet_age"): ["my {s} {v} is {w} years old", "our {s} {v} just turned {w}"],
+    ("pet_name", "pet_color"): ["my {s} {v} is {w}", "{v} is my {w} {s}"],
+}
 ONSETS = [
     "b",
     "br",
@@ -73,6 +84,7 @@ ONSETS = [
 VOWELS = ["a", "e", "i", "o", "u", "ai", "ea", "ia", "io", "oo", "or", "ar", "en", "an", "el"]
 ENDINGS = ["", "", "n", "r", "s", "l", "x", "th", "rk", "na", "la", "ra", "wick", "ton", "dell", "mir", "vi", "by"]
 HELD_OUT_ONSETS = ("qu", "kr", "dr")
+OPEN = 40  # values, at least, of a kind that could have any other: there are no other months
 
 
 def invented_name(rng: Random, *, held_out: bool) -> str:
@@ -98,7 +110,7 @@ class Values:
 
     def draw(self, rng: Random, kind: Kind) -> str:
         """One value of a kind."""
-        if rng.random() < self.novel:
+        if rng.random() < self.novel and len(kind.values) >= OPEN:
             value = " ".join(rng.choice(self.words) for _ in range(rng.choice((1, 1, 2, 2, 3))))
             return value.title() if kind.values[0][0].isupper() else value
         if kind.invented and rng.random() < self.rare:
@@ -106,21 +118,27 @@ class Values:
         return rng.choice(kind.values)
 
 
-def draw_facts(rng: Random, kinds: list[Kind], count: int, values: Values) -> list[Fact]:
-    """Draw `count` facts whose questions cannot mean each other."""
+def draw_facts(
+    rng: Random, kinds: list[Kind], count: int, values: Values, together: Collection[frozenset[str]] = ()
+) -> list[Fact]:
+    """Draw `count` facts whose questions cannot mean each other; of one group only such kinds as are `together`."""
     facts: dict[tuple[str, str], Fact] = {}
-    owner: dict[str, str] = {}  # group -> the one kind of it that is told
     for _ in range(20 * count):
         if len(facts) == count:
             break
         kind = rng.choice(kinds)
-        group = group_of(kind)[0]
-        if owner.setdefault(group, kind.name) != kind.name:
+        if is_confused(kind, {fact.kind.name for fact in facts.values()}, together):
             continue
         fact = Fact(kind, values.draw(rng, kind), rng.choice(kind.slots))
         if not any(alike(fact.key, key) for key in facts):
             facts[fact.key] = fact
     return list(facts.values())
+
+
+def is_confused(kind: Kind, told: Collection[str], together: Collection[frozenset[str]] = ()) -> bool:
+    """Whether a question about a kind may mean another one that is told, unless both are `together`."""
+    others = [name for name in group_of(kind) if name in told and name != kind.name]
+    return any({kind.name, name} not in together for name in others)
 
 
 def alike(one: tuple[str, str], other: tuple[str, str]) -> bool:

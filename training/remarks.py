@@ -10,6 +10,8 @@ THANKS = [
     "How nice!",
 ]
 THANKS += ["That's good to know.", "I'm glad you told me.", "Noted!", "Interesting, thank you for sharing.", "I see!"]
+NICE_FOR_THEM = ["Nice for them.", "Good for them!", "Oh, is that so?", "They sound nice.", "How interesting!"]
+NICE_FOR_THEM += ["Really?", "I see, thank you.", "That's good to hear.", "Ah, all right.", "Sounds like good company."]
 UPDATED = [
     "Thanks, I'll remember the change.",
     "Good to know, I have updated that.",

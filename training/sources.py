@@ -5,6 +5,7 @@ The shares follow from what `python -m training.ablation` measured: models/READM
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,11 @@ STORIES = ("african_storybook", "fairytale_stories")
 PLAIN = {"talk": 0.55, "chat": 0.28, "stories": 0.05, "common_voice_sentences": 0.12}
 CHAT = {"small_talk": 0.65, "ms_chitchat": 0.15, "talk": 0.2}
 TALK = {"self_dialogue": 0.8, "synthetic_persona_chat": 0.2}
+# "I'm Zoe", "My name is Zoe", "I'm a nurse", "I work as a nurse", "I'm 34", "my wife": whoever says that is somebody.
+ABOUT_ONESELF = re.compile(
+    r"\b(?i:my name|name's|i'm an?|i am an?|i work|i live|i have an?|i'm from|i am from|my (?:wife|husband|mom|mum|dad"
+    r"|son|daughter|kids|dog|cat|job|boss|brother|sister))\b|\b(?:I'm|I am) (?:[A-Z]|\d)|\bThis is [A-Z]"
+)
 NAMES = ("self_dialogue", "synthetic_persona_chat", "small_talk", "ms_chitchat", "stories", "common_voice_sentences")
 
 
@@ -34,7 +40,9 @@ class Sources:
         acquaintances = [dialogue_turns(r) for r in read_records(corpora, "synthetic_persona_chat", "valid")]
         self.dialogues = {
             "self_dialogue": [turns for turns in dialogues if turns],
-            "synthetic_persona_chat": [turns for turns in acquaintances if turns and not _has_gaps(turns)],
+            "synthetic_persona_chat": [
+                own for turns in acquaintances if not _has_gaps(turns) for own in without_introductions(turns)
+            ],
         }
         self.chitchat = _by_answer(corpora)
         self.stories = [record["text"] for source in STORIES for record in read_records(corpora, source)]
@@ -88,6 +96,22 @@ def _drawn(rng: Random, shares: Mapping[str, float]) -> str:
 def _has_gaps(turns: list[Turn]) -> bool:
     """Whether a name is left out, as in "my name is (name)"."""
     return any(mark in text for turn in turns for text in turn for mark in "[(")
+
+
+def without_introductions(turns: list[Turn]) -> Iterator[list[Turn]]:
+    """A conversation in the stretches between replies in which a speaker says who they are.
+
+    People answer "I'm Max" with their own name and "I'm a teacher" with their own work; the assistant has neither.
+    """
+    kept: list[Turn] = []
+    for turn in turns:
+        if not ABOUT_ONESELF.search(turn.assistant):
+            kept.append(turn)
+        elif kept:
+            yield kept
+            kept = []
+    if kept:
+        yield kept
 
 
 def _by_answer(corpora: Path) -> list[list[Turn]]:

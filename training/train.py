@@ -29,6 +29,7 @@ from training.batches import Batch, Batcher
 from training.codec import Codec
 from training.config import TrainConfig
 from training.dialogues import Author
+from training.everyday import PAIRS, TOGETHER, everyday
 from training.facts import Values
 from training.kinds import load_kinds
 from training.loading import drawn
@@ -39,6 +40,7 @@ from training.tokenizer import train_tokenizer
 
 LOG = "log.jsonl"
 AMID, NEAR = 0.12, 0.5  # of what is told, and of what is asked and was never told: see Author
+ASKED = 0.12  # of the facts: see Author
 NOVEL = 0.2  # of the values are words of any sort: see Values
 KINDS: dict[str, Any] = {"int": int, "float": float, "Path": Path, "Path | None": Path, "Target": checked_target}
 
@@ -58,6 +60,9 @@ def main() -> None:
     words = [word for word in sources.words if word not in held_out]
     kinds = load_kinds(held_out=False, wider=config.wider)
     author = Author(kinds, sources.chat, Values(novel=NOVEL, words=words), AMID, NEAR)
+    if config.everyday:
+        pairs = {**author.combined, **PAIRS}
+        author = replace(author, kinds=everyday(kinds), asked=ASKED, combined=pairs, together=TOGETHER)
     base = config.pretrained or (config.start and config.start / "base")
     if base and not (config.out / TOKENIZER).exists():
         load_tokenizer(base).save_pretrained(config.out / TOKENIZER)

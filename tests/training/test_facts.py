@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.cases import ADMISSIONS
 from tests.training.small import CITY, SISTER
-from training.facts import HELD_OUT_ONSETS, ONSETS, Fact, Values, draw_facts, invented_name
+from training.facts import HELD_OUT_ONSETS, ONSETS, OPEN, Fact, Values, draw_facts, invented_name
 from training.kinds import CATALOGUE, PHRASINGS, Kind, group_of, load_kinds, load_unseen_kinds
 
 TRAINED, HELD_OUT = load_kinds(held_out=False, wider=True), load_kinds(held_out=True)
@@ -230,5 +230,10 @@ def test_only_kinds_that_allow_it_get_invented_values() -> None:
 
 def test_a_novel_value_is_of_the_given_words_and_spelt_as_its_kind() -> None:
     novel = Values(novel=1.0, words=("river", "wide"))
-    assert set(novel.draw(Random(0), CITY).split()) <= {"River", "Wide"}
-    assert set(novel.draw(Random(0), replace(CITY, values=("nurse",))).split()) <= {"river", "wide"}
+    assert set(novel.draw(Random(0), replace(CITY, values=("Rome",) * OPEN)).split()) <= {"River", "Wide"}
+    assert set(novel.draw(Random(0), replace(CITY, values=("nurse",) * OPEN)).split()) <= {"river", "wide"}
+
+
+def test_a_kind_of_few_values_has_no_novel_ones() -> None:
+    months = replace(CITY, values=("May", "June"))
+    assert Values(novel=1.0, words=("river",)).draw(Random(0), months) in months.values

@@ -9,7 +9,7 @@ import pytest
 
 from tests.training.small import TALK, write_corpora
 from training.corpora import Turn, dialogue_turns, read_records, tidy
-from training.sources import Sources
+from training.sources import Sources, without_introductions
 
 
 @pytest.fixture
@@ -100,3 +100,12 @@ def test_a_story_is_cut_to_a_row_or_so(sources: Sources) -> None:
 
 def test_texts_for_the_tokenizer_are_repeatable(sources: Sources) -> None:
     assert list(sources.texts(Random(5), 20)) == list(sources.texts(Random(5), 20))
+
+
+@pytest.mark.parametrize(
+    "reply", ["I'm Zoe.", "Hi, my name is Zoe.", "I'm a nurse.", "I am 34.", "I live in Rome.", "My dog is called Rex."]
+)
+def test_talk_is_cut_where_the_one_who_answers_is_somebody(reply: str) -> None:
+    before, at, after = Turn("Hi!", "Hello."), Turn("I'm Max.", reply), Turn("Nice.", "I'm glad to hear it.")
+    assert list(without_introductions([before, at, after])) == [[before], [after]]
+    assert list(without_introductions([at])) == []

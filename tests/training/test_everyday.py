@@ -1,0 +1,57 @@
+"""What people tell most often is drawn most often, in plain words that evaluation does not use."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+from tests.training.test_facts import normal
+from training.dialogues import Author, load_small_talk
+from training.everyday import PAIRS, PLAIN, TOGETHER, USUAL, everyday
+from training.facts import COMBINED, Values, draw_facts
+from training.kinds import PHRASINGS, load_kinds
+
+KINDS = load_kinds(held_out=False, wider=True)
+DRAWN = everyday(KINDS)
+HELD_OUT = {kind.name: kind for kind in load_kinds(held_out=True)}
+
+
+def test_the_usual_kinds_are_kinds_and_most_of_what_is_drawn() -> None:
+    assert {*USUAL} <= {kind.name for kind in KINDS} == {kind.name for kind in DRAWN}
+    usual = sum(kind.name in USUAL for kind in DRAWN)
+    assert 0.5 < usual / len(DRAWN) < 0.75
+
+
+def test_what_is_plain_is_half_of_what_is_said() -> None:
+    (pet,) = {kind for kind in DRAWN if kind.name == "pet_name"}
+    assert "I have a {s} called {v}" in pet.clauses[:PLAIN] and pet.ask[0] == "What is my {s} called?"
+    for phrasings in (pet.clauses, pet.ask):
+        plain = sum(phrasing in phrasings[:PLAIN] for phrasing in phrasings)
+        assert 0.4 < plain / len(phrasings) < 0.6
+    slots = Counter(pet.slots)
+    assert slots["dog"] > slots["cat"] > slots["rabbit"] > slots["cuttlefish"] == 1
+
+
+def test_nothing_is_lost_and_no_held_out_phrasing_is_taken() -> None:
+    for kind in DRAWN:
+        whole = next(one for one in KINDS if one.name == kind.name)
+        assert all({*getattr(whole, name)} <= {*getattr(kind, name)} for name in (*PHRASINGS, "slots"))
+        if other := HELD_OUT.get(kind.name):
+            held_out = {normal(text) for name in PHRASINGS for text in getattr(other, name)}
+            added = {*kind.clauses, *kind.change} - {*whole.clauses, *whole.change}
+            assert not held_out & {normal(text) for text in added}
+
+
+def test_kinds_that_people_tell_together_are_told_together_where_that_is_asked_for() -> None:
+    pairs = [kind for kind in KINDS if kind.name in ("favorite_food", "disliked_food", "favorite_dessert")]
+    told = [{fact.kind.name for fact in draw_facts(Random(seed), pairs, 3, Values(), TOGETHER)} for seed in range(99)]
+    assert {"favorite_food", "disliked_food"} in told
+    assert not any("favorite_dessert" in names and len(names) > 1 for names in told)
+    assert all(len({fact.kind.name for fact in draw_facts(Random(0), pairs, 3, Values())}) == 1 for _ in range(9))
+
+
+def test_two_facts_of_one_person_are_told_in_one_message() -> None:
+    pair = [kind for kind in KINDS if kind.name in ("name", "job")]
+    author = Author(pair, load_small_talk(), Values(), combined={**COMBINED, **PAIRS})
+    said = [author.memory(Random(seed), 2, 0).turns[0].user.lower() for seed in range(200)]
+    assert any(" and i'm a" in text for text in said)

@@ -1,0 +1,77 @@
+"""What people tell a stranger about themselves most often, in their plainest words, drawn most often.
+
+The catalogue has every kind, word and phrasing once, for range; drawn evenly, a dog's name is as rare as that of a
+cuttlefish. Works on kinds as they were loaded, and knows the usual ones by name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from training.kinds import CATALOGUE, Kind
+
+USUAL = (
+    *("name", "age", "home_city", "origin", "job", "employer", "study_subject", "relative_name", "number_of_children"),
+    *("friend_name", "pet_name", "pet_kind", "hobby", "sport_played", "instrument", "favorite_food", "disliked_food"),
+    *("favorite_drink", "allergy", "favorite_color", "music_genre", "language", "vehicle", "birthday_date"),
+    *(
+        "travel_plan",
+        "favorite_film",
+        "favorite_book",
+        "favorite_band",
+        "relative_city",
+        "relative_job",
+        "relative_age",
+    ),
+)
+"""The kinds, those first that are said first when all that is known is asked for."""
+
+TIMES = 7  # a usual kind is drawn as often as so many others
+PLAIN, SHARE = 12, 0.5  # of what is told and asked, so much is in so many first phrasings
+OFTEN = 60  # the first of the words that a kind is about ("dog") is drawn as often as so many of the last
+
+TOGETHER = (
+    frozenset({"favorite_food", "disliked_food"}),
+    frozenset({"home_city", "origin"}),
+    frozenset({"job", "employer"}),
+    frozenset({"job", "workplace_city"}),
+    frozenset({"study_subject", "university"}),
+    frozenset({"favorite_book", "favorite_author"}),
+)
+"""Kinds of one group that people tell together all the same, since their questions can be told apart."""
+
+PAIRS = {
+    ("name", "age"): ["I'm {v}, {w}", "I'm {v} and I'm {w} years old", "my name is {v} and I'm {w}"],
+    ("name", "home_city"): ["I'm {v} and I live in {w}", "{v} here, living in {w}", "my name is {v}, I live in {w}"],
+    ("name", "origin"): ["I'm {v} from {w}", "my name is {v} and I'm from {w}"],
+    ("name", "job"): ["I'm {v}, a {w}", "my name is {v} and I'm a {w}", "I'm {v} and I work as a {w}"],
+    ("job", "employer"): ["I'm a {v} at {w}", "I work for {w} as a {v}", "I work as a {v} at {w}"],
+    ("home_city", "origin"): ["I live in {v} but I'm from {w}", "I'm from {w} and live in {v}"],
+    ("favorite_food", "disliked_food"): ["I love eating {v} but hate {w}", "I like {v}, but I don't like {w}"],
+}
+"""Two facts on one person, told as one: see `dialogues.COMBINED`."""
+
+
+def everyday(kinds: Sequence[Kind]) -> list[Kind]:
+    """The kinds, the usual ones many times, each with its plain phrasings and its common words many times."""
+    plain = tomllib.loads((CATALOGUE / "everyday" / "phrasings.toml").read_text(encoding="utf-8"))
+    usual = [_plainer(kind, plain.get(kind.name, {})) for kind in kinds if kind.name in USUAL]
+    return [*(_plainer(kind, {}) for kind in kinds if kind.name not in USUAL), *usual * TIMES]
+
+
+def _plainer(kind: Kind, plain: dict[str, list[str]]) -> Kind:
+    phrasings: dict[str, Any] = {
+        name: _weighted([*plain.get(name, ()), *getattr(kind, name)]) for name in ("clauses", "change", "ask")
+    }
+    slots = tuple(slot for i, slot in enumerate(kind.slots) for _ in range(max(1, OFTEN // (i + 1))))
+    return replace(kind, slots=slots, **phrasings)
+
+
+def _weighted(options: Sequence[str]) -> tuple[str, ...]:
+    """The options, the first ones so many times that they are a SHARE of all."""
+    first, rest = options[:PLAIN], options[PLAIN:]
+    times = max(1, round(SHARE / (1 - SHARE) * len(rest) / max(1, len(first))))
+    return (*(list(first) * times), *rest)
