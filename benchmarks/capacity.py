@@ -24,9 +24,10 @@ from core.chat import Message
 from core.engine import Engine
 from core.state import State
 from training.corpora import Turn
-from training.dialogues import Author, load_small_talk
+from training.dialogues import Author
 from training.facts import Fact, Values
 from training.kinds import load_kinds
+from training.remarks import load_small_talk
 
 LOADS = (1, 2, 4, 8, 16, 32, 64)
 DISTANCES = (0, 10, 50, 200)

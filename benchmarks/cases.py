@@ -12,9 +12,10 @@ from pathlib import Path
 from random import Random
 
 from training.corpora import Turn
-from training.dialogues import Author, Memory, load_small_talk
+from training.dialogues import Author, Memory
 from training.facts import Fact, Values
 from training.kinds import Kind, load_kinds, load_unseen_kinds
+from training.remarks import load_small_talk
 from training.sentences import question
 
 KINDS = ("recall", "update", "rare", "abstain")

@@ -24,9 +24,10 @@ from benchmarks.report import chance_of_more, finish, interval, origin
 from core.chat import Message
 from core.engine import Engine
 from storage.records import Entry, Turn
-from training.dialogues import Author, Memory, load_small_talk
+from training.dialogues import Author, Memory
 from training.facts import Fact, Values
 from training.kinds import load_kinds
+from training.remarks import load_small_talk
 
 MEMORIES, FACTS, FILLERS = 80, 5, 4
 

@@ -31,9 +31,10 @@ from core.state import State
 from storage.database import file_url, open_database
 from storage.records import User
 from storage.store import Store
-from training.dialogues import Author, load_small_talk
+from training.dialogues import Author
 from training.facts import Fact, Values, draw_facts, invented_name
 from training.kinds import load_kinds
+from training.remarks import load_small_talk
 
 LETTERS = 7
 USERS = 10

@@ -33,8 +33,8 @@ from benchmarks.report import commit, finish
 from core.checkpoint import fingerprint
 from storage.database import file_url, open_database
 from storage.store import Store
-from training.dialogues import load_small_talk
 from training.facts import invented_name
+from training.remarks import load_small_talk
 
 SAMPLE_SECONDS = 2.0
 PATIENCE = 120.0

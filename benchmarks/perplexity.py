@@ -28,9 +28,10 @@ from benchmarks.scoring import Score, Scorer, perplexity, resampled, spread, tok
 from core.adapter import Adapter
 from core.chat import Message
 from core.engine import Engine, load_engine
-from training.dialogues import Author, Memory, load_small_talk
+from training.dialogues import Author, Memory
 from training.facts import Values
 from training.kinds import load_kinds
+from training.remarks import load_small_talk
 
 WAYS = ("memory", "none", "prompt")
 FACTS = 50  # unrelated ones, in each memory of the side effects

@@ -21,9 +21,10 @@ from benchmarks.recall import GREEDY, is_right
 from benchmarks.report import finish, interval, origin
 from core.chat import Message
 from core.engine import Engine
-from training.dialogues import Author, load_small_talk
+from training.dialogues import Author
 from training.facts import Fact, Values
 from training.kinds import load_kinds
+from training.remarks import load_small_talk
 
 MEMORIES, FACTS, FILLERS = 60, 6, 12
 TIMED_TURNS, TIMES = 100, 5

@@ -20,9 +20,10 @@ from benchmarks.recall import GREEDY, is_right
 from benchmarks.report import chance_of_more, finish, interval, origin
 from core.chat import Message
 from core.engine import Engine
-from training.dialogues import Author, load_small_talk
+from training.dialogues import Author
 from training.facts import Values, draw_facts
 from training.kinds import load_kinds
+from training.remarks import load_small_talk
 
 FACTS = 6
 

@@ -5,7 +5,6 @@ Composes the catalogue's facts and small talk into conversations; tokens and bat
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,12 +13,15 @@ from typing import NamedTuple
 
 from training.corpora import Turn
 from training.everyday import USUAL
-from training.facts import COMBINED, Fact, Values, alike, draw_facts, is_confused
-from training.kinds import CATALOGUE, Kind, group_of
+from training.facts import COMBINED, Fact, Values, draw_facts, is_confused
+from training.kinds import Kind
 from training.remarks import NICE_FOR_THEM, NOTHING_YET, SUMMARIES, THANKS, UPDATED
+from training.scenes import Scene, goes_with, play
 from training.sentences import favoured, joined, question, sentence
+from training.untold import Untold
 
 MOST_SUMMED_UP = 5
+SCENIC = 0.7  # so likely comes a scene, and so likely another
 JOINTS = [" and ", " and ", ", and ", ". ", ". ", ", ", "; ", ". Also, ", " - ", " but "]
 Chat = Callable[[Random], list[Turn]]
 
@@ -53,7 +55,8 @@ class Author:
     `amid` of the messages that tell something tell it beside other talk. `near` of the questions about things never
     told are about what could be mistaken for something told: the wife's name where the rabbit's was told. Of the facts
     a share is `asked` for before they are told, and as many at once afterwards. What is told in one message of two
-    facts is `combined`; `together` are kinds that people tell together although their questions are alike.
+    facts is `combined`; `together` are kinds that people tell together although their questions are alike. Much is told
+    in `scenes`, if there are any.
     """
 
     kinds: list[Kind]
@@ -64,20 +67,39 @@ class Author:
     asked: float = 0.0
     combined: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=lambda: COMBINED)
     together: Collection[frozenset[str]] = ()
+    scenes: Sequence[Scene] = ()
 
     @cached_property
-    def _neighbours(self) -> dict[str, list[Kind]]:
-        """By a kind's name, the kinds whose values could be its own."""
-        return {kind.name: [other for other in self.kinds if _could_be(kind, other)] for kind in self.kinds}
+    def _untold(self) -> Untold:
+        return Untold(self.kinds, self.values, self.near, self.together)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Kind]:
+        return {kind.name: kind for kind in self.kinds}
 
     def memory(self, rng: Random, count: int, fillers: int) -> Memory:
         """A person with `count` facts, a quarter of them changed later, and `fillers` other turns in between."""
-        facts = self._facts(rng, count)
+        played = self._played(rng, count)
+        told = [fact for _, known in played for fact in known]
+        facts = self._facts(rng, count - len(told), told)
         steps = self._tellings(rng, facts)
-        finals = [self._changed_later(rng, fact, steps) for fact in facts]
+        finals = [self._changed_later(rng, fact, steps) for fact in facts] + told
+        for turns, _ in played:
+            steps.insert(rng.randint(0, len(steps)), Step(turns))
         for _ in range(fillers):
             steps.insert(rng.randint(0, len(steps)), Step(self._filler(rng, finals)))
         return Memory([turn for step in steps for turn in step.turns], finals)
+
+    def _played(self, rng: Random, count: int) -> list[tuple[list[Turn], list[Fact]]]:
+        """Scenes for some of the facts, which can all be told apart."""
+        played: list[tuple[list[Turn], list[Fact]]] = []
+        known: list[Fact] = []
+        while self.scenes and len(known) < count and rng.random() < SCENIC:
+            scene = rng.choice(self.scenes)
+            if len(scene.keys) <= count - len(known) + 1 and goes_with(scene, known, self._by_name, self.together):
+                played.append(play(rng, scene, self._by_name, self.values, self._reaction))
+                known += played[-1][1]
+        return played
 
     def _changed_later(self, rng: Random, fact: Fact, steps: list[Step]) -> Fact:
         """Perhaps insert a change of the fact somewhere after it was told; return what is true at the end."""
@@ -88,18 +110,17 @@ class Author:
         steps.insert(rng.randint(told + 1, len(steps)), Step([self.change_turn(rng, final)]))
         return final
 
-    def _facts(self, rng: Random, count: int) -> list[Fact]:
-        """Draw facts; some people and animals get a second one, in the place of another fact."""
-        facts = draw_facts(rng, self.kinds, count, self.values, self.together)
-        by_name = {kind.name: kind for kind in self.kinds}
+    def _facts(self, rng: Random, count: int, known: Sequence[Fact]) -> list[Fact]:
+        """Draw facts besides those known; some people and animals get a second one, in the place of another fact."""
+        facts = draw_facts(rng, self.kinds, count, self.values, self.together, known)
         for first in list(facts):
-            told = {fact.kind.name for fact in facts}
-            pairs = [by_name[name] for one, name in self.combined if one == first.kind.name and name in by_name]
+            told = {fact.kind.name for fact in (*known, *facts)}
+            pairs = [self._by_name[to] for one, to in self.combined if one == first.kind.name and to in self._by_name]
             seconds = [kind for kind in pairs if first.slot or not is_confused(kind, told, self.together)]
             if not seconds or len(facts) == 1 or rng.random() > 0.35:
                 continue
             second = rng.choice(seconds)
-            if first.slot in second.slots and (second.name, first.slot) not in [fact.key for fact in facts]:
+            if first.slot in second.slots and (second.name, first.slot) not in [fact.key for fact in (*known, *facts)]:
                 del facts[max(i for i, fact in enumerate(facts) if fact is not first)]
                 facts.append(Fact(second, self.values.draw(rng, second), first.slot))
         return facts
@@ -238,7 +259,7 @@ class Author:
 
     def unknown(self, rng: Random, facts: list[Fact]) -> Question:
         """A question about something never told, and the honest answer."""
-        fact = self._untold(rng, facts)
+        fact = self._untold.draw(rng, facts)
         kind = fact.kind
         template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
         return Question(Turn(question(rng, fact.say(template)), fact.say(favoured(rng, kind.unknown))), ())
@@ -250,9 +271,14 @@ class Author:
             fact = rng.choice(changing)
             new = [fact.changed(self.values.draw(rng, fact.kind))]
             return self.change_turn(rng, new[0]), new
-        new = [self._untold(rng, facts)]
+        if self.scenes and rng.random() < SCENIC:
+            scene = rng.choice(self.scenes)
+            if scene.is_news and goes_with(scene, facts, self._by_name, self.together):
+                (turn,), new = play(rng, scene, self._by_name, self.values, self._reaction)
+                return turn, new
+        new = [self._untold.draw(rng, facts)]
         for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
-            new.append(self._untold(rng, [*facts, *new]))
+            new.append(self._untold.draw(rng, [*facts, *new]))
         return self.tell_turn(rng, new), new
 
     def misheard(self, rng: Random, turn: Turn, facts: list[Fact]) -> Turn:
@@ -260,38 +286,3 @@ class Author:
         others = [self.planted(rng, facts), self.unknown(rng, facts).turn]
         others += [self.denied(rng, fact) for fact in facts if fact.value.lower() in turn.user.lower()]
         return Turn(turn.user, rng.choice(others).assistant)
-
-    def _untold(self, rng: Random, facts: list[Fact]) -> Fact:
-        near = [kind for fact in facts for kind in self._neighbours[fact.kind.name]]
-        for attempt in range(1000):
-            closely = near and self.near and attempt < 20 and rng.random() < self.near
-            kind = rng.choice(near if closely else self.kinds)
-            fact = Fact(kind, self.values.draw(rng, kind), rng.choice(kind.slots))
-            if _is_never_told(fact, facts):
-                return fact
-        raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
-
-
-def _could_be(kind: Kind, other: Kind) -> bool:
-    """Whether a value of one kind could be one of the other: both are names, or some values are the same."""
-    both_names = kind.name.endswith("name") and other.name.endswith("name")
-    return both_names or not set(kind.values).isdisjoint(other.values)
-
-
-def _is_never_told(fact: Fact, told: list[Fact]) -> bool:
-    """Whether no fact told could pass for an answer; of another person or animal the same kind may be asked."""
-    related = {name for other in told for name in group_of(other.kind)}
-    if fact.slot and fact.kind.name in {other.kind.name for other in told}:
-        return not any(alike(fact.key, other.key) for other in told)
-    return fact.kind.name not in related
-
-
-def load_small_talk() -> Callable[[Random], list[Turn]]:
-    """One exchange of the small-talk catalogue at a time."""
-    exchanges = tomllib.loads((CATALOGUE / "smalltalk.toml").read_text(encoding="utf-8"))["exchange"]
-
-    def draw(rng: Random) -> list[Turn]:
-        exchange = rng.choice(exchanges)
-        return [Turn(rng.choice(exchange["user"]), rng.choice(exchange["reply"]))]
-
-    return draw

@@ -29,8 +29,9 @@ USUAL = (
 )
 """The kinds, those first that are said first when all that is known is asked for."""
 
-TIMES = 7  # a usual kind is drawn as often as so many others
-PLAIN, SHARE = 12, 0.5  # of what is told and asked, so much is in so many first phrasings
+EVERYDAY = CATALOGUE / "everyday"
+TIMES = 8  # a usual kind is drawn as often as so many others
+PLAIN, SHARE = 12, 0.5  # of what is told and asked, so much is in the plain phrasings and so many first ones
 OFTEN = 60  # the first of the words that a kind is about ("dog") is drawn as often as so many of the last
 
 TOGETHER = (
@@ -40,6 +41,9 @@ TOGETHER = (
     frozenset({"job", "workplace_city"}),
     frozenset({"study_subject", "university"}),
     frozenset({"favorite_book", "favorite_author"}),
+    frozenset({"pet_name", "pet_age"}),
+    frozenset({"pet_name", "pet_color"}),
+    frozenset({"pet_age", "pet_color"}),
 )
 """Kinds of one group that people tell together all the same, since their questions can be told apart."""
 
@@ -57,21 +61,22 @@ PAIRS = {
 
 def everyday(kinds: Sequence[Kind]) -> list[Kind]:
     """The kinds, the usual ones many times, each with its plain phrasings and its common words many times."""
-    plain = tomllib.loads((CATALOGUE / "everyday" / "phrasings.toml").read_text(encoding="utf-8"))
-    usual = [_plainer(kind, plain.get(kind.name, {})) for kind in kinds if kind.name in USUAL]
-    return [*(_plainer(kind, {}) for kind in kinds if kind.name not in USUAL), *usual * TIMES]
+    plain = [tomllib.loads(file.read_text(encoding="utf-8")) for file in sorted(EVERYDAY.glob("*.toml"))]
+    own = {kind.name: _plainer(kind, [phrasings.get(kind.name, {}) for phrasings in plain]) for kind in kinds}
+    return [kind for name, kind in own.items() for _ in range(TIMES if name in USUAL else 1)]
 
 
-def _plainer(kind: Kind, plain: dict[str, list[str]]) -> Kind:
+def _plainer(kind: Kind, plain: Sequence[dict[str, list[str]]]) -> Kind:
     phrasings: dict[str, Any] = {
-        name: _weighted([*plain.get(name, ()), *getattr(kind, name)]) for name in ("clauses", "change", "ask")
+        name: _weighted([text for one in plain for text in one.get(name, ())], getattr(kind, name))
+        for name in ("clauses", "change", "ask")
     }
     slots = tuple(slot for i, slot in enumerate(kind.slots) for _ in range(max(1, OFTEN // (i + 1))))
     return replace(kind, slots=slots, **phrasings)
 
 
-def _weighted(options: Sequence[str]) -> tuple[str, ...]:
-    """The options, the first ones so many times that they are a SHARE of all."""
-    first, rest = options[:PLAIN], options[PLAIN:]
+def _weighted(plain: Sequence[str], options: Sequence[str]) -> tuple[str, ...]:
+    """All of them, the plain ones and the first options so many times that they are a SHARE of the whole."""
+    first, rest = [*plain, *options[:PLAIN]], options[PLAIN:]
     times = max(1, round(SHARE / (1 - SHARE) * len(rest) / max(1, len(first))))
-    return (*(list(first) * times), *rest)
+    return (*(first * times), *rest)

@@ -119,12 +119,20 @@ class Values:
 
 
 def draw_facts(
-    rng: Random, kinds: list[Kind], count: int, values: Values, together: Collection[frozenset[str]] = ()
+    rng: Random,
+    kinds: list[Kind],
+    count: int,
+    values: Values,
+    together: Collection[frozenset[str]] = (),
+    known: Sequence[Fact] = (),
 ) -> list[Fact]:
-    """Draw `count` facts whose questions cannot mean each other; of one group only such kinds as are `together`."""
-    facts: dict[tuple[str, str], Fact] = {}
+    """Draw `count` facts whose questions cannot mean each other, nor those `known` already.
+
+    Of one group only such kinds as are `together` are told of one person.
+    """
+    facts = {fact.key: fact for fact in known}
     for _ in range(20 * count):
-        if len(facts) == count:
+        if len(facts) == count + len(known):
             break
         kind = rng.choice(kinds)
         if is_confused(kind, {fact.kind.name for fact in facts.values()}, together):
@@ -132,7 +140,7 @@ def draw_facts(
         fact = Fact(kind, values.draw(rng, kind), rng.choice(kind.slots))
         if not any(alike(fact.key, key) for key in facts):
             facts[fact.key] = fact
-    return list(facts.values())
+    return list(facts.values())[len(known) :]
 
 
 def is_confused(kind: Kind, told: Collection[str], together: Collection[frozenset[str]] = ()) -> bool:

@@ -1,6 +1,13 @@
-"""What is said beside facts: thanks, changes noted, and the ways to ask for all that is known."""
+"""What is said beside facts: small talk, thanks, changes noted, and the ways to ask for all that is known."""
 
 from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from random import Random
+
+from training.corpora import Turn
+from training.kinds import CATALOGUE
 
 THANKS = [
     "Thanks for telling me!",
@@ -37,3 +44,14 @@ NOTHING_YET = [
     "Not a thing so far. What should I know?",
     "You haven't told me anything yet. Go ahead!",
 ]
+
+
+def load_small_talk() -> Callable[[Random], list[Turn]]:
+    """One exchange of the small-talk catalogue at a time."""
+    exchanges = tomllib.loads((CATALOGUE / "smalltalk.toml").read_text(encoding="utf-8"))["exchange"]
+
+    def draw(rng: Random) -> list[Turn]:
+        exchange = rng.choice(exchanges)
+        return [Turn(rng.choice(exchange["user"]), rng.choice(exchange["reply"]))]
+
+    return draw

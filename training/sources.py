@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from training.corpora import Turn, dialogue_turns, read_records, tidy
-from training.dialogues import load_small_talk
+from training.remarks import load_small_talk
 
 STORIES = ("african_storybook", "fairytale_stories")
 # Of what is drawn: plain rows, a turn or two of small talk, a conversation between people.

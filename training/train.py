@@ -35,6 +35,7 @@ from training.kinds import load_kinds
 from training.loading import drawn
 from training.objective import Loss, loss_of
 from training.run import PRETRAINED, TOKENIZER, Progress, Run, load_tokenizer, matmul_rate
+from training.scenes import load_scenes
 from training.sources import Sources
 from training.tokenizer import train_tokenizer
 
@@ -62,7 +63,9 @@ def main() -> None:
     author = Author(kinds, sources.chat, Values(novel=NOVEL, words=words), AMID, NEAR)
     if config.everyday:
         pairs = {**author.combined, **PAIRS}
-        author = replace(author, kinds=everyday(kinds), asked=ASKED, combined=pairs, together=TOGETHER)
+        author = replace(
+            author, kinds=everyday(kinds), asked=ASKED, combined=pairs, together=TOGETHER, scenes=load_scenes()
+        )
     base = config.pretrained or (config.start and config.start / "base")
     if base and not (config.out / TOKENIZER).exists():
         load_tokenizer(base).save_pretrained(config.out / TOKENIZER)

@@ -20,7 +20,7 @@ from benchmarks.scoring import Scorer
 from core.chat import Message
 from core.engine import Engine
 from tests.tiny import tiny_engine, tiny_folder
-from training.dialogues import load_small_talk
+from training.remarks import load_small_talk
 
 
 def talk(*texts: str) -> tuple[Message, ...]:

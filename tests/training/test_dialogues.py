@@ -7,10 +7,10 @@ from random import Random
 
 from tests.training.small import CITY, JOB, SISTER, chat, small_author
 from training.corpora import Turn
-from training.dialogues import Author, Memory, Step, load_small_talk
+from training.dialogues import Author, Memory, Step
 from training.facts import COMBINED, Fact, Values
 from training.kinds import load_kinds
-from training.remarks import NOTHING_YET
+from training.remarks import NOTHING_YET, load_small_talk
 
 KINDS = load_kinds(held_out=False)
 SEEDS = range(200)

@@ -1,0 +1,61 @@
+"""Facts that were never told, to be asked for: anything, or what could be mistaken for something that was told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+
+from training.facts import Fact, Values, alike, is_confused
+from training.kinds import Kind
+
+
+@dataclass(frozen=True)
+class Untold:
+    """Draws them; see Author for `near` and `together`."""
+
+    kinds: Sequence[Kind]
+    values: Values
+    near: float
+    together: Collection[frozenset[str]]
+
+    @cached_property
+    def _neighbours(self) -> dict[str, list[Kind]]:
+        """By a kind's name, the kinds whose values could be its own."""
+        once = {kind.name: kind for kind in self.kinds}  # usual ones are in `kinds` many times
+        could_be = {name: {to for to, other in once.items() if _could_be(kind, other)} for name, kind in once.items()}
+        return {name: [kind for kind in self.kinds if kind.name in others] for name, others in could_be.items()}
+
+    @cached_property
+    def _about(self) -> dict[str, list[Kind]]:
+        """By a word ("sister"), the kinds of facts about it."""
+        words = {slot for kind in self.kinds for slot in kind.slots if slot}
+        return {word: [kind for kind in self.kinds if word in kind.slots] for word in words}
+
+    def draw(self, rng: Random, facts: Sequence[Fact]) -> Fact:
+        """A fact that none of those told could be mistaken for, but as often as is said looks as if."""
+        near = [kind for fact in facts for kind in self._neighbours[fact.kind.name]]
+        near += [kind for fact in facts if self.together for kind in self._about.get(fact.slot, ())]
+        for attempt in range(1000):
+            closely = near and self.near and attempt < 20 and rng.random() < self.near
+            kind = rng.choice(near if closely else self.kinds)
+            slots = [fact.slot for fact in facts if closely and self.together and fact.slot in kind.slots]
+            fact = Fact(kind, self.values.draw(rng, kind), rng.choice(slots or kind.slots))
+            if _is_never_told(fact, facts, self.together):
+                return fact
+        raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
+
+
+def _could_be(kind: Kind, other: Kind) -> bool:
+    """Whether a value of one kind could be one of the other: both are names, or some values are the same."""
+    both_names = kind.name.endswith("name") and other.name.endswith("name")
+    return both_names or not set(kind.values).isdisjoint(other.values)
+
+
+def _is_never_told(fact: Fact, told: Sequence[Fact], together: Collection[frozenset[str]] = ()) -> bool:
+    """Whether no fact told could pass for an answer; of another person or animal the same kind may be asked."""
+    if fact.slot and fact.kind.name in {other.kind.name for other in told}:
+        return not any(alike(fact.key, other.key) for other in told)
+    names = {other.kind.name for other in told}
+    return fact.kind.name not in names and not is_confused(fact.kind, names, together)
