@@ -15,8 +15,8 @@ from benchmarks.cases import KINDS
 HOME = Path(__file__).parent.parent
 RESULTS = HOME / "benchmarks" / "results"
 RECALL = (
-    "Recall (`benchmarks/runs/recall.sh`; share right, its 95 % interval, probes). But for the first two rows, cases are "
-    "generated with values and phrasings held out of training; *update* also fails when the old value is said, "
+    "Recall (`benchmarks/runs/recall.sh`; share right, its 95 % interval, probes). But for the first two rows, cases "
+    "are generated with values and phrasings held out of training; *update* also fails when the old value is said, "
     "*falsely denied* are told facts said to be unknown; rows with a star were answered on a GPU, in float32:"
 )
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"

@@ -21,6 +21,7 @@ from training.sentences import favoured, joined, question, sentence
 from training.untold import Untold
 
 MOST_SUMMED_UP = 5
+SLANG = 0.2
 SCENIC = 0.7  # so likely comes a scene, and so likely another
 JOINTS = [" and ", " and ", ", and ", ". ", ". ", ", ", "; ", ". Also, ", " - ", " but "]
 Chat = Callable[[Random], list[Turn]]
@@ -56,7 +57,7 @@ class Author:
     told are about what could be mistaken for something told: the wife's name where the rabbit's was told. Of the facts
     a share is `asked` for before they are told, and as many at once afterwards. What is told in one message of two
     facts is `combined`; `together` are kinds that people tell together although their questions are alike. Much is told
-    in `scenes`, if there are any.
+    in `scenes`, if there are any; questions may be in `slang`, other words for the one that a fact is about.
     """
 
     kinds: list[Kind]
@@ -68,6 +69,7 @@ class Author:
     combined: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=lambda: COMBINED)
     together: Collection[frozenset[str]] = ()
     scenes: Sequence[Scene] = ()
+    slang: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def _untold(self) -> Untold:
@@ -248,7 +250,12 @@ class Author:
             lead = "Yes" if value == fact.value else "No"
             turn = Turn(asked.say(rng.choice(fact.kind.check)), f"{lead}, {answer[0].lower()}{answer[1:]}")
             return Question(turn, (fact.value, lead))
-        return Question(Turn(question(rng, fact.say(rng.choice(fact.kind.ask))), answer), (fact.value,))
+        text = self._in_slang(rng, fact).say(rng.choice(fact.kind.ask))
+        return Question(Turn(question(rng, text), answer), (fact.value,))
+
+    def _in_slang(self, rng: Random, fact: Fact) -> Fact:
+        words = self.slang.get(fact.slot)
+        return replace(fact, slot=rng.choice(words)) if words and rng.random() < SLANG else fact
 
     def summary(self, rng: Random, facts: list[Fact]) -> Question:
         """ "What do you know about me?", answered with up to five facts, the usual ones first, if there are any."""
@@ -262,7 +269,8 @@ class Author:
         fact = self._untold.draw(rng, facts)
         kind = fact.kind
         template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
-        return Question(Turn(question(rng, fact.say(template)), fact.say(favoured(rng, kind.unknown))), ())
+        asked = self._in_slang(rng, fact).say(template)
+        return Question(Turn(question(rng, asked), fact.say(favoured(rng, kind.unknown))), ())
 
     def news(self, rng: Random, facts: list[Fact]) -> tuple[Turn, list[Fact]]:
         """A message that tells something new or changes something told, a reaction to just that, and its facts."""

@@ -59,6 +59,25 @@ PAIRS = {
 """Two facts on one person, told as one: see `dialogues.COMBINED`."""
 
 
+SLANG = {
+    "girlfriend": ("gf", "missus"),
+    "boyfriend": ("bf",),
+    "husband": ("hubby", "hubs"),
+    "wife": ("missus", "wifey"),
+    "mother": ("mum", "mom", "mam"),
+    "father": ("dad", "papa"),
+    "sister": ("sis",),
+    "brother": ("bro",),
+    "grandmother": ("nan", "gran", "grandma"),
+    "grandfather": ("grandad", "grandpa"),
+    "son": ("boy",),
+    "daughter": ("girl",),
+    "dog": ("pup", "doggo"),
+    "cat": ("kitty",),
+}
+"""Other words for those that facts are about, as questions have them."""
+
+
 def everyday(kinds: Sequence[Kind]) -> list[Kind]:
     """The kinds, the usual ones many times, each with its plain phrasings and its common words many times."""
     plain = [tomllib.loads(file.read_text(encoding="utf-8")) for file in sorted(EVERYDAY.glob("*.toml"))]

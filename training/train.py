@@ -29,7 +29,7 @@ from training.batches import Batch, Batcher
 from training.codec import Codec
 from training.config import TrainConfig
 from training.dialogues import Author
-from training.everyday import PAIRS, TOGETHER, everyday
+from training.everyday import PAIRS, SLANG, TOGETHER, everyday
 from training.facts import Values
 from training.kinds import load_kinds
 from training.loading import drawn
@@ -57,15 +57,7 @@ def main() -> None:
     config = parse()
     config.out.mkdir(parents=True, exist_ok=True)
     sources = Sources(config.corpora)
-    held_out = {value.lower() for kind in load_kinds(held_out=True) for value in kind.values}
-    words = [word for word in sources.words if word not in held_out]
-    kinds = load_kinds(held_out=False, wider=config.wider)
-    author = Author(kinds, sources.chat, Values(novel=NOVEL, words=words), AMID, NEAR)
-    if config.everyday:
-        pairs = {**author.combined, **PAIRS}
-        author = replace(
-            author, kinds=everyday(kinds), asked=ASKED, combined=pairs, together=TOGETHER, scenes=load_scenes()
-        )
+    author = author_of(config, sources)
     base = config.pretrained or (config.start and config.start / "base")
     if base and not (config.out / TOKENIZER).exists():
         load_tokenizer(base).save_pretrained(config.out / TOKENIZER)
@@ -88,6 +80,18 @@ def main() -> None:
         run.compile()
     deadline = began + 60 * config.minutes if config.minutes else math.inf
     train(run, batcher, deadline)
+
+
+def author_of(config: TrainConfig, sources: Sources) -> Author:
+    """Who writes the run's memories: evenly of all there is, or as people talk to a stranger."""
+    held_out = {value.lower() for kind in load_kinds(held_out=True) for value in kind.values}
+    words = [word for word in sources.words if word not in held_out]
+    kinds = load_kinds(held_out=False, wider=config.wider)
+    author = Author(kinds, sources.chat, Values(novel=NOVEL, words=words), AMID, NEAR)
+    if not config.everyday:
+        return author
+    author = replace(author, kinds=everyday(kinds), combined={**author.combined, **PAIRS}, together=TOGETHER)
+    return replace(author, asked=ASKED, scenes=load_scenes(), slang=SLANG)
 
 
 def parse() -> TrainConfig:

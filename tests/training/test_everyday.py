@@ -7,8 +7,8 @@ from random import Random
 
 from tests.training.test_facts import normal
 from training.dialogues import Author
-from training.everyday import PAIRS, PLAIN, TOGETHER, USUAL, everyday
-from training.facts import COMBINED, Values, draw_facts
+from training.everyday import PAIRS, PLAIN, SLANG, TOGETHER, USUAL, everyday
+from training.facts import COMBINED, Fact, Values, draw_facts
 from training.kinds import PHRASINGS, load_kinds
 from training.remarks import load_small_talk
 
@@ -56,3 +56,12 @@ def test_two_facts_of_one_person_are_told_in_one_message() -> None:
     author = Author(pair, load_small_talk(), Values(), combined={**COMBINED, **PAIRS})
     said = [author.memory(Random(seed), 2, 0).turns[0].user.lower() for seed in range(200)]
     assert any(" and i'm a" in text for text in said)
+
+
+def test_questions_name_people_by_other_words_and_answers_by_their_own() -> None:
+    assert {*SLANG} <= {slot for kind in KINDS for slot in kind.slots}
+    author = Author(KINDS, load_small_talk(), Values(), slang=SLANG)
+    wife = Fact(next(kind for kind in KINDS if kind.name == "relative_name"), "Ada", "wife")
+    asked = [author.ask(Random(seed), wife).turn for seed in range(200)]
+    slangy = [turn for turn in asked if "missus" in turn.user or "wifey" in turn.user]
+    assert 10 < len(slangy) < 80 and all("wife" in turn.assistant or "Ada" in turn.assistant for turn in slangy)

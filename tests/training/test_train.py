@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from tests.tiny import tiny_tokenizer
-from tests.training.small import small_batcher, small_config
+from tests.training.small import small_batcher, small_config, write_corpora
 from training.codec import Codec
+from training.config import TrainConfig
 from training.run import CHECKPOINT, Progress, Run, matmul_rate
-from training.train import LOG, main, speed, train
+from training.sources import Sources
+from training.train import LOG, author_of, main, speed, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # fewer cores than workers: slow only
 CPU = torch.device("cpu")
@@ -101,3 +103,12 @@ def test_a_generator_for_another_base_is_handed_over(
 
 def test_the_measured_rate_is_one_that_a_machine_can_have() -> None:
     assert 1e7 < matmul_rate(CPU, torch.float32) < 1e15
+
+
+def test_everyday_talk_is_drawn_where_it_is_asked_for(tmp_path: Path) -> None:
+    corpora = write_corpora(tmp_path)
+    usual = author_of(TrainConfig(tmp_path, corpora, wider=True, everyday=True), Sources(corpora))
+    even = author_of(TrainConfig(tmp_path, corpora, wider=True), Sources(corpora))
+    assert usual.scenes and usual.slang and usual.together and usual.asked
+    assert not (even.scenes or even.slang or even.together or even.asked)
+    assert len(usual.kinds) > len(even.kinds) and len(usual.combined) > len(even.combined)
