@@ -146,6 +146,10 @@ class Upkeep:
             with suppress(NotFound):  # another process may do the same
                 self.delete_account(user_id)
 
+    def finish_erasing(self) -> None:
+        """Leave nothing in the files of what was forgotten, where a crash came between. Raise DatabaseUnavailable."""
+        self._store.finish_erasing()
+
     def list_people(self) -> list[Person]:
         """Everybody, and how much is kept of each: for the operator."""
         return self._store.list_people()

@@ -78,7 +78,7 @@ def _age(settings: Settings, engine: Engine, file: bytes, revision: str) -> None
 def _look(settings: Settings, engine: Engine) -> tuple[bool, bool]:
     """Whether the next start finds all turns, and the state that they give; nobody is left in the database then."""
     with serving(settings, engine) as (service, user):
-        service.recover()
+        service.recover(0)
         is_right = [turn.user_text for turn in service.held_turns(user.id)] == [*TOLD, WAITING]
         is_clean = _is_clean(service, user)
         service.delete_account(user.id)

@@ -96,7 +96,7 @@ def killed_often(settings: Settings, engine: Engine, kills: int, seed: int, foun
 def _look(settings: Settings, engine: Engine) -> tuple[Held, bool]:
     """What is held at the next start, and whether a replay gives just that; the newcomer is gone then, to come anew."""
     with serving(settings, engine) as (service, user):
-        service.recover()
+        service.recover(0)
         newcomer = service.ensure_user(NEWCOMER)
         held = {turn.user_text: turn.pinned for turn in service.held_turns(user.id)}
         held |= {_of_newcomer(turn.user_text): turn.pinned for turn in service.held_turns(newcomer.id)}
@@ -131,7 +131,7 @@ def after(held: Held, verb: Verb) -> Held:
 def _act(settings: Settings, engine: Engine, rng: Random, parcel: Parcel, do: Do) -> None:
     """The process that is killed."""
     with serving(settings, engine) as (service, user):
-        service.recover()
+        service.recover(0)
         while True:
             do(*_drawn(service, user, rng, parcel))
 

@@ -63,6 +63,17 @@ def test_bytes_that_are_not_text_are_refused_and_the_chat_goes_on(tmp_path: Path
     assert "1 turn in the weights" in out
 
 
+def test_a_chat_leaves_the_turns_of_others_alone(tmp_path: Path, url: str) -> None:
+    database = open_database(url)
+    store = Store(database)
+    ada = store.ensure_user("Ada")
+    waiting = store.append_turn(ada.id, store.start_conversation(ada.id).id, "I am Ada")
+    store.answer_turn(ada.id, waiting.id, "Hello.")
+    assert launch("chat", "--user", "Bob", "--model", tmp_path, "--database", url, lines=b"I am Bob\n")[0] == 0
+    assert [turn.id for turn in store.unfolded_turns()] == [waiting.id]
+    database.close()
+
+
 def test_a_rebuild_makes_a_memory_usable_by_another_model(tmp_path: Path, url: str) -> None:
     where = ("--user", "Ada", "--model", tmp_path, "--database", url)
     launch("chat", *where, lines=b"I am Ada\n")
