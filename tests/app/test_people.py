@@ -95,6 +95,17 @@ def test_a_guest_who_stays_first_of_all_is_admin(door: Accounts) -> None:
     assert door.sign_in(guest.name, RIGHT)[0].is_admin
 
 
+def test_nobody_is_made_admin_beside_one(door: Accounts, store: Store) -> None:
+    store.set_admin(store.ensure_user("Ada").id, True)
+    assert not door.sign_in("Cid", RIGHT)[0].is_admin
+
+
+def test_nobody_is_made_admin_where_somebody_has_come_in_with_hugging_face(door: Accounts, store: Store) -> None:
+    door.sign_in_from_hub("64f1", "ada", False)
+    stranger = door.sign_in("Cid", RIGHT)[0]
+    assert not any(person.user.is_admin for person in store.list_people()) and not stranger.is_admin
+
+
 def test_a_guest_who_leaves_comes_back_with_the_browsers_session(service: Service) -> None:
     handlers = Handlers(service)
     session, visitor, name, *_ = handlers.enter_as_guest("")
