@@ -252,7 +252,7 @@ class Memories:
         return self._store.forget_everything(user_id)
 
     def delete(self, user_id: int) -> None:
-        """Delete a person with all that is kept of them, here and in the database."""
+        """Delete a person with all that is kept of them, here and in the database; its files are to be erased then."""
         self._adapters.forget(user_id)
         self._store.delete_user(user_id)
 

@@ -136,15 +136,22 @@ class Upkeep:
 
     def delete_account(self, user_id: int) -> None:
         """Delete a person with all that is kept of them, the name too; what is being written is stopped first."""
-        self._stop_all(user_id)
-        with self._alone(user_id):
-            self._memories.delete(user_id)
+        self._delete(user_id)
+        self._store.erase_deleted()
 
     def delete_lost_guests(self) -> None:
         """Delete every guest whom nothing lets in any more: what is kept of them is nobody's."""
-        for user_id in self._store.lost_guests():
-            with suppress(NotFound):  # another process may do the same
-                self.delete_account(user_id)
+        try:
+            for user_id in self._store.lost_guests():
+                with suppress(NotFound):  # another process may do the same
+                    self._delete(user_id)
+        finally:
+            self._store.erase_deleted()
+
+    def _delete(self, user_id: int) -> None:
+        self._stop_all(user_id)
+        with self._alone(user_id):
+            self._memories.delete(user_id)
 
     def finish_erasing(self) -> None:
         """Leave nothing in the files of what was forgotten, where a crash came between. Raise DatabaseUnavailable."""

@@ -13,6 +13,7 @@ from app.errors import BadPassphrase, NameMissing, NotAdmin
 from app.handlers import Handlers
 from app.service import Service
 from app.tab import Tab
+from storage.database import Database
 from storage.records import User
 from storage.store import Store
 from tests.app.conftest import say
@@ -65,6 +66,19 @@ def test_a_guest_whom_nothing_lets_in_any_more_is_deleted(
     left = {person.user.id: person.turns for person in store.list_people()}
     assert lost.id not in left and left[keyed.id] == left[named.id] == 1
     assert len(left) == 4 and store.held_turns(lost.id) == []
+
+
+def test_the_files_are_erased_once_for_all_lost_guests(
+    service: Service, store: Store, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erased = list[str]()
+    monkeypatch.setattr(database, "erase_traces", lambda: erased.append("all files"))
+    for _ in range(3):
+        service.accounts.sign_in_as_guest()
+    begun = time.time()
+    monkeypatch.setattr("time.time", lambda: begun + 40 * 86_400)
+    service.delete_lost_guests()
+    assert (store.list_people(), erased) == ([], ["all files"])
 
 
 def test_a_guest_can_stay_by_choosing_a_passphrase(door: Accounts) -> None:

@@ -110,6 +110,7 @@ def test_a_person_is_deleted_with_everything_and_the_others_stay(
 def test_of_a_deleted_person_no_file_holds_anything(store: Store, path: Path, ada: User, turn: Turn) -> None:
     fold(store, turn, blob=b"all that Miso is" * 9)
     store.delete_user(ada.id)
+    store.erase_deleted()
     assert not [file for file in path.parent.iterdir() for gone in (b"Miso", b"Ada") if gone in file.read_bytes()]
 
 
