@@ -81,20 +81,26 @@ class Database:
         self.erased.set()
 
     def note_traces(self, session: Session) -> None:
-        """Have `erase_noted` know, also after a crash, that this transaction leaves traces to erase."""
+        """Have `erase_noted` know, also after a crash, that this transaction leaves traces to erase.
+
+        The note is a number in SQLite's file that is odd while there are traces and only grows, so that what is noted
+        during an erasing, which may have come too late for it, is told from what was noted before.
+        """
         if self._engine.dialect.name == "sqlite":
-            session.execute(text("PRAGMA user_version = 1"))
+            noted = _noted(session)
+            _note(session, noted + (2 if noted % 2 else 1))
 
     def erase_noted(self) -> None:
         """Erase traces as `erase_traces` does, where any were noted."""
         if self._engine.dialect.name != "sqlite":
             return
         with self.read() as session:
-            noted = session.scalar(text("PRAGMA user_version"))
-        if noted:
+            noted = _noted(session)
+        if noted % 2:
             self.erase_traces()
             with self.write() as session:
-                session.execute(text("PRAGMA user_version = 0"))
+                if _noted(session) == noted:
+                    _note(session, noted + 1)
 
     def _empty_write_ahead_log(self) -> bool:
         with closing(self._engine.raw_connection()) as connection:
@@ -193,6 +199,14 @@ def _appearing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         new.unlink(missing_ok=True)
+
+
+def _noted(session: Session) -> int:
+    return int(session.scalar(text("PRAGMA user_version")) or 0)
+
+
+def _note(session: Session, number: int) -> None:
+    session.execute(text(f"PRAGMA user_version = {number}"))
 
 
 def _use_write_ahead_log(engine: Engine) -> bool:

@@ -223,3 +223,40 @@ def test_nothing_is_written_anew_where_nothing_is_left_to_erase(
     store.forget_everything(ada.id)
     monkeypatch.setattr(database, "erase_traces", lambda: pytest.fail("the files were clean"))
     store.finish_erasing()
+
+
+def test_who_is_deleted_during_an_erasing_is_erased_by_the_next(
+    store: Store, database: Database, path: Path, ada: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erase, erased = database.erase_traces, list[str]()
+
+    def meanwhile() -> None:
+        erase()
+        erased.append("once more")
+        if len(erased) == 1:
+            store.delete_user(bob.id)
+
+    monkeypatch.setattr(database, "erase_traces", meanwhile)
+    store.delete_user(ada.id)
+    for _ in range(3):
+        store.erase_deleted()
+    assert len(erased) == 2
+
+
+def test_so_is_who_is_deleted_after_another_erasing_has_ended(
+    store: Store, database: Database, path: Path, ada: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erase, erased = database.erase_traces, list[str]()
+
+    def meanwhile() -> None:
+        erase()
+        erased.append("once more")
+        if len(erased) == 1:
+            store.erase_deleted()
+            store.delete_user(bob.id)
+
+    monkeypatch.setattr(database, "erase_traces", meanwhile)
+    store.delete_user(ada.id)
+    for _ in range(3):
+        store.erase_deleted()
+    assert len(erased) == 3
