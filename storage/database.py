@@ -156,7 +156,8 @@ def open_database(
         bring_to_head(for_writing(migrating), place)
         if migrating.dialect.name == "sqlite" and not _until(lambda: _use_write_ahead_log(migrating), timeout):
             raise DatabaseUnavailable(f"The database {place} {UNAVAILABLE[sqlite3.SQLITE_BUSY]}.")
-    engine = build_engine(address, timeout, None, "foreign_keys=ON", "synchronous=NORMAL")
+    # FULL: with less, a write-ahead log reaches the disk some time after a commit, and a power cut takes back the last.
+    engine = build_engine(address, timeout, None, "foreign_keys=ON", "synchronous=FULL")
     return Database(engine, place, timeout, Vault(master, old_master))
 
 
