@@ -61,14 +61,22 @@ class Database:
     def _session(self, purpose: Callable[[Engine], Engine]) -> Session:
         return Session(purpose(self._engine), info={"vault": self.vault})
 
+    @property
+    def erases(self) -> bool:
+        """Whether traces can be erased on demand, as in SQLite's files.
+
+        PostgreSQL hides a deleted row at once, and keeps its bytes until it vacuums the table and reuses its log.
+        """
+        return self._engine.dialect.name == "sqlite"
+
     def erase_traces(self) -> None:
-        """Leave nothing of what was deleted in SQLite's files; other databases clean up by themselves, later.
+        """Leave nothing of what was deleted in SQLite's files; nothing happens in another database: see `erases`.
 
         secure_delete overwrites deleted rows, but not the copies that stay behind when a row grows and moves to
         another page: only VACUUM, which writes the whole file anew, leaves those out. Its cost grows with the file.
         Raises DatabaseUnavailable when other processes keep reading or writing for longer than the timeout.
         """
-        if self._engine.dialect.name != "sqlite":
+        if not self.erases:
             return
         with translated(self._place):
             with closing(self._engine.raw_connection()) as connection:
@@ -86,13 +94,13 @@ class Database:
         The note is a number in SQLite's file that is odd while there are traces and only grows, so that what is noted
         during an erasing, which may have come too late for it, is told from what was noted before.
         """
-        if self._engine.dialect.name == "sqlite":
+        if self.erases:
             noted = _noted(session)
             _note(session, noted + (2 if noted % 2 else 1))
 
     def erase_noted(self) -> None:
         """Erase traces as `erase_traces` does, where any were noted."""
-        if self._engine.dialect.name != "sqlite":
+        if not self.erases:
             return
         with self.read() as session:
             noted = _noted(session)

@@ -1,7 +1,8 @@
-"""The verbs that delete: some turns or everything, with a receipt, and nothing left in any file.
+"""The verbs that delete: some turns or everything, with a receipt, and nothing left in any file of SQLite's.
 
 A receipt is written in the transaction that deletes, and marked once the files are clean: what a crash leaves between
-the two is cleaned at the next start. Knows no tensors: the state without the turns is given to it.
+the two is cleaned at the next start. PostgreSQL cleans its files when it likes, and no receipt there is marked. Knows
+no tensors: the state without the turns is given to it.
 """
 
 import time
@@ -100,7 +101,9 @@ class Forgetting:
             return [row.record() for row in session.scalars(rows)]
 
     def finish_erasing(self) -> None:
-        """Leave nothing in the files of what any receipt says was removed. Raises DatabaseUnavailable."""
+        """Leave nothing in SQLite's files of what any receipt says was removed. Raises DatabaseUnavailable."""
+        if not self._database.erases:
+            return
         with self._database.read() as session:
             ids = session.scalars(select(ReceiptRow.id).where(ReceiptRow.erased_at.is_(None))).all()
         if not ids:

@@ -123,7 +123,7 @@ class People:
             session.execute(delete(UserRow).where(UserRow.id == user_id))  # all other tables cascade
 
     def erase_deleted(self) -> None:
-        """Leave nothing in the files of those who were deleted: once for many, since it writes the whole file anew.
+        """Leave nothing in SQLite's files of those who were deleted: once for many, as it writes them anew.
 
         Raises DatabaseUnavailable when another process keeps the files from being cleaned: the next start does it then.
         """

@@ -6,11 +6,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from storage.database import Database
 from storage.errors import DatabaseUnavailable, MemoryChanged, NotFound
 from storage.records import Conversation, Receipt, Rewriting, Turn, User
 from storage.store import Store
+from storage.tables import ReceiptRow
 from tests.storage.conftest import fold, packed
 
 
@@ -215,6 +217,16 @@ def test_what_a_crash_left_in_the_files_is_erased_by_the_next_start(
     assert occurrences(path, turn.user_text) > 0
     store.finish_erasing()
     assert occurrences(path, turn.user_text) == 0
+
+
+def test_a_receipt_is_marked_only_where_the_files_are_erased(
+    store: Store, database: Database, kind: str, ada: User, turn: Turn
+) -> None:
+    store.forget_everything(ada.id)
+    store.finish_erasing()
+    with database.read() as session:
+        marked = session.scalars(select(ReceiptRow.erased_at)).one() is not None
+    assert marked == (kind != "postgresql")
 
 
 def test_nothing_is_written_anew_where_nothing_is_left_to_erase(
