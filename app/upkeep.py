@@ -19,7 +19,8 @@ from app.ledger import Verification, messages_of
 from app.memories import Memories, MemoryView
 from app.metrics import Metrics
 from app.pace import Pace
-from app.proof import opened
+from app.portable import Parcel, unwrap
+from app.proof import check_arriving
 from app.readout import Answer, Change
 from app.reply import Stream
 from app.settings import Settings
@@ -223,19 +224,23 @@ class Upkeep:
         """The LoRA that is part of the base, if any."""
         return self._settings.lora
 
-    def import_memory(self, name: str, data: bytes, merge: bool = False) -> int:
-        """Take in what `export_memory` gave, for a person of this name; return how many turns were new.
+    def import_memory(self, user_id: int, data: bytes, merge: bool = False) -> int:
+        """Take in what `export_memory` gave, for a person; return how many turns were new.
 
         A person who has turns keeps them, and both memories become one, where `merge` says so. Whatever is not whole,
-        unchanged, and of the running model is refused in one sentence and changes nothing.
+        unchanged, and of the running model is refused in one sentence and changes nothing. Raise NotFound for nobody.
         """
         engine = self._engine.result()
         with self._opening:  # one at a time, whoever asks: it takes long, and nothing is held yet
-            parcel = opened(engine, data, self._settings.message_characters)
-        user = self._store.ensure_user(name)
-        with self._alone(user.id):
-            self._shares.check(user.id, parcel.conversations, len(data))
-            return self._memories.take_in(engine, user.id, parcel, merge)
+            parcel = unwrap(data)
+            self._check_share(user_id, parcel)
+            check_arriving(engine, parcel, self._settings.message_characters)
+        with self._alone(user_id):
+            self._check_share(user_id, parcel)  # others may have arrived meanwhile
+            return self._memories.take_in(engine, user_id, parcel, merge)
+
+    def _check_share(self, user_id: int, parcel: Parcel) -> None:
+        self._shares.check(user_id, parcel.conversations, parcel.size)
 
     def verify(self, user_id: int) -> Verification:
         """Whether the memory is, bit for bit, what its ledger gives; costs a forward pass per turn held."""

@@ -287,8 +287,11 @@ def test_a_memory_is_exported_and_taken_in_under_another_name(
     code, _, err = launch("memory", "import", "--user", "Bob", *flags, file)
     assert (code, one_sentence(err), "merge the two" in err) == (1, True, True)
     assert launch("memory", "import", "--user", "Bob", "--merge", *flags, file)[:2] == (0, "Took in 0 turns for Bob.\n")
-    code, _, err = launch("memory", "import", "--user", "Cid", *flags, tmp_path / "nowhere")
-    assert (code, one_sentence(err)) == (1, True)
+    (tmp_path / "nothing").write_bytes(b"nothing")
+    for odd in ("nowhere", "nothing"):
+        code, _, err = launch("memory", "import", "--user", "Cid", *flags, tmp_path / odd)
+        assert (code, one_sentence(err)) == (1, True)
+    assert "Cid" not in launch("people", *flags)[1]
 
 
 def test_a_turn_is_pinned_and_corrected(where: tuple[str | Path, ...]) -> None:
