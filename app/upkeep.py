@@ -13,7 +13,8 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from app.accounts import Accounts
-from app.errors import ModelLoading, NameMissing, ShuttingDown, UserBusy
+from app.errors import ModelLoading, NameMissing, ShuttingDown
+from app.gates import Gates
 from app.intake import checked_text
 from app.ledger import Verification, messages_of
 from app.memories import Memories, MemoryView
@@ -46,7 +47,7 @@ class Upkeep:
         self.accounts = Accounts(store, settings.passphrases)
         self._pace = Pace(settings.messages_a_minute)
         self._shares = Shares(store.kept_of, settings.conversations_each, settings.megabytes_each)
-        self._gates: dict[int, Lock] = {}
+        self._gates = Gates(settings.patience_seconds)
         self._running: set[tuple[int, Stream]] = set()
         self._closing = Event()
         self._opening = Lock()
@@ -279,16 +280,8 @@ class Upkeep:
 
     @contextmanager
     def _alone(self, user_id: int) -> Iterator[None]:
-        """Hold a person's gate; another thread than the one that took it may let it go."""
-        gate = self._gates.setdefault(user_id, Lock())
-        if not gate.acquire(timeout=self._settings.patience_seconds):
-            raise UserBusy(
-                f"Another message under this name is still being answered after {self._settings.patience_seconds:g} "
-                "seconds; stop it, or wait and send this one again."
-            )
-        try:
+        """Hold a person's gate, unless all is ending; another thread than the one that took it may let it go."""
+        with self._gates.alone(user_id):
             if self._closing.is_set():
                 raise ShuttingDown("Imprint is shutting down; send the message again when it is back.")
             yield
-        finally:
-            gate.release()
