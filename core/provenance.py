@@ -16,7 +16,8 @@ from core.adapter import Adapter, stack
 from core.base import Base
 from core.generator import PADDING, Generator
 
-ROWS = 64  # memories read at once; each needs an adapter of its own
+ROWS = 64  # memories read at once, at most; each needs an adapter of its own
+NUMBERS = 1 << 28  # logits at once, 1 GB in float32: of a large vocabulary fewer rows are read together
 WINDOWS = 16  # turns read at once
 
 
@@ -45,9 +46,10 @@ def log_probabilities(base: Base, adapter: Adapter, prompt: Sequence[int], reply
     ids = torch.tensor([[*prompt, *reply]], device=base.device)
     with torch.inference_mode(), base.adapted(adapter):
         logits = base.model(input_ids=ids, use_cache=False, logits_to_keep=len(reply) + 1).logits[:, :-1]
-    said = ids[:, -len(reply) :, None].expand(adapter.rows, -1, -1)
-    chosen = logits.float().log_softmax(-1).gather(-1, said)
-    return chosen[..., 0].sum(-1).cpu()
+        said = ids[:, -len(reply) :, None].expand(adapter.rows, -1, -1)
+        chosen = logits.gather(-1, said)[..., 0].float()
+        whole = torch.stack([row.float().logsumexp(-1) for row in logits])  # of all at once it takes as much again
+        return (chosen - whole).sum(-1).cpu()
 
 
 class Exchange(NamedTuple):
@@ -96,7 +98,8 @@ def alone(base: Base, generator: Generator, turns: Tensor, exchanges: Sequence[E
 def _scores(base: Base, generator: Generator, states: Tensor, exchanges: Sequence[Exchange], strength: float) -> Tensor:
     """ln p of each exchange's reply with each state: (exchanges, states). Each adapter is made once."""
     columns = []
-    for some in states.split(ROWS):
+    longest = max(len(exchange.reply) for exchange in exchanges) + 1
+    for some in states.split(max(1, min(ROWS, NUMBERS // (longest * base.config.vocab_size)))):
         with torch.inference_mode():
             adapter = generator.materialise(some).to(base.device, base.dtype).scaled(strength)
         columns.append(torch.stack([log_probabilities(base, adapter, *exchange) for exchange in exchanges]))

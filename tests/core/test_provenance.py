@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
+from core import provenance
+from core.adapter import Adapter
+from core.base import Base
 from core.chat import Message, encode
 from core.engine import Engine
 from core.errors import PromptError
@@ -93,6 +97,23 @@ def test_many_replies_are_traced_as_each_alone(engine: Engine) -> None:
     together = engine.influences(TURNS, exchanges)
     assert together == [pytest.approx(engine.influences(TURNS, [one])[0], abs=1e-4) for one in exchanges]
     assert together[0] != pytest.approx(together[1], abs=1e-3)
+
+
+def test_of_a_large_vocabulary_fewer_rows_are_read_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, rows = engine.influences(TURNS, [EXCHANGE]), list[int]()
+    score = provenance.log_probabilities
+
+    def counting(base: Base, adapter: Adapter, *exchange: Sequence[int]) -> Tensor:
+        rows.append(adapter.rows)
+        return score(base, adapter, *exchange)
+
+    monkeypatch.setattr(provenance, "log_probabilities", counting)
+    tokens = len(engine._encoded([EXCHANGE])[0].reply) + 1
+    for budget, most in ((2 * tokens * engine.base.config.vocab_size, 2), (1, 1)):
+        monkeypatch.setattr(provenance, "NUMBERS", budget)
+        assert engine.influences(TURNS, [EXCHANGE]) == [pytest.approx(expected[0], abs=1e-4)]
+        assert max(rows) == most
+        rows.clear()
 
 
 def test_a_memory_of_no_strength_speaks_for_nothing(engine: Engine) -> None:
