@@ -35,7 +35,7 @@ from app.ledger import (
 from app.merging import interleaved
 from app.portable import Parcel, wrap
 from app.proof import proven
-from app.readout import Answer, Change, asked, changes, read_out
+from app.readout import Answer, Change, asked, changes, parts_of, read_out
 from core.chat import Message
 from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged, NotEmpty, NotFound
 from storage.records import Folding, Memory, Receipt, Rewriting, Turn
@@ -133,8 +133,7 @@ class Memories:
         held = [other for other in self._store.held_turns(turn.user_id) if place_of(other) < place_of(turn)]
         if not held or not turn.reply_text:
             return []
-        turns, exchange = [messages_of(other) for other in held], [*before, *messages_of(turn)]
-        (influences,) = engine.influences(turns, [exchange], strength, [other.pinned for other in held])
+        (influences,) = engine.influences(parts_of(engine, held), [[*before, *messages_of(turn)]], strength)
         causes = [Cause(other, influence) for other, influence in zip(held, influences, strict=True)]
         return sorted(causes, key=lambda cause: -cause.influence)
 

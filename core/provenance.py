@@ -7,6 +7,7 @@ one batch. Works for generators that read in parallel. Pure: tensors and token i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,25 @@ from core.generator import PADDING, Generator
 ROWS = 64  # memories read at once, at most; each needs an adapter of its own
 NUMBERS = 1 << 28  # logits at once, 1 GB in float32: of a large vocabulary fewer rows are read together
 WINDOWS = 16  # turns read at once
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What each of some turns, oldest first, adds to an empty state: (turns, layers, r_k, r_v); and which do not fade.
+
+    They cost a forward pass over all turns, and are passed along so that they are made once.
+    """
+
+    sums: Tensor
+    pinned: tuple[bool, ...]
+
+    def only(self, numbers: Sequence[int]) -> Parts:
+        """Those of some of the turns, as if nothing else had been said."""
+        return Parts(self.sums[list(numbers)], tuple(self.pinned[number] for number in numbers))
+
+    def to(self, device: torch.device) -> Parts:
+        """The same on another device."""
+        return Parts(self.sums.to(device), self.pinned)
 
 
 def contributions(base: Base, generator: Generator, windows: Sequence[Tensor]) -> Tensor:
