@@ -134,7 +134,7 @@ def test_an_empty_memory_has_no_margin(engine: Engine) -> None:
 def test_taking_a_turn_out_by_subtraction_is_never_having_seen_the_last_one(engine: Engine) -> None:
     """Older turns are one fold older than in a memory that never saw the turn: their decay has to be taken back."""
     with_it, without = folded(engine, TURNS), folded(engine, TURNS[:-1])
-    taken = (with_it - folded(engine, TURNS[-1:])).sums / engine.generator.decay()
+    taken = (with_it.sums - folded(engine, TURNS[-1:]).sums) / engine.generator.decay()
     torch.testing.assert_close(taken, without.sums, rtol=1e-5, atol=1e-5)
 
 
