@@ -163,7 +163,7 @@ def _add_memory(app: FastAPI, service: Service, known: Any) -> None:
     async def take_in(request: Request, merge: bool = False, owner: User = known) -> dict[str, int]:
         """Take in what export gave; with `merge` beside what is held."""
         data = await request.body()
-        return {"turns": await run_in_threadpool(service.import_memory, owner.name, data, merge)}
+        return {"turns": await run_in_threadpool(service.import_memory, owner.id, data, merge)}
 
     @app.get("/memory/changes", tags=["memory"])
     def changes(since: int, owner: User = known) -> list[dict[str, Any]]:

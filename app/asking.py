@@ -5,8 +5,10 @@ Plain values and pure functions; knows neither storage nor whose turn it is.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.errors import BadMessage
@@ -64,15 +66,25 @@ def fitted(engine: Engine, recent: Sequence[Message], text: str) -> tuple[list[M
     """The last turns of a conversation and the message, as much as the model can read; and their tokens.
 
     What the system says at the start is never left out. Raise BadMessage for a message that is too long beside it.
+    Costs a count of all tokens, and of some two or three times as many where not all fit.
     """
     start = next((i for i, message in enumerate(recent) if message.role != "system"), len(recent))
     # Turns have two sides, so a step of two leaves whole ones; the last step leaves the message alone.
-    for left_out in (*range(start, len(recent), 2), len(recent)):
-        messages = [*recent[:start], *recent[left_out:], Message("user", text)]
-        tokens = engine.count_tokens(messages)
-        if tokens <= engine.max_prompt_tokens:
-            return messages, tokens
-    said = "message and its instructions have" if start else "message has"
+    places = [*range(start, len(recent), 2), len(recent)]
+
+    @cache
+    def read_from(place: int) -> tuple[list[Message], int]:
+        messages = [*recent[:start], *recent[place:], Message("user", text)]
+        return messages, engine.count_tokens(messages)
+
+    def fits(place: int) -> bool:
+        return read_from(place)[1] <= engine.max_prompt_tokens
+
+    # By halves: a program may send a long history, and what is left out at the front makes what is left shorter.
+    first = 0 if fits(places[0]) else bisect_left(places, True, 1, key=fits)
+    if first < len(places):
+        return read_from(places[first])
+    said, (_, tokens) = "message and its instructions have" if start else "message has", read_from(places[-1])
     raise BadMessage(
         f"The {said} {tokens:,} tokens and the model reads at most {engine.max_prompt_tokens:,}; shorten it."
     )

@@ -89,7 +89,7 @@ def snapshots_of(database: Database, settings: Settings) -> Iterator[None]:
         yield
         return
     with database.watched() as version:
-        source = Source(database.copy_to, version, database.erased)
+        source = Source(database.copy_to, version)
         snapshots = Snapshots(source, folder, file.with_name(f"{file.name}.snapshot"))
         with kept_up(snapshots, database.erased, settings.snapshot_minutes * 60):
             yield

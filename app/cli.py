@@ -81,7 +81,7 @@ def chat(
         owner = service.ensure_user(user)
         print("Loading the model...", file=sys.stderr)
         engine.result()
-        service.recover()
+        service.finish_erasing()  # and no more: a server may be writing replies for others
         _converse(service, owner, temporary, Manner(strength, instructions))
 
 

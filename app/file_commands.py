@@ -18,6 +18,7 @@ from app.bootstrap import begin_loading, running_service
 from app.errors import BadParcel, SettingsError
 from app.memory_commands import AsJson, opened, print_json
 from app.options import Name, given
+from app.portable import unwrap
 from app.proof import checked
 from app.receipts import finding
 from app.service import Service
@@ -77,8 +78,9 @@ def import_memory(
     """Take in an exported memory, under a name that has none or with --merge."""
     with _sentence_for(file):
         data = file.read_bytes()
+    unwrap(data)  # what is no memory waits for no model, and leaves no name behind
     with running_service(load_settings(**given(context))) as (service, _):
-        turns = service.import_memory(user, data, merge)
+        turns = service.import_memory(service.ensure_user(user).id, data, merge)
     print(f"Took in {wording.counted(turns, 'turn')} for {user}.")
 
 

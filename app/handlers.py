@@ -118,7 +118,7 @@ class Handlers(Program):
         file = Path(path)
         try:
             owner = named(user)
-            turns = self._service.import_memory(owner.name, file.read_bytes(), merge=True)
+            turns = self._service.import_memory(owner.id, file.read_bytes(), merge=True)
         finally:
             file.unlink(missing_ok=True)
         return self._changed(owner, f"Took in {wording.counted(turns, 'turn')} that were not here")

@@ -15,7 +15,7 @@ def health(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.get("/healthz", include_in_schema=False)
-    def alive() -> dict[str, str]:
+    async def alive() -> dict[str, str]:  # on the event loop, since every thread may be busy
         return {"status": "ok"}
 
     @router.get("/readyz", include_in_schema=False)

@@ -7,6 +7,7 @@ version.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from app.ledger import (
 from app.merging import interleaved
 from app.portable import Parcel, wrap
 from app.proof import proven
-from app.readout import Answer, Change, asked, changes, read_out
+from app.readout import Answer, Change, asked, changes, parts_of, read_out
 from core.chat import Message
 from storage.errors import AlreadyAnswered, AlreadyFolded, MemoryChanged, NotEmpty, NotFound
 from storage.records import Folding, Memory, Receipt, Rewriting, Turn
@@ -82,15 +83,16 @@ class Memories:
         """Bytes of the adapters that are at hand."""
         return self._adapters.nbytes
 
-    def settle(self, engine: Engine, user_id: int, answering: bool = True) -> Memory | None:
+    def settle(self, engine: Engine, user_id: int, abandoned_by: float = math.inf) -> Memory | None:
         """Answer and fold every outstanding turn of a person in order, each once; return the memory after it.
 
-        Without `answering`, turns that have no reply stay as they are: another process may be writing it. Raise
-        WrongModel before anything is changed. Costs one forward pass per outstanding turn.
+        A turn without a reply that may have been begun since the time `abandoned_by` stays as it is: another process
+        may be writing it. Raise WrongModel before anything is changed. Costs one forward pass per outstanding turn.
         """
         memory = self.load(engine, user_id)
+        changed = memory.updated_at if memory else 0.0  # a retry begins an old turn again, and changes the memory then
         for turn in self._store.unfolded_turns(user_id):
-            if turn.reply_text is None and not answering:
+            if turn.reply_text is None and max(turn.created_at, changed) > abandoned_by:
                 continue
             answered = self._answer_with_nothing(turn) if turn.reply_text is None else turn
             memory = self._fold(engine, memory, answered)
@@ -131,8 +133,7 @@ class Memories:
         held = [other for other in self._store.held_turns(turn.user_id) if place_of(other) < place_of(turn)]
         if not held or not turn.reply_text:
             return []
-        turns, exchange = [messages_of(other) for other in held], [*before, *messages_of(turn)]
-        (influences,) = engine.influences(turns, [exchange], strength, [other.pinned for other in held])
+        (influences,) = engine.influences(parts_of(engine, held), [[*before, *messages_of(turn)]], strength)
         causes = [Cause(other, influence) for other, influence in zip(held, influences, strict=True)]
         return sorted(causes, key=lambda cause: -cause.influence)
 
@@ -187,7 +188,7 @@ class Memories:
         """
         if not merge and (self._store.held_turns(user_id) or self._store.unfolded_turns(user_id)):
             raise NotEmpty("This name has turns already: take the memory in under another name, or merge the two.")
-        memory = self.settle(engine, user_id, answering=False)
+        memory = self.settle(engine, user_id, abandoned_by=0)
         held = self._store.held_turns(user_id)
         arriving = [turn_of(entry, number) for number, entry in enumerate(parcel.entries)]
         turns = interleaved(held, arriving)
@@ -207,7 +208,7 @@ class Memories:
 
     def forget_turns(self, engine: Engine, user_id: int, turn_ids: set[int]) -> Receipt:
         """Delete turns; the memory becomes, bit for bit, the one that never saw them, by replaying the others."""
-        memory = self.settle(engine, user_id, answering=False)
+        memory = self.settle(engine, user_id, abandoned_by=0)
         again = self._history.without(engine, user_id, turn_ids)
         gone = [turn for turn in self._store.held_turns(user_id) if turn.id in turn_ids]
         probed = probe(engine, unpacked(engine, memory), unpack(again.packed.blob), gone)
@@ -216,7 +217,7 @@ class Memories:
 
     def pin(self, engine: Engine, user_id: int, turn_id: int, pinned: bool) -> None:
         """Have a held turn fade no more, or fade again; the memory becomes the one in which it always was so."""
-        memory = self.settle(engine, user_id, answering=False)
+        memory = self.settle(engine, user_id, abandoned_by=0)
         turn = self._held(user_id, turn_id)
         again = self._history.having(engine, replace(turn, pinned=pinned))
         self._store.pin_turn(user_id, turn_id, _version(memory), pinned, again)
@@ -226,7 +227,7 @@ class Memories:
 
         The memory becomes the one that was told so from the start.
         """
-        memory = self.settle(engine, user_id, answering=False)
+        memory = self.settle(engine, user_id, abandoned_by=0)
         turn = self._held(user_id, turn_id)
         before = engine.materialise(self._history.state_before(engine, user_id, place_of(turn)))
         # A model over bytes can write a NUL, and no database keeps one.
@@ -250,7 +251,7 @@ class Memories:
         return self._store.forget_everything(user_id)
 
     def delete(self, user_id: int) -> None:
-        """Delete a person with all that is kept of them, here and in the database."""
+        """Delete a person with all that is kept of them, here and in the database; its files are to be erased then."""
         self._adapters.forget(user_id)
         self._store.delete_user(user_id)
 

@@ -68,6 +68,12 @@ class Parcel:
         """How many conversations its turns are from."""
         return len({entry.conversation for entry in self.entries})
 
+    @property
+    def size(self) -> int:
+        """Bytes of the state and of the texts, as they are kept: the file may be a fraction of that."""
+        texts = (text for entry in self.entries for text in (entry.user_text, entry.reply_text or ""))
+        return len(self.packed.blob) + sum(len(text.encode()) for text in texts)
+
 
 def wrap(memory: Memory, turns: Sequence[Turn], proof: Proof | None, texts: bool = True) -> bytes:
     """The file of a memory and its ledger, whose texts stay out where `texts` is false."""

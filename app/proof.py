@@ -51,19 +51,17 @@ def proven(engine: Engine, memory: Memory, turns: Sequence[Turn], receipts: Sequ
     return Proof(steps, sorted(receipts, key=lambda one: one.id))
 
 
-def opened(engine: Engine, data: bytes, longest: int) -> Parcel:
-    """What the file of an exported memory holds. Raise BadParcel unless this model made it of the turns that are in it.
+def check_arriving(engine: Engine, parcel: Parcel, longest: int) -> None:
+    """Raise BadParcel unless this model made what a file holds of the turns that are in it.
 
     Costs one forward pass per turn, each of at most `longest` characters of a person's.
     """
-    parcel = unwrap(data)
     if not parcel.has_texts:
         raise BadParcel("The file was made without its texts, so it can be checked but not taken in; export it with.")
     if parcel.proof:
         _check_chain(parcel, parcel.proof)
     # The state that is kept is the one that is folded here; that the turns are those of the file's the chain says.
     _replayed(engine, parcel, longest, COARSE if parcel.proof else ROUNDING)
-    return parcel
 
 
 def checked(engine: Engine, data: bytes, longest: int) -> Finding:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from core.adapter import Adapter
     from core.decoding import Sampling
     from core.engine import Engine
+    from core.provenance import Parts
 
 SURE = 4.0
 """Nats by which memory has to raise an answer's likelihood for it to be shown as known; see benchmarks/readout.py."""
@@ -79,46 +80,52 @@ def read_out(
 ) -> list[Answer]:
     """Put `questions`, or all of QUESTIONS, to the memory that `turns` made, the surest answer first.
 
-    Costs two batches of replies, and a trace of each sure one through all turns.
+    Costs two batches of replies, a forward pass over all turns, and a trace of each sure one.
     """
     answers = asked(engine, adapter, sampling, questions)
-    if engine.reads_sequentially:  # nothing can be traced to a turn there
-        return sorted(answers, key=lambda answer: -answer.margin)
-    sure = with_sources(engine, turns, [answer for answer in answers if answer.is_sure])
-    traced = {answer.question: answer for answer in sure}
-    traced |= {answer.question: answer for answer in rivals(engine, turns, sure, sampling)}
+    known = [answer for answer in answers if answer.is_sure]
+    traced = dict[str, Answer]()
+    if known and turns and not engine.reads_sequentially:  # where nothing can be traced to a turn
+        parts = parts_of(engine, turns)
+        sure = with_sources(engine, turns, parts, known)
+        traced = {answer.question: answer for answer in (*sure, *rivals(engine, turns, parts, sure, sampling))}
     return sorted((traced.get(one.question, one) for one in answers), key=lambda answer: -answer.margin)
 
 
-def with_sources(engine: Engine, turns: Sequence[Turn], answers: Sequence[Answer]) -> list[Answer]:
-    """The answers, each with that one of `turns` which spoke for it most."""
-    if not (answers and turns):
-        return list(answers)
-    said, pinned = [messages_of(turn) for turn in turns], [turn.pinned for turn in turns]
-    traces = engine.influences(said, [pair_of(one.question, one.text) for one in answers], pinned=pinned)
+def parts_of(engine: Engine, turns: Sequence[Turn]) -> Parts:
+    """What each of the turns that are held adds to the memory; see `Engine.parts`."""
+    return engine.parts([messages_of(turn) for turn in turns], [turn.pinned for turn in turns])
+
+
+def with_sources(engine: Engine, turns: Sequence[Turn], parts: Parts, answers: Sequence[Answer]) -> list[Answer]:
+    """The answers, each with that one of `turns`, whose `parts` these are, which spoke for it most."""
+    traces = engine.influences(parts, [pair_of(one.question, one.text) for one in answers])
     sources = [turns[max(range(len(turns)), key=trace.__getitem__)] for trace in traces]
     return [replace(answer, turn=turn) for answer, turn in zip(answers, sources, strict=True)]
 
 
-def rivals(engine: Engine, turns: Sequence[Turn], sure: Sequence[Answer], sampling: Sampling) -> list[Answer]:
+def rivals(
+    engine: Engine, turns: Sequence[Turn], parts: Parts, sure: Sequence[Answer], sampling: Sampling
+) -> list[Answer]:
     """The sure answers of the memory of `turns`, each with its rival and echoes, if it has any.
 
     What memory would answer without the turn that an answer came from; where that is the same once more, without all
     the turns that give it by themselves.
     """
     known = [answer for answer in sure if answer.turn and len(turns) > 1]
-    found = _without(engine, turns, known, sampling)
+    found = _without(engine, turns, parts, known, sampling)
     again = [answer for answer in known if answer not in found]
-    echoing = [one for one in _with_echoes(engine, turns, again) if one.echoes and len(one.echoes) < len(turns) - 1]
-    return [*found.values(), *_without(engine, turns, echoing, sampling).values()]
+    echoing = [
+        one for one in _with_echoes(engine, turns, parts, again) if one.echoes and len(one.echoes) < len(turns) - 1
+    ]
+    return [*found.values(), *_without(engine, turns, parts, echoing, sampling).values()]
 
 
-def _with_echoes(engine: Engine, turns: Sequence[Turn], answers: Sequence[Answer]) -> list[Answer]:
+def _with_echoes(engine: Engine, turns: Sequence[Turn], parts: Parts, answers: Sequence[Answer]) -> list[Answer]:
     """The answers with the turns that, like the one they came from, give them by themselves."""
     if not answers:
         return []
-    said, pinned = [messages_of(turn) for turn in turns], [turn.pinned for turn in turns]
-    scores = engine.alone(said, [pair_of(one.question, one.text) for one in answers], pinned)
+    scores = engine.alone(parts, [pair_of(one.question, one.text) for one in answers])
     return [replace(one, echoes=_echoes(turns, one, given)) for one, given in zip(answers, scores, strict=True)]
 
 
@@ -129,23 +136,24 @@ def _echoes(turns: Sequence[Turn], answer: Answer, scores: Sequence[float]) -> t
 
 
 def _without(
-    engine: Engine, turns: Sequence[Turn], answers: Sequence[Answer], sampling: Sampling
+    engine: Engine, turns: Sequence[Turn], parts: Parts, answers: Sequence[Answer], sampling: Sampling
 ) -> dict[Answer, Answer]:
     """Those of the answers that have a rival once the turns they came from are left out, each as it is with it."""
     if not answers:
         return {}
     gone = [{one.turn, *one.echoes} for one in answers]
     missing = [[number for number, turn in enumerate(turns) if turn in some] for some in gone]
-    adapters = engine.lacking([messages_of(turn) for turn in turns], missing, [turn.pinned for turn in turns])
+    adapters = engine.lacking(parts, missing)
     prompts = [[Message("user", one.question)] for one in answers]
     replies = engine.reply_all(list(zip(adapters, prompts, strict=True)), sampling)
     found = {}
-    for answer, some, adapter, reply in zip(answers, gone, adapters, replies, strict=True):
+    for answer, some, adapter, reply in zip(answers, missing, adapters, replies, strict=True):
         exchanges = [pair_of(answer.question, text) for text in (reply, answer.text)]
         margin, still = engine.margins(adapter, exchanges) if reply != answer.text else (0.0, 0.0)
         if margin >= SURE > still:
-            others = [turn for turn in turns if turn not in some]
-            (rival,) = with_sources(engine, others, [Answer(answer.question, reply, margin, None)])
+            left = [number for number in range(len(turns)) if number not in some]
+            unknown = [Answer(answer.question, reply, margin, None)]
+            (rival,) = with_sources(engine, [turns[number] for number in left], parts.only(left), unknown)
             found[answer] = replace(answer, rival=rival)
     return found
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from contextvars import copy_context
 from dataclasses import replace
 from secrets import randbits
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.asking import PLAIN, Asking, Given, checked_manner, fitted, instructed
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Said = TypeVar("Said")
 
 RETRY_TEMPERATURE, RETRY_TOP_P = 0.8, 0.95
+LONGEST_REPLY = 600.0  # seconds; no setting bounds one, but it outlasts five times the patience of whoever waits for it
 
 log = logging.getLogger(__name__)
 
@@ -177,21 +178,23 @@ class Service(Upkeep):
         messages = self._messages_to(engine, self._store.load_turn(user_id, turn_id))
         return "".join(engine.reply(None, messages, self._sampling()))
 
-    def recover(self) -> int:
-        """Make good what a crash left: answer and fold every outstanding turn, once; return how many there were.
+    def recover(self, seconds: float = LONGEST_REPLY) -> int:
+        """Make good what a crash left: answer and fold every outstanding turn, once; return how many that were.
 
-        A person whose memory cannot be used is passed over: their next message says why.
+        Passed over, until their person's next message, are turns whose reply was begun less than so many `seconds` ago:
+        another process may be writing it. So is a person whose memory cannot be used: their next message says why.
         """
-        engine = self._engine.result()
+        engine, abandoned_by = self._engine.result(), time() - seconds
         outstanding = self._store.unfolded_turns()
         for user_id in sorted({turn.user_id for turn in outstanding}):
             try:
                 with self._alone(user_id):
-                    self._memories.settle(engine, user_id)
+                    self._memories.settle(engine, user_id, abandoned_by)
             except EXPECTED as error:
                 log.warning("user %d: turns wait to be folded: %s", user_id, type(error).__name__)
-        self._store.finish_erasing()
-        return len(outstanding)
+        self.finish_erasing()
+        left = {turn.id for turn in self._store.unfolded_turns()}
+        return sum(turn.id not in left for turn in outstanding)
 
     def close(self) -> None:
         """Take nothing new; stop what is being written, and return when all of it is stored and folded."""

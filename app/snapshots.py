@@ -24,11 +24,10 @@ log = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
-    """What a snapshot is of: how to copy it, its version, which any change changes, and what every erasing sets."""
+    """What a snapshot is of: how to copy it, and its version, which any change changes."""
 
     copy: Callable[[Path], None]
     version: Callable[[], int]
-    erased: Event
 
 
 class Snapshots:

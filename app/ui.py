@@ -38,6 +38,7 @@ LAUNCH: dict[str, Any] = {
     "mcp_server": False,
     "share": False,
     "max_file_size": "16mb",
+    "max_threads": 256,  # made when they are needed: those who wait for their own reply must not be all of them
     "footer_links": [],
     "theme": THEME,
     "css_paths": [STYLE],

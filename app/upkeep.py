@@ -13,13 +13,15 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from app.accounts import Accounts
-from app.errors import ModelLoading, NameMissing, ShuttingDown, UserBusy
+from app.errors import ModelLoading, NameMissing, ShuttingDown
+from app.gates import Gates
 from app.intake import checked_text
 from app.ledger import Verification, messages_of
 from app.memories import Memories, MemoryView
 from app.metrics import Metrics
 from app.pace import Pace
-from app.proof import opened
+from app.portable import Parcel, unwrap
+from app.proof import check_arriving
 from app.readout import Answer, Change
 from app.reply import Stream
 from app.settings import Settings
@@ -45,7 +47,7 @@ class Upkeep:
         self.accounts = Accounts(store, settings.passphrases)
         self._pace = Pace(settings.messages_a_minute)
         self._shares = Shares(store.kept_of, settings.conversations_each, settings.megabytes_each)
-        self._gates: dict[int, Lock] = {}
+        self._gates = Gates(settings.patience_seconds)
         self._running: set[tuple[int, Stream]] = set()
         self._closing = Event()
         self._opening = Lock()
@@ -136,15 +138,26 @@ class Upkeep:
 
     def delete_account(self, user_id: int) -> None:
         """Delete a person with all that is kept of them, the name too; what is being written is stopped first."""
+        self._delete(user_id)
+        self._store.erase_deleted()
+
+    def delete_lost_guests(self) -> None:
+        """Delete every guest whom nothing lets in any more: what is kept of them is nobody's."""
+        try:
+            for user_id in self._store.lost_guests():
+                with suppress(NotFound):  # another process may do the same
+                    self._delete(user_id)
+        finally:
+            self._store.erase_deleted()
+
+    def _delete(self, user_id: int) -> None:
         self._stop_all(user_id)
         with self._alone(user_id):
             self._memories.delete(user_id)
 
-    def delete_lost_guests(self) -> None:
-        """Delete every guest whom nothing lets in any more: what is kept of them is nobody's."""
-        for user_id in self._store.lost_guests():
-            with suppress(NotFound):  # another process may do the same
-                self.delete_account(user_id)
+    def finish_erasing(self) -> None:
+        """Leave nothing in the files of what was forgotten, where a crash came between. Raise DatabaseUnavailable."""
+        self._store.finish_erasing()
 
     def list_people(self) -> list[Person]:
         """Everybody, and how much is kept of each: for the operator."""
@@ -212,19 +225,23 @@ class Upkeep:
         """The LoRA that is part of the base, if any."""
         return self._settings.lora
 
-    def import_memory(self, name: str, data: bytes, merge: bool = False) -> int:
-        """Take in what `export_memory` gave, for a person of this name; return how many turns were new.
+    def import_memory(self, user_id: int, data: bytes, merge: bool = False) -> int:
+        """Take in what `export_memory` gave, for a person; return how many turns were new.
 
         A person who has turns keeps them, and both memories become one, where `merge` says so. Whatever is not whole,
-        unchanged, and of the running model is refused in one sentence and changes nothing.
+        unchanged, and of the running model is refused in one sentence and changes nothing. Raise NotFound for nobody.
         """
         engine = self._engine.result()
         with self._opening:  # one at a time, whoever asks: it takes long, and nothing is held yet
-            parcel = opened(engine, data, self._settings.message_characters)
-        user = self._store.ensure_user(name)
-        with self._alone(user.id):
-            self._shares.check(user.id, parcel.conversations, len(data))
-            return self._memories.take_in(engine, user.id, parcel, merge)
+            parcel = unwrap(data)
+            self._check_share(user_id, parcel)
+            check_arriving(engine, parcel, self._settings.message_characters)
+        with self._alone(user_id):
+            self._check_share(user_id, parcel)  # others may have arrived meanwhile
+            return self._memories.take_in(engine, user_id, parcel, merge)
+
+    def _check_share(self, user_id: int, parcel: Parcel) -> None:
+        self._shares.check(user_id, parcel.conversations, parcel.size)
 
     def verify(self, user_id: int) -> Verification:
         """Whether the memory is, bit for bit, what its ledger gives; costs a forward pass per turn held."""
@@ -263,16 +280,8 @@ class Upkeep:
 
     @contextmanager
     def _alone(self, user_id: int) -> Iterator[None]:
-        """Hold a person's gate; another thread than the one that took it may let it go."""
-        gate = self._gates.setdefault(user_id, Lock())
-        if not gate.acquire(timeout=self._settings.patience_seconds):
-            raise UserBusy(
-                f"Another message under this name is still being answered after {self._settings.patience_seconds:g} "
-                "seconds; stop it, or wait and send this one again."
-            )
-        try:
+        """Hold a person's gate, unless all is ending; another thread than the one that took it may let it go."""
+        with self._gates.alone(user_id):
             if self._closing.is_set():
                 raise ShuttingDown("Imprint is shutting down; send the message again when it is back.")
             yield
-        finally:
-            gate.release()

@@ -118,7 +118,7 @@ def run(settings: Settings, kills: int, seed: int) -> tuple[dict[str, Any], Find
         private = settings.model_copy(update={"database_url": file_url(database)})
         with running_service(private) as (service, loading):
             engine = loading.result()
-            service.recover()
+            service.recover(0)
             findings = check(engine, Store(open_database(private.database_url)), acknowledged)
     _print_table(kills, hits, left, findings)
     counts = {"kills": kills, "seed": seed, "hits": {place: hits[place] for place in PLACES}, "left": dict(left)}
@@ -246,7 +246,7 @@ def chat(settings: Settings, database: Path, seed: int, number: int) -> None:
     with running_service(settings.model_copy(update=cheap)) as (service, loading):
         loading.result()
         _tell(READY)
-        service.recover()
+        service.recover(0)
         _converse(service, texts_of(seed, number))
         _tell(DONE)
         sys.stdin.read()  # ends also when whoever started this process is gone

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from app.service import Service
 from app.settings import Settings
-from benchmarks.killing import NAME, Do, Findings, killed, serving
+from benchmarks.killing import Do, Findings, killed, serving
 from core.engine import Engine
 from storage.database import age_database, open_database
 from storage.records import User
@@ -68,7 +68,7 @@ def _age(settings: Settings, engine: Engine, file: bytes, revision: str) -> None
     """Fill the database, where nobody is, and have it be of this revision, when nothing was sealed yet."""
     unsealed = settings.model_copy(update={"master_key": None})
     with serving(unsealed, engine) as (service, user):
-        service.import_memory(NAME, file)
+        service.import_memory(user.id, file)
     with closing(open_database(settings.database_url)) as database:
         store = Store(database)
         store.append_turn(user.id, store.start_conversation(user.id).id, WAITING)
@@ -78,7 +78,7 @@ def _age(settings: Settings, engine: Engine, file: bytes, revision: str) -> None
 def _look(settings: Settings, engine: Engine) -> tuple[bool, bool]:
     """Whether the next start finds all turns, and the state that they give; nobody is left in the database then."""
     with serving(settings, engine) as (service, user):
-        service.recover()
+        service.recover(0)
         is_right = [turn.user_text for turn in service.held_turns(user.id)] == [*TOLD, WAITING]
         is_clean = _is_clean(service, user)
         service.delete_account(user.id)

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from app.service import Service
 from app.settings import Settings, load_settings
 from benchmarks.crash_migration import killed_migrating
-from benchmarks.killing import KINDS, NAME, Do, Findings, Verb, database_of, killed, serving
+from benchmarks.killing import KINDS, Do, Findings, Verb, database_of, killed, serving
 from benchmarks.report import finish, origin
 from core.device import Choice
 from core.engine import Engine, load_engine
@@ -96,7 +96,7 @@ def killed_often(settings: Settings, engine: Engine, kills: int, seed: int, foun
 def _look(settings: Settings, engine: Engine) -> tuple[Held, bool]:
     """What is held at the next start, and whether a replay gives just that; the newcomer is gone then, to come anew."""
     with serving(settings, engine) as (service, user):
-        service.recover()
+        service.recover(0)
         newcomer = service.ensure_user(NEWCOMER)
         held = {turn.user_text: turn.pinned for turn in service.held_turns(user.id)}
         held |= {_of_newcomer(turn.user_text): turn.pinned for turn in service.held_turns(newcomer.id)}
@@ -131,7 +131,7 @@ def after(held: Held, verb: Verb) -> Held:
 def _act(settings: Settings, engine: Engine, rng: Random, parcel: Parcel, do: Do) -> None:
     """The process that is killed."""
     with serving(settings, engine) as (service, user):
-        service.recover()
+        service.recover(0)
         while True:
             do(*_drawn(service, user, rng, parcel))
 
@@ -163,20 +163,24 @@ def _drawn(service: Service, user: User, rng: Random, parcel: Parcel) -> Act:
             lambda: service.correct(user.id, one.id, text),
         ),
     ]
-    return rng.choice([*verbs, *_arriving(service, turns, parcel)])
+    return rng.choice([*verbs, *_arriving(service, user, turns, parcel)])
 
 
-def _arriving(service: Service, turns: Sequence[Turn], parcel: Parcel) -> list[Act]:
+def _arriving(service: Service, user: User, turns: Sequence[Turn], parcel: Parcel) -> list[Act]:
     """The ways in which the parcel can be taken in now."""
     acts: list[Act] = []
     here, known = {turn.created_at for turn in turns}, {turn.user_text for turn in turns}
     new = [text for moment, text in parcel.said.items() if moment not in here]  # one that was corrected stays so
     if new and not known & set(new):
-        merge = partial(service.import_memory, NAME, parcel.file, merge=True)
+        merge = partial(service.import_memory, user.id, parcel.file, merge=True)
         acts.append(({"verb": "merge", "texts": new}, merge))
     if all(person.user.name != NEWCOMER for person in service.list_people()):
-        take_in = partial(service.import_memory, NEWCOMER, parcel.file)
-        acts.append(({"verb": "import", "texts": list(parcel.said.values())}, take_in))
+        acts.append(
+            (
+                {"verb": "import", "texts": list(parcel.said.values())},
+                lambda: service.import_memory(service.ensure_user(NEWCOMER).id, parcel.file),
+            )
+        )
     return acts
 
 

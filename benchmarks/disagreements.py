@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from app.ledger import pair_of, turn_of
-from app.readout import Answer, rivals, with_sources
+from app.readout import Answer, parts_of, rivals, with_sources
 from benchmarks.cases import Probe
 from benchmarks.opening import open_engine, parse
 from benchmarks.recall import GREEDY, is_right
@@ -102,12 +102,12 @@ def looked_at(engine: Engine, memory: Memory, turns: Sequence[Turn]) -> Iterator
     state = engine.empty_state()
     for turn in turns:
         state = engine.fold(state, pair_of(turn.user_text, turn.reply_text))
-    adapter = engine.materialise(state)
+    adapter, parts = engine.materialise(state), parts_of(engine, turns)
     for fact, question in zip(memory.facts, questions, strict=True):
         (reply,) = engine.reply_all([(adapter, [Message("user", question)])], GREEDY)
         answer = Answer(question, reply, engine.margins(adapter, [pair_of(question, reply)])[0], None)
         if answer.is_sure and is_right(reply, Probe(question, (fact.value,), (), "recall")):
-            yield seen(fact, rivals(engine, turns, with_sources(engine, turns, [answer]), GREEDY))
+            yield seen(fact, rivals(engine, turns, parts, with_sources(engine, turns, parts, [answer]), GREEDY))
 
 
 def told(engine: Engine, texts: Sequence[str]) -> list[Turn]:

@@ -84,7 +84,7 @@ def traced(engine: Engine, memory: Told) -> list[bool]:
     ]
     if not right:
         return []
-    traces = engine.influences(memory.turns, [exchange for _, exchange in right])
+    traces = engine.influences(engine.parts(memory.turns), [exchange for _, exchange in right])
     return [_names(memory.turns[_first(trace)], fact) for (fact, _), trace in zip(right, traces, strict=True)]
 
 
@@ -103,7 +103,7 @@ def seconds(engine: Engine, memory: Told) -> float:
     exchange = [Message("user", fact.say(fact.kind.ask[0])), Message("assistant", fact.say(fact.kind.answer[0]))]
     for _ in range(TIMES + 1):  # the first one warms up
         started = time.perf_counter()
-        engine.influences(turns, [exchange])
+        engine.influences(engine.parts(turns), [exchange])
         took.append(time.perf_counter() - started)
     return median(took[1:])
 

@@ -24,7 +24,7 @@ from core.device import Choice, resolve
 from core.errors import PromptError, StateError
 from core.generator import Generator
 from core.origin import Origin
-from core.provenance import Exchange, alone, contributions, influences, margins
+from core.provenance import Exchange, Parts, alone, contributions, influences, margins
 from core.reading import read_parallel, read_sequential
 from core.state import State, total
 from core.text import TextStream
@@ -121,36 +121,38 @@ class Engine:
             whole = torch.ones(len(pinned), self.generator.state_shape[0], 1, 1, device=self.base.device)
             return self.generator.aged(whole, ages.to(self.base.device)).mean((1, 2, 3)).tolist()
 
-    def influences(
-        self,
-        turns: Sequence[Sequence[Message]],
-        exchanges: Sequence[Sequence[Message]],
-        strength: float = 1.0,
-        pinned: Sequence[bool] = (),
-    ) -> list[list[float]]:
-        """For each exchange, how much each of the `turns` in memory, oldest first, spoke for its reply, in nats.
+    def parts(self, turns: Sequence[Sequence[Message]], pinned: Sequence[bool] = ()) -> Parts:
+        """What each of the `turns` in memory, oldest first, adds to it; `pinned` says which do not fade.
 
-        An exchange ends with the reply; `strength` is that of the memory, `pinned` says which turns do not fade. The
-        fall of ln p(reply) when the turn is left out of the state; see provenance.py. Raise PromptError for an engine
-        that reads in sequence, whose turns cannot be told apart.
+        Costs a forward pass over all of them. Raise PromptError for an engine that reads in sequence, whose turns
+        cannot be told apart.
         """
-        aged = self._aged(turns, pinned)
-        return influences(self.base, self.generator, aged, self._encoded(exchanges), strength)
+        if self.reads_sequentially:
+            raise PromptError(f"{self.name} reads turns in sequence, so nothing can be traced to one of them.")
+        windows = [torch.tensor(encode(self.tokenizer, turn, reply=False)) for turn in turns]
+        pieces = [window.split(self.generator.config.window) for window in windows]
+        summed = contributions(self.base, self.generator, [piece for own in pieces for piece in own])
+        owners = torch.tensor([i for i, own in enumerate(pieces) for _ in own], device=summed.device)
+        whole = summed.new_zeros(len(turns), *summed.shape[1:]).index_add(0, owners, summed)
+        return Parts(whole, tuple(pinned) or (False,) * len(turns))
 
-    def alone(
-        self,
-        turns: Sequence[Sequence[Message]],
-        exchanges: Sequence[Sequence[Message]],
-        pinned: Sequence[bool] = (),
+    def influences(
+        self, parts: Parts, exchanges: Sequence[Sequence[Message]], strength: float = 1.0
     ) -> list[list[float]]:
-        """For each exchange, by how much each of the turns, by itself, raises ln p of its reply; see `influences`."""
-        return alone(self.base, self.generator, self._aged(turns, pinned), self._encoded(exchanges))
+        """For each exchange, how much each turn of a memory of these `parts` spoke for its reply, in nats.
 
-    def lacking(
-        self, turns: Sequence[Sequence[Message]], missing: Sequence[Sequence[int]], pinned: Sequence[bool] = ()
-    ) -> list[Adapter]:
-        """The adapters of the memory of these turns without each of the sets of `missing` ones; see `influences`."""
-        aged = self._aged(turns, pinned)
+        An exchange ends with the reply; `strength` is that of the memory. The fall of ln p(reply) when the turn is left
+        out of the state; see provenance.py.
+        """
+        return influences(self.base, self.generator, self._aged(parts), self._encoded(exchanges), strength)
+
+    def alone(self, parts: Parts, exchanges: Sequence[Sequence[Message]]) -> list[list[float]]:
+        """For each exchange, by how much each of the turns, by itself, raises ln p of its reply; see `influences`."""
+        return alone(self.base, self.generator, self._aged(parts), self._encoded(exchanges))
+
+    def lacking(self, parts: Parts, missing: Sequence[Sequence[int]]) -> list[Adapter]:
+        """The adapters of the memory of these `parts` without each of the sets of `missing` turns."""
+        aged = self._aged(parts)
         with torch.inference_mode():
             states = [aged.sum(0) - aged[list(numbers)].sum(0) for numbers in missing]
             adapters = [self.generator.materialise(state[None]) for state in states]
@@ -168,20 +170,12 @@ class Engine:
         common = (self._common.setdefault(a, b) if isinstance(a, nn.Parameter) else b for a, b in factors)
         return Adapter(tuple(common), placed.lora_B)
 
-    def _aged(self, turns: Sequence[Sequence[Message]], pinned: Sequence[bool]) -> Tensor:
-        """What each turn is in the state they make: (turns, layers, r_k, r_v)."""
-        if self.reads_sequentially:
-            raise PromptError(f"{self.name} reads turns in sequence, so nothing can be traced to one of them.")
-        windows = [torch.tensor(encode(self.tokenizer, turn, reply=False)) for turn in turns]
-        pieces = [window.split(self.generator.config.window) for window in windows]
-        summed = contributions(self.base, self.generator, [piece for own in pieces for piece in own])
-        owners = torch.tensor([i for i, own in enumerate(pieces) for _ in own], device=summed.device)
-        alone = summed.new_zeros(len(turns), *summed.shape[1:]).index_add(0, owners, summed)
-        ages = torch.arange(len(turns) - 1, -1, -1, device=summed.device)
-        if pinned:
-            ages = ages * ~torch.tensor(pinned, device=summed.device)
+    def _aged(self, parts: Parts) -> Tensor:
+        """What each turn is in the state that they make: (turns, layers, r_k, r_v)."""
+        fading = ~torch.tensor(parts.pinned, dtype=torch.bool)
+        ages = torch.arange(len(parts.pinned) - 1, -1, -1) * fading
         with torch.inference_mode():
-            return self.generator.aged(alone, ages)
+            return self.generator.aged(parts.sums, ages.to(parts.sums.device))
 
     def margins(self, adapter: Adapter, exchanges: Sequence[Sequence[Message]]) -> list[float]:
         """For each exchange, which ends with its reply, by how much the adapter raises ln p of the reply, in nats."""

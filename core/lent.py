@@ -19,10 +19,11 @@ from core.adapter import Adapter
 from core.checkpoint import Checkpoint
 from core.decoding import Row
 from core.engine import Engine
+from core.provenance import Parts
 
 COMPUTING = (
-    *("fold", "materialise", "fullness", "left", "influences", "alone", "lacking", "margins", "recollections"),
-    *("logits", "reply_all"),
+    *("fold", "materialise", "fullness", "left", "parts", "influences", "alone", "lacking", "margins"),
+    *("recollections", "logits", "reply_all"),
 )
 HOST = torch.device("cpu")
 
@@ -69,9 +70,11 @@ def _writing(engine: Engine) -> Callable[[Row], Iterator[str]]:
 
 
 def _moved(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """Adapters and tensors, in lists too, on this device; states are on the host always."""
+    """Adapters, parts and tensors, in lists too, on this device; states are on the host always."""
     if isinstance(value, Adapter):
         return value.to(device, dtype)
+    if isinstance(value, Parts):
+        return value.to(device)
     if type(value) in (list, tuple):  # named tuples hold none
         return type(value)(_moved(item, device, dtype) for item in value)
     return value.to(device) if isinstance(value, Tensor) else value

@@ -7,6 +7,7 @@ one batch. Works for generators that read in parallel. Pure: tensors and token i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,8 +17,28 @@ from core.adapter import Adapter, stack
 from core.base import Base
 from core.generator import PADDING, Generator
 
-ROWS = 64  # memories read at once; each needs an adapter of its own
+ROWS = 64  # memories read at once, at most; each needs an adapter of its own
+NUMBERS = 1 << 28  # logits at once, 1 GB in float32: of a large vocabulary fewer rows are read together
 WINDOWS = 16  # turns read at once
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What each of some turns, oldest first, adds to an empty state: (turns, layers, r_k, r_v); and which do not fade.
+
+    They cost a forward pass over all turns, and are passed along so that they are made once.
+    """
+
+    sums: Tensor
+    pinned: tuple[bool, ...]
+
+    def only(self, numbers: Sequence[int]) -> Parts:
+        """Those of some of the turns, as if nothing else had been said."""
+        return Parts(self.sums[list(numbers)], tuple(self.pinned[number] for number in numbers))
+
+    def to(self, device: torch.device) -> Parts:
+        """The same on another device."""
+        return Parts(self.sums.to(device), self.pinned)
 
 
 def contributions(base: Base, generator: Generator, windows: Sequence[Tensor]) -> Tensor:
@@ -45,9 +66,10 @@ def log_probabilities(base: Base, adapter: Adapter, prompt: Sequence[int], reply
     ids = torch.tensor([[*prompt, *reply]], device=base.device)
     with torch.inference_mode(), base.adapted(adapter):
         logits = base.model(input_ids=ids, use_cache=False, logits_to_keep=len(reply) + 1).logits[:, :-1]
-    said = ids[:, -len(reply) :, None].expand(adapter.rows, -1, -1)
-    chosen = logits.float().log_softmax(-1).gather(-1, said)
-    return chosen[..., 0].sum(-1).cpu()
+        said = ids[:, -len(reply) :, None].expand(adapter.rows, -1, -1)
+        chosen = logits.gather(-1, said)[..., 0].float()
+        whole = torch.stack([row.float().logsumexp(-1) for row in logits])  # of all at once it takes as much again
+        return (chosen - whole).sum(-1).cpu()
 
 
 class Exchange(NamedTuple):
@@ -96,7 +118,8 @@ def alone(base: Base, generator: Generator, turns: Tensor, exchanges: Sequence[E
 def _scores(base: Base, generator: Generator, states: Tensor, exchanges: Sequence[Exchange], strength: float) -> Tensor:
     """ln p of each exchange's reply with each state: (exchanges, states). Each adapter is made once."""
     columns = []
-    for some in states.split(ROWS):
+    longest = max(len(exchange.reply) for exchange in exchanges) + 1
+    for some in states.split(max(1, min(ROWS, NUMBERS // (longest * base.config.vocab_size)))):
         with torch.inference_mode():
             adapter = generator.materialise(some).to(base.device, base.dtype).scaled(strength)
         columns.append(torch.stack([log_probabilities(base, adapter, *exchange) for exchange in exchanges]))

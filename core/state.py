@@ -51,9 +51,6 @@ class State:
     def __add__(self, other: State) -> State:
         return State(self.sums + other.sums, total(self.pinned, other.pinned))
 
-    def __sub__(self, other: State) -> State:
-        return State(self.sums - other.sums, total(self.pinned, None if other.pinned is None else -other.pinned))
-
     @property
     def whole(self) -> Tensor:
         """What is read: both sums together."""

@@ -86,8 +86,6 @@ def build_engine(address: URL, timeout: float, pool: type[Pool] | None = None, *
     engine = create_engine(address, poolclass=pool, hide_parameters=True, connect_args={"timeout": timeout})
 
     def set_up(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        # SQLite's own knows ASCII only.
-        connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
         # The driver would begin only before the first write, and two writers would read the same old value.
         connection.isolation_level = None
         cursor = connection.cursor()

@@ -6,12 +6,12 @@ Knows no secrets, only their digests and hashes: a lost database lets nobody in.
 
 import time
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.errors import NotFound
-from storage.records import GUEST, HUB, Key, User
+from storage.records import GUEST, Key, User
 from storage.rows import lock_user
 from storage.tables import KeyRow, SessionRow, UserRow
 from storage.texts import clean_name
@@ -92,7 +92,8 @@ class Credentials:
     def set_secret(self, user_id: int, secret: str) -> None:
         """Guard a user's name by this hash in place of any other, and close all sessions. Raises NotFound.
 
-        The first of all to be guarded, guests not counted, is the admin.
+        The first of all to be guarded is the admin, guests not counted, unless there is one; whom another site lets in
+        is guarded.
         """
         with self._database.write() as session:
             _guard(session, lock_user(session, user_id), secret)
@@ -113,6 +114,6 @@ class Credentials:
 
 
 def _guard(session: Session, user: UserRow, secret: str) -> None:
-    guarded = select(UserRow.id).where(UserRow.secret.not_in((GUEST, HUB)))
-    user.is_admin = user.is_admin or (secret != GUEST and session.scalar(guarded.limit(1)) is None)
+    before = select(UserRow.id).where(or_(UserRow.is_admin, UserRow.secret != GUEST))
+    user.is_admin = user.is_admin or (secret != GUEST and session.scalar(before.limit(1)) is None)
     user.secret = secret

@@ -61,14 +61,22 @@ class Database:
     def _session(self, purpose: Callable[[Engine], Engine]) -> Session:
         return Session(purpose(self._engine), info={"vault": self.vault})
 
+    @property
+    def erases(self) -> bool:
+        """Whether traces can be erased on demand, as in SQLite's files.
+
+        PostgreSQL hides a deleted row at once, and keeps its bytes until it vacuums the table and reuses its log.
+        """
+        return self._engine.dialect.name == "sqlite"
+
     def erase_traces(self) -> None:
-        """Leave nothing of what was deleted in SQLite's files; other databases clean up by themselves, later.
+        """Leave nothing of what was deleted in SQLite's files; nothing happens in another database: see `erases`.
 
         secure_delete overwrites deleted rows, but not the copies that stay behind when a row grows and moves to
         another page: only VACUUM, which writes the whole file anew, leaves those out. Its cost grows with the file.
         Raises DatabaseUnavailable when other processes keep reading or writing for longer than the timeout.
         """
-        if self._engine.dialect.name != "sqlite":
+        if not self.erases:
             return
         with translated(self._place):
             with closing(self._engine.raw_connection()) as connection:
@@ -81,20 +89,26 @@ class Database:
         self.erased.set()
 
     def note_traces(self, session: Session) -> None:
-        """Have `erase_noted` know, also after a crash, that this transaction leaves traces to erase."""
-        if self._engine.dialect.name == "sqlite":
-            session.execute(text("PRAGMA user_version = 1"))
+        """Have `erase_noted` know, also after a crash, that this transaction leaves traces to erase.
+
+        The note is a number in SQLite's file that is odd while there are traces and only grows, so that what is noted
+        during an erasing, which may have come too late for it, is told from what was noted before.
+        """
+        if self.erases:
+            noted = _noted(session)
+            _note(session, noted + (2 if noted % 2 else 1))
 
     def erase_noted(self) -> None:
         """Erase traces as `erase_traces` does, where any were noted."""
-        if self._engine.dialect.name != "sqlite":
+        if not self.erases:
             return
         with self.read() as session:
-            noted = session.scalar(text("PRAGMA user_version"))
-        if noted:
+            noted = _noted(session)
+        if noted % 2:
             self.erase_traces()
             with self.write() as session:
-                session.execute(text("PRAGMA user_version = 0"))
+                if _noted(session) == noted:
+                    _note(session, noted + 1)
 
     def _empty_write_ahead_log(self) -> bool:
         with closing(self._engine.raw_connection()) as connection:
@@ -150,7 +164,8 @@ def open_database(
         bring_to_head(for_writing(migrating), place)
         if migrating.dialect.name == "sqlite" and not _until(lambda: _use_write_ahead_log(migrating), timeout):
             raise DatabaseUnavailable(f"The database {place} {UNAVAILABLE[sqlite3.SQLITE_BUSY]}.")
-    engine = build_engine(address, timeout, None, "foreign_keys=ON", "synchronous=NORMAL")
+    # FULL: with less, a write-ahead log reaches the disk some time after a commit, and a power cut takes back the last.
+    engine = build_engine(address, timeout, None, "foreign_keys=ON", "synchronous=FULL")
     return Database(engine, place, timeout, Vault(master, old_master))
 
 
@@ -193,6 +208,14 @@ def _appearing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         new.unlink(missing_ok=True)
+
+
+def _noted(session: Session) -> int:
+    return int(session.scalar(text("PRAGMA user_version")) or 0)
+
+
+def _note(session: Session, number: int) -> None:
+    session.execute(text(f"PRAGMA user_version = {number}"))
 
 
 def _use_write_ahead_log(engine: Engine) -> bool:

@@ -113,15 +113,20 @@ class People:
             lock_user(session, user_id).is_admin = is_admin
 
     def delete_user(self, user_id: int) -> None:
-        """Delete a person and all that is kept, receipts, keys and sessions too, and leave nothing in the files.
+        """Delete a person and all that is kept, receipts, keys and sessions too; `erase_deleted` cleans the files.
 
-        Raises NotFound, or DatabaseUnavailable when another process keeps the files from being cleaned: the rows are
-        gone by then, and the next start finishes the work.
+        Raises NotFound.
         """
         with self._database.write() as session:
             lock_user(session, user_id)
             self._database.note_traces(session)
             session.execute(delete(UserRow).where(UserRow.id == user_id))  # all other tables cascade
+
+    def erase_deleted(self) -> None:
+        """Leave nothing in SQLite's files of those who were deleted: once for many, as it writes them anew.
+
+        Raises DatabaseUnavailable when another process keeps the files from being cleaned: the next start does it then.
+        """
         self._database.erase_noted()
 
 

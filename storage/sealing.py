@@ -28,7 +28,7 @@ class Sealing:
         self._database = database
 
     def unlock(self) -> int:
-        """Seal whoever is not sealed, if there is a master key, and leave nothing plain in the files; say how many.
+        """Seal whoever is not sealed, if there is a master key, and leave nothing plain in SQLite files; say how many.
 
         What the old master key sealed is the new one's then. Raises Sealed, with nothing changed, unless one of them
         opens what is sealed already. What a crash leaves undone is done by the next call.

@@ -182,7 +182,7 @@ class SessionRow(Numbered, Base):
 
 
 class ReceiptRow(Numbered, Base):
-    """What one forgetting removed, without any text; erased_at is NULL until the files are clean of it."""
+    """What one forgetting removed, without any text; erased_at is NULL until SQLite's files are clean of it."""
 
     __tablename__ = "receipts"
 

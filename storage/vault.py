@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, object_session
 
 from storage.errors import CorruptMemory, Sealed
 
-KEY_BYTES, NONCE_BYTES = 32, 12
+KEY_BYTES, NONCE_BYTES, TAG_BYTES = 32, 12, 16
 USERS = table("users", column("id"), column("sealed_key"))
 
 
@@ -105,6 +105,13 @@ def unseal_text(row: Any, name: str) -> str | None:
         raise Sealed(
             f"A text of user {row.user_id} in {row.__tablename__} was changed; restore the database from a backup."
         ) from error
+
+
+def length_of(text: str, is_sealed: bool) -> int:
+    """Bytes in UTF-8 of what a stored text stands for; it is not opened, so a damaged one has a length too."""
+    if not is_sealed:
+        return len(text.encode())
+    return max(0, len(text) * 3 // 4 - text.count("=") - NONCE_BYTES - TAG_BYTES)
 
 
 def forget_ciphers(session: Session) -> None:

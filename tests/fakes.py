@@ -18,6 +18,7 @@ from torch import Tensor
 from core.chat import Message
 from core.decoding import Sampling
 from core.errors import StateError
+from core.provenance import Parts
 from core.state import State, total
 
 WORDS = ("ada", "bob", "vienna", "oslo", "cat", "dog", "tea", "red")
@@ -116,33 +117,27 @@ class FakeEngine:
         said = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
         return [float(len(words & set(adapter.words))) for words in said]
 
-    def lacking(
-        self, turns: Sequence[Sequence[Message]], missing: Sequence[Sequence[int]], pinned: Sequence[bool] = ()
-    ) -> list[FakeAdapter]:
-        """What the other turns told."""
+    def parts(self, turns: Sequence[Sequence[Message]], pinned: Sequence[bool] = ()) -> Parts:
+        """Which of WORDS each turn told."""
         told = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
+        return Parts(torch.tensor([[word in own for word in WORDS] for own in told]), tuple(pinned))
+
+    def lacking(self, parts: Parts, missing: Sequence[Sequence[int]]) -> list[FakeAdapter]:
+        """What the other turns told."""
+        told = told_in(parts)
         left = [set().union(*(own for i, own in enumerate(told) if i not in gone)) for gone in missing]
         return [FakeAdapter(tuple(word for word in WORDS if word in words)) for words in left]
 
-    def alone(
-        self,
-        turns: Sequence[Sequence[Message]],
-        exchanges: Sequence[Sequence[Message]],
-        pinned: Sequence[bool] = (),
-    ) -> list[list[float]]:
+    def alone(self, parts: Parts, exchanges: Sequence[Sequence[Message]]) -> list[list[float]]:
         """Ten for each word of the reply that the turn told."""
-        told = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
+        told = told_in(parts)
         return [[10.0 * len(words_of(exchange[-1].text) & own) for own in told] for exchange in exchanges]
 
     def influences(
-        self,
-        turns: Sequence[Sequence[Message]],
-        exchanges: Sequence[Sequence[Message]],
-        strength: float = 1.0,
-        pinned: Sequence[bool] = (),
+        self, parts: Parts, exchanges: Sequence[Sequence[Message]], strength: float = 1.0
     ) -> list[list[float]]:
         """How many of the reply's words only this turn told; where there are none, how many it told at all."""
-        told = [{word for m in turn if m.role == "user" for word in words_of(m.text)} for turn in turns]
+        told = told_in(parts)
         only = [own.difference(*told[:i], *told[i + 1 :]) for i, own in enumerate(told)]
         replies = [words_of(exchange[-1].text) for exchange in exchanges]
         self.prompts += [list(exchange[:-1]) for exchange in exchanges]
@@ -156,6 +151,11 @@ class FakeEngine:
 def words_of(text: str) -> set[str]:
     """Those of WORDS that are in a text."""
     return set(re.findall(r"\w+", text.lower())) & set(WORDS)
+
+
+def told_in(parts: Parts) -> list[set[str]]:
+    """Which words each turn told."""
+    return [{word for word, said in zip(WORDS, own, strict=True) if said} for own in parts.sums.tolist()]
 
 
 def counts(state: State) -> dict[str, int]:

@@ -90,7 +90,7 @@ def test_a_crash_during_a_retry_loses_nothing(store: Store, settings: Settings, 
     assert [turn.user_text for turn in store.unfolded_turns(ada.id)] == ["I am Ada"]
     assert told(store, ada) == {}
     after = Service(store, loaded(FakeEngine()), settings)  # as if the process had been started anew
-    assert after.recover() == 1
+    assert after.recover(0) == 1
     assert told(store, ada) == {"ada": 1}
     engine.gate.set()
     service.close()

@@ -10,10 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import anyio
 import gradio as gr
 import httpx
 import openai
 import pytest
+from fastapi import FastAPI
 from openai import OpenAI
 from starlette.testclient import TestClient
 
@@ -384,6 +386,20 @@ def test_slow_senders_keep_nobody_waiting(ada_client: OpenAI, service: Service, 
         for _ in range(100):
             slow.enter_context(socket.create_connection((host, port))).sendall(start.encode())
         assert text_of(ask(ada_client, HELLO)) == "I know nothing."
+
+
+def test_it_is_known_to_live_also_where_every_thread_is_busy(service: Service) -> None:
+    app = FastAPI()
+    app.include_router(health(service))
+
+    async def ask_it() -> int:
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        limiter.total_tokens = 1
+        async with limiter, httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            with anyio.fail_after(10):
+                return (await client.get("/healthz")).status_code
+
+    assert anyio.run(ask_it) == 200
 
 
 def test_who_watches_is_told_whether_it_lives_and_can_answer(

@@ -63,6 +63,17 @@ def test_bytes_that_are_not_text_are_refused_and_the_chat_goes_on(tmp_path: Path
     assert "1 turn in the weights" in out
 
 
+def test_a_chat_leaves_the_turns_of_others_alone(tmp_path: Path, url: str) -> None:
+    database = open_database(url)
+    store = Store(database)
+    ada = store.ensure_user("Ada")
+    waiting = store.append_turn(ada.id, store.start_conversation(ada.id).id, "I am Ada")
+    store.answer_turn(ada.id, waiting.id, "Hello.")
+    assert launch("chat", "--user", "Bob", "--model", tmp_path, "--database", url, lines=b"I am Bob\n")[0] == 0
+    assert [turn.id for turn in store.unfolded_turns()] == [waiting.id]
+    database.close()
+
+
 def test_a_rebuild_makes_a_memory_usable_by_another_model(tmp_path: Path, url: str) -> None:
     where = ("--user", "Ada", "--model", tmp_path, "--database", url)
     launch("chat", *where, lines=b"I am Ada\n")
@@ -276,8 +287,11 @@ def test_a_memory_is_exported_and_taken_in_under_another_name(
     code, _, err = launch("memory", "import", "--user", "Bob", *flags, file)
     assert (code, one_sentence(err), "merge the two" in err) == (1, True, True)
     assert launch("memory", "import", "--user", "Bob", "--merge", *flags, file)[:2] == (0, "Took in 0 turns for Bob.\n")
-    code, _, err = launch("memory", "import", "--user", "Cid", *flags, tmp_path / "nowhere")
-    assert (code, one_sentence(err)) == (1, True)
+    (tmp_path / "nothing").write_bytes(b"nothing")
+    for odd in ("nowhere", "nothing"):
+        code, _, err = launch("memory", "import", "--user", "Cid", *flags, tmp_path / odd)
+        assert (code, one_sentence(err)) == (1, True)
+    assert "Cid" not in launch("people", *flags)[1]
 
 
 def test_a_turn_is_pinned_and_corrected(where: tuple[str | Path, ...]) -> None:

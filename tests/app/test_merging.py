@@ -77,7 +77,7 @@ def test_every_order_of_merging_gives_the_same_memory(service: Service, store: S
     made = set()
     for number, order in enumerate(permutations(files)):
         name = f"merged {number}"
-        assert [service.import_memory(name, file, merge=True) for file in order] == [2, 2, 2]
+        assert [service.import_memory(service.ensure_user(name).id, file, merge=True) for file in order] == [2, 2, 2]
         user = store.ensure_user(name)
         assert service.verify(user.id).is_clean
         made.add(blob(store, user))
@@ -87,7 +87,7 @@ def test_every_order_of_merging_gives_the_same_memory(service: Service, store: S
 def test_merging_what_is_there_already_changes_nothing(service: Service, store: Store, files: list[bytes]) -> None:
     user = store.ensure_user("one")
     before = blob(store, user)
-    assert service.import_memory("one", files[0], merge=True) == 0
+    assert service.import_memory(service.ensure_user("one").id, files[0], merge=True) == 0
     assert blob(store, user) == before
     assert len(store.held_turns(user.id)) == 2
 
@@ -95,7 +95,7 @@ def test_merging_what_is_there_already_changes_nothing(service: Service, store: 
 def test_a_pin_of_the_other_memory_is_kept(service: Service, store: Store, files: list[bytes]) -> None:
     user = store.ensure_user("two")
     service.pin(user.id, store.held_turns(user.id)[0].id, False)
-    assert service.import_memory("two", files[1], merge=True) == 0
+    assert service.import_memory(service.ensure_user("two").id, files[1], merge=True) == 0
     assert [turn.pinned for turn in store.held_turns(user.id)] == [True, False]
     assert service.verify(user.id).is_clean
 
@@ -104,7 +104,7 @@ def test_a_refused_file_answers_nothing(service: Service, store: Store, files: l
     user = store.ensure_user("waits")
     waiting = store.append_turn(user.id, store.start_conversation(user.id).id, "hello")
     with pytest.raises(NotEmpty):
-        service.import_memory("waits", files[0])
+        service.import_memory(service.ensure_user("waits").id, files[0])
     assert store.unfolded_turns(user.id) == [waiting]
 
 
@@ -117,7 +117,7 @@ def test_what_another_process_is_answering_is_left_to_it(service: Service, store
             act()
     service.pin(user.id, turns[0].id, True)
     service.correct(user.id, turns[1].id, "I live in Vienna")
-    service.import_memory("one", files[1], merge=True)
+    service.import_memory(service.ensure_user("one").id, files[1], merge=True)
     service.forget_turns(user.id, [turns[0].id])
     assert store.unfolded_turns(user.id) == [waiting]
     assert store.answer_turn(user.id, waiting.id, "so do I").reply_text == "so do I"
@@ -126,7 +126,7 @@ def test_what_another_process_is_answering_is_left_to_it(service: Service, store
 
 def test_a_merged_memory_goes_on_and_forgets(service: Service, store: Store, files: list[bytes]) -> None:
     user = store.ensure_user("one")
-    service.import_memory("one", files[1], merge=True)
+    service.import_memory(service.ensure_user("one").id, files[1], merge=True)
     assert say(service, user, "And?")[0] == "I know ada oslo cat dog red."
     turns = store.held_turns(user.id)
     service.forget_turns(user.id, [turns[1].id])
@@ -138,7 +138,7 @@ def test_what_is_refused_leaves_both_as_they_were(service: Service, store: Store
     user = store.ensure_user("one")
     before = blob(store, user), store.held_turns(user.id)
     with pytest.raises(NotEmpty, match="or merge the two"):
-        service.import_memory("one", files[1])
+        service.import_memory(service.ensure_user("one").id, files[1])
     with pytest.raises(BadParcel):
-        service.import_memory("one", files[1][:-30], merge=True)
+        service.import_memory(service.ensure_user("one").id, files[1][:-30], merge=True)
     assert (blob(store, user), store.held_turns(user.id)) == before

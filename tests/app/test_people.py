@@ -13,6 +13,7 @@ from app.errors import BadPassphrase, NameMissing, NotAdmin
 from app.handlers import Handlers
 from app.service import Service
 from app.tab import Tab
+from storage.database import Database
 from storage.records import User
 from storage.store import Store
 from tests.app.conftest import say
@@ -67,6 +68,19 @@ def test_a_guest_whom_nothing_lets_in_any_more_is_deleted(
     assert len(left) == 4 and store.held_turns(lost.id) == []
 
 
+def test_the_files_are_erased_once_for_all_lost_guests(
+    service: Service, store: Store, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erased = list[str]()
+    monkeypatch.setattr(database, "erase_traces", lambda: erased.append("all files"))
+    for _ in range(3):
+        service.accounts.sign_in_as_guest()
+    begun = time.time()
+    monkeypatch.setattr("time.time", lambda: begun + 40 * 86_400)
+    service.delete_lost_guests()
+    assert (store.list_people(), erased) == ([], ["all files"])
+
+
 def test_a_guest_can_stay_by_choosing_a_passphrase(door: Accounts) -> None:
     guest, session = door.sign_in_as_guest()
     stranger = door.sign_in_as_guest()[1]
@@ -93,6 +107,17 @@ def test_a_guest_who_stays_first_of_all_is_admin(door: Accounts) -> None:
     guest, session = door.sign_in_as_guest()
     door.sign_in(guest.name, RIGHT, session)
     assert door.sign_in(guest.name, RIGHT)[0].is_admin
+
+
+def test_nobody_is_made_admin_beside_one(door: Accounts, store: Store) -> None:
+    store.set_admin(store.ensure_user("Ada").id, True)
+    assert not door.sign_in("Cid", RIGHT)[0].is_admin
+
+
+def test_nobody_is_made_admin_where_somebody_has_come_in_with_hugging_face(door: Accounts, store: Store) -> None:
+    door.sign_in_from_hub("64f1", "ada", False)
+    stranger = door.sign_in("Cid", RIGHT)[0]
+    assert not any(person.user.is_admin for person in store.list_people()) and not stranger.is_admin
 
 
 def test_a_guest_who_leaves_comes_back_with_the_browsers_session(service: Service) -> None:

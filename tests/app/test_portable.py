@@ -16,7 +16,7 @@ from app.portable import LEDGER, MANIFEST, PROOF, STATE, unwrap
 from app.service import Service
 from app.settings import Settings
 from storage.database import file_url, open_database
-from storage.errors import InvalidText, NotEmpty
+from storage.errors import InvalidText, NotEmpty, NotFound
 from storage.records import User
 from storage.store import Store
 from tests.app.conftest import loaded, say
@@ -58,7 +58,7 @@ def test_a_memory_that_was_taken_in_is_the_same_and_clean(
 ) -> None:
     service, there = elsewhere
     twin = there.ensure_user("Ada, elsewhere")
-    assert service.import_memory(twin.name, file) == 3
+    assert service.import_memory(twin.id, file) == 3
     mine, theirs = store.load_memory(ada.id), there.load_memory(twin.id)
     assert mine and theirs
     assert (theirs.blob, theirs.header) == (mine.blob, mine.header)
@@ -72,7 +72,7 @@ def test_a_memory_that_was_taken_in_is_the_same_and_clean(
 def test_a_memory_that_was_taken_in_goes_on(file: bytes, elsewhere: tuple[Service, Store]) -> None:
     service, there = elsewhere
     twin = there.ensure_user("Twin")
-    service.import_memory(twin.name, file)
+    service.import_memory(twin.id, file)
     assert say(service, twin, "And a dog")[0] == "I know ada cat tea red."
     assert service.verify(twin.id).is_clean
     service.forget_turns(twin.id, [there.held_turns(twin.id)[1].id])
@@ -82,14 +82,14 @@ def test_a_memory_that_was_taken_in_goes_on(file: bytes, elsewhere: tuple[Servic
 def test_a_person_who_has_turns_takes_nothing_in(file: bytes, service: Service, store: Store, ada: User) -> None:
     before = store.held_turns(ada.id), store.load_memory(ada.id)
     with pytest.raises(NotEmpty, match="under another name"):
-        service.import_memory(ada.name, file)
+        service.import_memory(ada.id, file)
     assert (store.held_turns(ada.id), store.load_memory(ada.id)) == before
 
 
 def test_a_memory_of_another_model_is_named(file: bytes, store: Store, bob: User, settings: Settings) -> None:
     other = Service(store, loaded(FakeEngine(fingerprint="0ther" * 12)), settings)
     with pytest.raises(BadParcel, match=r"fa4efa4efa4e.*0ther0ther0t"):
-        other.import_memory(bob.name, file)
+        other.import_memory(bob.id, file)
     assert not store.held_turns(bob.id)
 
 
@@ -146,15 +146,18 @@ def test_a_file_that_was_changed_is_refused_and_nothing_is_stored(
     file: bytes, service: Service, store: Store, bob: User, change: str
 ) -> None:
     with pytest.raises(BadParcel) as caught:
-        service.import_memory(bob.name, repacked(file, CHANGES[change]))
+        service.import_memory(bob.id, repacked(file, CHANGES[change]))
     assert str(caught.value).count(".") <= 4 and "\n" not in str(caught.value)
     assert not store.held_turns(bob.id) and store.load_memory(bob.id) is None
 
 
-def test_a_refused_file_leaves_no_name_behind(service: Service, store: Store) -> None:
-    with pytest.raises(BadParcel):
-        service.import_memory("Nobody", b"nothing")
-    assert store.find_user("Nobody") is None
+def test_whoever_is_deleted_meanwhile_is_not_made_anew(
+    file: bytes, service: Service, store: Store, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.upkeep.check_arriving", lambda *_: store.delete_user(bob.id))
+    with pytest.raises(NotFound):
+        service.import_memory(bob.id, file)
+    assert store.find_user("Bob") is None and store.list_receipts(bob.id) == []
 
 
 @pytest.mark.parametrize("size", [0, 10, 200, -1])
@@ -182,10 +185,10 @@ def test_every_flipped_bit_is_refused_or_changes_nothing(service: Service, ada: 
 def test_a_text_that_no_database_keeps_is_refused(file: bytes, service: Service, store: Store, bob: User) -> None:
     odd = repacked(file, ledger_with(lambda entry: entry.update(reply_text="\ud800"), honest=True))
     with pytest.raises(BadParcel):
-        service.import_memory(bob.name, odd)
+        service.import_memory(bob.id, odd)
     nul = repacked(file, ledger_with(lambda entry: entry.update(reply_text="\0"), honest=True))
     with pytest.raises(InvalidText):
-        service.import_memory(bob.name, repacked(nul, without_proof))
+        service.import_memory(bob.id, repacked(nul, without_proof))
     assert not store.held_turns(bob.id)
 
 

@@ -78,7 +78,7 @@ def test_a_file_without_texts_is_checked_and_not_taken_in(service: Service, ada:
     found = checked(FakeEngine(), file, LONGEST)
     assert (found.turns, found.replayed) == (3, False)
     with pytest.raises(BadParcel, match="without its texts"):
-        service.import_memory("Bob", file)
+        service.import_memory(service.ensure_user("Bob").id, file)
 
 
 def test_the_links_are_those_of_the_ledger(service: Service, ada: User, told: list[Turn]) -> None:
@@ -110,7 +110,7 @@ def test_a_memory_that_was_folded_in_another_number_type_is_taken_in_but_proves_
     found = service.verify(ada.id)
     assert found.is_of_another_number_type and not found.is_clean
     assert "or in another number type" in verdict(found)
-    service.import_memory("Bob", file)
+    service.import_memory(service.ensure_user("Bob").id, file)
     assert service.verify(service.load_user("Bob").id).is_clean
 
 
@@ -179,4 +179,4 @@ def test_what_was_changed_is_not_taken_for_proven(
     assert "\n" not in str(caught.value)
     if texts and change != "no proof":
         with pytest.raises(BadParcel):
-            service.import_memory("Bob", repacked(file, CHANGES[change]))
+            service.import_memory(service.ensure_user("Bob").id, repacked(file, CHANGES[change]))

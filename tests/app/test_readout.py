@@ -24,6 +24,7 @@ from app.tab import Tab
 from core.chat import Message
 from core.decoding import Sampling
 from core.engine import Engine
+from core.provenance import Parts
 from storage.records import User
 from storage.store import Store
 from tests.app.conftest import say
@@ -146,6 +147,23 @@ def test_questions_of_ones_own_are_all_answered_and_the_unsure_is_said_to_be_so(
     assert UNSURE in shown and "<b>" not in shown
     with pytest.raises(BadMessage):
         service.read_out(ada.id, ["  "])
+
+
+@pytest.mark.usefixtures("questions")
+def test_the_turns_are_read_once_however_much_is_traced(
+    service: Service, engine: FakeEngine, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in ("My cat is red", "I drink tea", "My cat is old", "I like tea"):
+        say(service, ada, text)
+    read, made = engine.parts, list[int]()
+
+    def counting(turns: Sequence[Sequence[Message]], pinned: Sequence[bool] = ()) -> Parts:
+        made.append(len(turns))
+        return read(turns, pinned)
+
+    monkeypatch.setattr(engine, "parts", counting)
+    assert any(answer.is_sure for answer in service.read_out(ada.id))
+    assert made == [4]
 
 
 def test_an_empty_memory_is_sure_of_nothing() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.errors import BadMessage, ShuttingDown, WrongModel
+from app.gates import OTHERS
 from app.service import Service
 from app.settings import Settings
 from core.chat import Message
@@ -98,7 +99,7 @@ def test_many_people_at_once_never_mix(service: Service, store: Store) -> None:
 def test_one_persons_turns_sent_at_once_are_each_folded_once_in_order(
     service: Service, store: Store, ada: User
 ) -> None:
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(OTHERS + 1) as pool:
         list(pool.map(lambda _: say(service, ada, "tea"), range(16)))
     held = store.held_turns(ada.id)
     assert told(store, ada) == {"tea": 16}

@@ -14,6 +14,7 @@ from storage.database import file_url
 from storage.records import Kept, User
 from storage.store import Store
 from tests.app.conftest import say
+from tests.fakes import FakeEngine
 
 
 @pytest.fixture
@@ -67,6 +68,21 @@ def test_a_file_that_does_not_fit_is_refused(service: Service, store: Store, ada
     say(service, bob, "I am Bob")
     turns = store.held_turns(bob.id)
     with pytest.raises(ShareFull):
-        service.import_memory("Bob", data, merge=True)
+        service.import_memory(service.ensure_user("Bob").id, data, merge=True)
     assert store.held_turns(bob.id) == turns
-    assert service.import_memory("Cleo", data) == 2
+    assert service.import_memory(service.ensure_user("Cleo").id, data) == 2
+
+
+def test_a_file_is_refused_by_what_it_unpacks_to_and_before_it_is_replayed(
+    service: Service, store: Store, engine: FakeEngine, ada: User, bob: User
+) -> None:
+    say(service, ada, "a" * 3900)
+    say(service, ada, "I am Ada", service.list_conversations(ada.id)[0].id)
+    data = service.export_memory(ada.id)
+    for _ in range(4):
+        say(service, bob, "b" * 3900, next((talk.id for talk in service.list_conversations(bob.id)), None))
+    assert store.kept_of(bob.id).size + len(data) < 20_000
+    folds = len(engine.folds)
+    with pytest.raises(ShareFull):
+        service.import_memory(bob.id, data, merge=True)
+    assert len(engine.folds) == folds

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
 
 import pytest
 from pydantic import SecretStr
@@ -35,12 +34,11 @@ from tests.app.test_cli import FAKE
 KILLED = """
 import os, sys
 from pathlib import Path
-from threading import Event
 from app.snapshots import Snapshots, Source
 from storage.database import open_database
 url, folder, workshop = sys.argv[1:]
 os.fsync = lambda _: os._exit(9)
-Snapshots(Source(open_database(url).copy_to, lambda: 1, Event()), Path(folder), Path(workshop)).save()
+Snapshots(Source(open_database(url).copy_to, lambda: 1), Path(folder), Path(workshop)).save()
 """
 
 
@@ -60,7 +58,7 @@ def keeping(settings: Settings, folder: Path) -> Settings:
 @pytest.fixture
 def snapshots(database: Database, folder: Path, tmp_path: Path) -> Iterator[Snapshots]:
     with database.watched() as version:
-        yield Snapshots(Source(database.copy_to, version, database.erased), folder, tmp_path / "workshop")
+        yield Snapshots(Source(database.copy_to, version), folder, tmp_path / "workshop")
 
 
 def texts_in(snapshot: Path, key: bytes | None = None) -> list[str]:
@@ -168,7 +166,7 @@ def test_a_database_that_cannot_be_copied_is_a_warning_too(
     def locked(_: Path) -> None:
         raise DatabaseUnavailable("The database is locked.")
 
-    Snapshots(Source(locked, lambda: 1, Event()), folder, tmp_path / "workshop").attempt()
+    Snapshots(Source(locked, lambda: 1), folder, tmp_path / "workshop").attempt()
     assert "is locked" in caplog.text and list(folder.iterdir()) == []
 
 

@@ -18,7 +18,9 @@ def answering(engine: Engine, monkeypatch: pytest.MonkeyPatch, values: list[str]
     """An engine that answers with these values and traces every reply to turn `first`."""
     monkeypatch.setattr(engine, "reply_all", lambda *_: values)
     monkeypatch.setattr(
-        engine, "influences", lambda turns, asked: [[float(i == first) for i in range(len(turns))] for _ in asked]
+        engine,
+        "influences",
+        lambda parts, asked: [[float(i == first) for i in range(len(parts.pinned))] for _ in asked],
     )
 
 
@@ -52,6 +54,6 @@ def test_a_memory_without_a_right_reply_is_not_traced(engine: Engine, monkeypatc
 
 def test_a_trace_is_timed_with_as_many_turns_as_it_says(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = []
-    monkeypatch.setattr(engine, "influences", lambda turns, *_: lengths.append(len(turns)))
+    monkeypatch.setattr(engine, "influences", lambda parts, *_: lengths.append(len(parts.pinned)))
     assert seconds(engine, told("0-4", 3, TIMED_TURNS)) >= 0
     assert set(lengths) == {TIMED_TURNS}

@@ -17,6 +17,7 @@ from core.checkpoint import Checkpoint
 from core.decoding import Sampling
 from core.engine import Engine
 from core.lent import COMPUTING, LentEngine
+from core.provenance import Parts
 from core.state import State
 from tests.tiny import tiny_engine
 
@@ -52,15 +53,16 @@ def lent(here: Engine) -> LentEngine:
 
 def test_every_computation_comes_back_as_it_is_here(here: Engine, lent: LentEngine) -> None:
     state = here.fold(here.empty_state(), TURN)
-    adapter = here.materialise(state)
+    adapter, parts = here.materialise(state), here.parts([TURN, TURN])
     given: dict[str, tuple[Any, ...]] = {
         "fold": (here.empty_state(), TURN),
         "materialise": (state,),
         "fullness": (state,),
         "left": ([False, True],),
-        "influences": ([TURN, TURN], [EXCHANGE]),
-        "alone": ([TURN, TURN], [EXCHANGE]),
-        "lacking": ([TURN, TURN], [[0]]),
+        "parts": ([TURN, TURN],),
+        "influences": (parts, [EXCHANGE]),
+        "alone": (parts, [EXCHANGE]),
+        "lacking": (parts, [[0]]),
         "margins": (adapter, [EXCHANGE]),
         "recollections": (adapter, [TURN]),
         "logits": (adapter, ASKED),
@@ -76,7 +78,7 @@ def flat(value: Any) -> Any:
     """Numbers and tensors in lists: what can be held against each other."""
     if isinstance(value, str):
         return list(value.encode())
-    if isinstance(value, Adapter | State):
+    if isinstance(value, Adapter | State | Parts):
         value = [part for part in vars(value).values() if part is not None]
     return [flat(item) for item in value] if isinstance(value, list | tuple) else value
 

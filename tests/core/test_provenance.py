@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
+from core import provenance
+from core.adapter import Adapter
+from core.base import Base
 from core.chat import Message, encode
 from core.engine import Engine
 from core.errors import PromptError
@@ -69,7 +73,7 @@ def test_a_reply_is_scored_with_each_rows_own_adapter(engine: Engine) -> None:
 
 
 def test_an_influence_is_the_fall_of_the_reply_without_the_turn(engine: Engine) -> None:
-    (influences,) = engine.influences(TURNS, [EXCHANGE])
+    (influences,) = engine.influences(engine.parts(TURNS), [EXCHANGE])
     decay, whole = engine.generator.decay(), folded(engine, TURNS)
     for number, turn in enumerate(TURNS):
         own = folded(engine, [turn]).sums * decay ** (len(TURNS) - 1 - number)
@@ -81,22 +85,39 @@ def test_turns_that_say_the_same_each_count_as_if_alone(engine: Engine) -> None:
     """Left out alone neither is missed: the readout does not see how often something was said."""
     texts = [text for turn in TURNS for text in turn[0].text.split()]
     exchanges = [[*ASK, Message("assistant", text)] for text in texts]
-    alone = [influence for (influence,) in engine.influences(TURNS[:1], exchanges)]
+    alone = [influence for (influence,) in engine.influences(engine.parts(TURNS[:1]), exchanges)]
     assert max(alone) > 0.05
     most = alone.index(max(alone))
-    (both,) = engine.influences([TURNS[0], TURNS[0]], [exchanges[most]])
+    (both,) = engine.influences(engine.parts([TURNS[0], TURNS[0]]), [exchanges[most]])
     assert both == pytest.approx([alone[most]] * 2, rel=0.05)
 
 
 def test_many_replies_are_traced_as_each_alone(engine: Engine) -> None:
     exchanges = [[*ASK, Message("assistant", text)] for text in (REPLY, "Sushi!", "Marta likes sushi, 12 times.")]
-    together = engine.influences(TURNS, exchanges)
-    assert together == [pytest.approx(engine.influences(TURNS, [one])[0], abs=1e-4) for one in exchanges]
+    together = engine.influences(engine.parts(TURNS), exchanges)
+    assert together == [pytest.approx(engine.influences(engine.parts(TURNS), [one])[0], abs=1e-4) for one in exchanges]
     assert together[0] != pytest.approx(together[1], abs=1e-3)
 
 
+def test_of_a_large_vocabulary_fewer_rows_are_read_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, rows = engine.influences(engine.parts(TURNS), [EXCHANGE]), list[int]()
+    score = provenance.log_probabilities
+
+    def counting(base: Base, adapter: Adapter, *exchange: Sequence[int]) -> Tensor:
+        rows.append(adapter.rows)
+        return score(base, adapter, *exchange)
+
+    monkeypatch.setattr(provenance, "log_probabilities", counting)
+    tokens = len(engine._encoded([EXCHANGE])[0].reply) + 1
+    for budget, most in ((2 * tokens * engine.base.config.vocab_size, 2), (1, 1)):
+        monkeypatch.setattr(provenance, "NUMBERS", budget)
+        assert engine.influences(engine.parts(TURNS), [EXCHANGE]) == [pytest.approx(expected[0], abs=1e-4)]
+        assert max(rows) == most
+        rows.clear()
+
+
 def test_a_memory_of_no_strength_speaks_for_nothing(engine: Engine) -> None:
-    (influences,) = engine.influences(TURNS, [EXCHANGE], strength=0.0)
+    (influences,) = engine.influences(engine.parts(TURNS), [EXCHANGE], strength=0.0)
     assert influences == pytest.approx([0.0] * len(TURNS), abs=1e-4)
 
 
@@ -113,8 +134,17 @@ def test_an_empty_memory_has_no_margin(engine: Engine) -> None:
 def test_taking_a_turn_out_by_subtraction_is_never_having_seen_the_last_one(engine: Engine) -> None:
     """Older turns are one fold older than in a memory that never saw the turn: their decay has to be taken back."""
     with_it, without = folded(engine, TURNS), folded(engine, TURNS[:-1])
-    taken = (with_it - folded(engine, TURNS[-1:])).sums / engine.generator.decay()
+    taken = (with_it.sums - folded(engine, TURNS[-1:]).sums) / engine.generator.decay()
     torch.testing.assert_close(taken, without.sums, rtol=1e-5, atol=1e-5)
+
+
+def test_the_parts_of_some_turns_are_those_of_a_memory_of_them_alone(engine: Engine) -> None:
+    pinned = [True, False, False]
+    some, made = engine.parts(TURNS, pinned).only([0, 2]), engine.parts([TURNS[0], TURNS[2]], [True, False])
+    torch.testing.assert_close(some.sums, made.sums, rtol=1e-4, atol=1e-5)
+    assert some.pinned == made.pinned
+    (expected,) = engine.influences(made, [EXCHANGE])
+    assert engine.influences(some, [EXCHANGE])[0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_an_engine_that_reads_in_sequence_says_that_it_cannot_tell(
@@ -122,17 +152,17 @@ def test_an_engine_that_reads_in_sequence_says_that_it_cannot_tell(
 ) -> None:
     monkeypatch.setattr(type(engine.generator), "reads_sequentially", True)
     with pytest.raises(PromptError, match="in sequence"):
-        engine.influences(TURNS, [EXCHANGE])
+        engine.influences(engine.parts(TURNS), [EXCHANGE])
 
 
 def test_no_adapter_is_left_on_the_base(engine: Engine) -> None:
     bare = list(engine.reply(None, ASK))
-    engine.influences(TURNS, [EXCHANGE])
+    engine.influences(engine.parts(TURNS), [EXCHANGE])
     assert list(engine.reply(None, ASK)) == bare
 
 
 def test_the_influence_of_a_pinned_turn_is_that_of_what_has_not_faded(engine: Engine) -> None:
-    (influences,) = engine.influences(TURNS, [EXCHANGE], pinned=[True, *[False] * (len(TURNS) - 1)])
+    (influences,) = engine.influences(engine.parts(TURNS, [True, *[False] * (len(TURNS) - 1)]), [EXCHANGE])
     whole = engine.fold(engine.empty_state(), TURNS[0], pinned=True)
     for turn in TURNS[1:]:
         whole = engine.fold(whole, turn)

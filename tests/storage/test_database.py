@@ -9,10 +9,10 @@ from storage.records import User
 from storage.store import Store
 from storage.tables import TurnRow, UserRow
 
-NORMAL, ON, IN_MEMORY = 1, 1, 2
+FULL, ON, IN_MEMORY = 2, 1, 2
 SETTINGS = {
     "journal_mode": "wal",
-    "synchronous": NORMAL,
+    "synchronous": FULL,
     "foreign_keys": ON,
     "secure_delete": ON,
     "temp_store": IN_MEMORY,

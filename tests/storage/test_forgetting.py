@@ -6,11 +6,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from storage.database import Database
 from storage.errors import DatabaseUnavailable, MemoryChanged, NotFound
 from storage.records import Conversation, Receipt, Rewriting, Turn, User
 from storage.store import Store
+from storage.tables import ReceiptRow
 from tests.storage.conftest import fold, packed
 
 
@@ -110,6 +112,7 @@ def test_a_person_is_deleted_with_everything_and_the_others_stay(
 def test_of_a_deleted_person_no_file_holds_anything(store: Store, path: Path, ada: User, turn: Turn) -> None:
     fold(store, turn, blob=b"all that Miso is" * 9)
     store.delete_user(ada.id)
+    store.erase_deleted()
     assert not [file for file in path.parent.iterdir() for gone in (b"Miso", b"Ada") if gone in file.read_bytes()]
 
 
@@ -216,9 +219,56 @@ def test_what_a_crash_left_in_the_files_is_erased_by_the_next_start(
     assert occurrences(path, turn.user_text) == 0
 
 
+def test_a_receipt_is_marked_only_where_the_files_are_erased(
+    store: Store, database: Database, kind: str, ada: User, turn: Turn
+) -> None:
+    store.forget_everything(ada.id)
+    store.finish_erasing()
+    with database.read() as session:
+        marked = session.scalars(select(ReceiptRow.erased_at)).one() is not None
+    assert marked == (kind != "postgresql")
+
+
 def test_nothing_is_written_anew_where_nothing_is_left_to_erase(
     store: Store, database: Database, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.forget_everything(ada.id)
     monkeypatch.setattr(database, "erase_traces", lambda: pytest.fail("the files were clean"))
     store.finish_erasing()
+
+
+def test_who_is_deleted_during_an_erasing_is_erased_by_the_next(
+    store: Store, database: Database, path: Path, ada: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erase, erased = database.erase_traces, list[str]()
+
+    def meanwhile() -> None:
+        erase()
+        erased.append("once more")
+        if len(erased) == 1:
+            store.delete_user(bob.id)
+
+    monkeypatch.setattr(database, "erase_traces", meanwhile)
+    store.delete_user(ada.id)
+    for _ in range(3):
+        store.erase_deleted()
+    assert len(erased) == 2
+
+
+def test_so_is_who_is_deleted_after_another_erasing_has_ended(
+    store: Store, database: Database, path: Path, ada: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erase, erased = database.erase_traces, list[str]()
+
+    def meanwhile() -> None:
+        erase()
+        erased.append("once more")
+        if len(erased) == 1:
+            store.erase_deleted()
+            store.delete_user(bob.id)
+
+    monkeypatch.setattr(database, "erase_traces", meanwhile)
+    store.delete_user(ada.id)
+    for _ in range(3):
+        store.erase_deleted()
+    assert len(erased) == 3

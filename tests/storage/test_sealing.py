@@ -95,6 +95,18 @@ def test_a_changed_state_is_named_as_one_that_can_be_rebuilt(tmp_path: Path) -> 
         store.load_memory(user)
 
 
+def test_what_is_damaged_is_forgotten_with_everything(tmp_path: Path) -> None:
+    store = opened(tmp_path / "i.db", ONE)
+    user = tell(store)
+    tell(store)
+    with sqlite3.connect(tmp_path / "i.db") as connection:
+        connection.execute("UPDATE turns SET user_text = 'x' || user_text WHERE id = 1")
+    with pytest.raises(Sealed):
+        store.held_turns(user)
+    assert store.forget_everything(user).turns == 2
+    assert store.held_turns(user) == []
+
+
 def test_forgetting_a_person_destroys_the_key(tmp_path: Path) -> None:
     store = opened(tmp_path / "i.db", ONE)
     user = tell(store)
