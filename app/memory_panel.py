@@ -112,7 +112,9 @@ class MemoryPanel:
             self.since = gr.Button("What changed since?", size="sm", scale=0, elem_id="since")
             self.back_then = gr.Button("Chat with the memory as of then", size="sm", scale=0, elem_id="back-then")
             self.forget_turn = gr.Button("Forget this turn", variant="stop", size="sm", scale=0, elem_id="forget-turn")
-            self.forget_talk = gr.Button("Forget its conversation", variant="stop", size="sm", scale=0)
+            self.forget_talk = gr.Button(
+                "Forget its conversation", variant="stop", size="sm", scale=0, elem_id="forget-talk"
+            )
         self.changes = gr.HTML("", elem_id="changes")
 
     @property

@@ -265,11 +265,13 @@ def _wire_clearing(page: Page, usual: Shown) -> None:
     changing_person = (*entering, page.leave.click, memory.delete.click)
     moving_on = (page.box.submit, page.chat.example_select, page.retry.click)
     elsewhere = (page.anew.click, page.temporary.click, page.conversations.input, memory.back_then.click)
-    forgetting = [page.take_back.click, page.forget_here.click, memory.correction.submit]
-    forgetting += [memory.forget_turn.click, memory.forget_talk.click, memory.really.click, memory.disputes.input]
+    closing = [page.forget_here.click, memory.forget_turn.click, memory.forget_talk.click]
+    closing += [memory.really.click, memory.disputes.input]
+    forgetting = (*closing, page.take_back.click, memory.correction.submit)
     for event in (*changing_person, *moving_on, *elsewhere, *forgetting):
         event(None, None, page.causes, js="() => ''", **QUIET)
-    for event in (*changing_person, *elsewhere):
+    # Else the next conversation would keep the instructions of one that was forgotten.
+    for event in (*changing_person, *elsewhere, *closing):
         event(None, None, page.title, js="() => ''", **QUIET)
         event(None, None, page.dials, js=f"() => {json.dumps(usual)}", **QUIET)
     for event in (*changing_person, *forgetting):

@@ -1,0 +1,38 @@
+"""What each event of the page shows, and where, as far as that can be read off without a browser."""
+
+from __future__ import annotations
+
+import gradio as gr
+import pytest
+
+from app.handlers import Handlers
+from app.service import Service
+from app.ui import build_page
+
+
+@pytest.fixture
+def blocks(service: Service) -> gr.Blocks:
+    """The page, served to nobody."""
+    return build_page(Handlers(service))
+
+
+def shown_by(blocks: gr.Blocks, element: str) -> set[str | None]:
+    """The elements that an event of this one shows something in at once."""
+    events = [fn for fn in blocks.fns.values() if any(_named(blocks, target) == element for target, _ in fn.targets)]
+    return {getattr(block, "elem_id", None) for fn in events for block in fn.outputs}
+
+
+def _named(blocks: gr.Blocks, target: int | None) -> str | None:
+    return getattr(blocks.blocks.get(target or -1), "elem_id", None)
+
+
+@pytest.mark.parametrize("element", ["anew", "forget-here", "forget-turn", "forget-talk", "really", "disputes"])
+def test_whatever_closes_a_conversation_takes_its_name_and_instructions_off_the_page(
+    blocks: gr.Blocks, element: str
+) -> None:
+    assert {"title", "strength", "instructions", "temperature"} <= shown_by(blocks, element)
+
+
+@pytest.mark.parametrize("element", ["take-back", "correction"])
+def test_whatever_stays_in_a_conversation_leaves_its_instructions(blocks: gr.Blocks, element: str) -> None:
+    assert "instructions" not in shown_by(blocks, element)
