@@ -12,21 +12,20 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from contextvars import copy_context
-from dataclasses import replace
 from secrets import randbits
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.asking import PLAIN, Asking, Given, checked_manner, fitted, instructed
+from app.asking import PLAIN, Asking, Given, fitted, instructed
 from app.errors import EXPECTED
-from app.intake import checked_text, checked_title
+from app.intake import checked_text
 from app.ledger import Cause, messages_of, pair_of
 from app.logs import EVENT, figures_of
 from app.reply import Held, Reading, Remembered, Reply, Stream, TemporaryChat
-from app.upkeep import Upkeep
+from app.talks import Talks
 from core.chat import Message
 from storage.errors import NotFound
-from storage.records import Conversation, Manner, Memory, Turn
+from storage.records import Manner, Memory, Turn
 
 if TYPE_CHECKING:
     from core.adapter import Adapter
@@ -40,20 +39,8 @@ RETRY_TEMPERATURE, RETRY_TOP_P = 0.8, 0.95
 log = logging.getLogger(__name__)
 
 
-class Service(Upkeep):
+class Service(Talks):
     """Everything a page or a terminal may ask for. Safe to use from any thread."""
-
-    def list_conversations(self, user_id: int, containing: str = "") -> list[Conversation]:
-        """Newest first; only those in which this text is, if one is given."""
-        return self._store.list_conversations(user_id, containing)
-
-    def rename_conversation(self, user_id: int, conversation_id: int, title: str) -> None:
-        """Call it so in lists; raise NotFound unless it is this person's."""
-        self._store.rename_conversation(user_id, conversation_id, checked_title(title))
-
-    def load_turns(self, user_id: int, conversation_id: int) -> list[Turn]:
-        """Oldest first; raise NotFound unless the conversation is this person's."""
-        return self._store.load_turns(user_id, conversation_id)
 
     def send(
         self,
@@ -153,10 +140,6 @@ class Service(Upkeep):
         chat.writing.add_done_callback(self._note_failure)
         return stream
 
-    def manner(self, user_id: int, conversation_id: int | None) -> Manner:
-        """How a conversation is answered; the usual manner where there is none yet."""
-        return self._checked(PLAIN if conversation_id is None else self._store.load_manner(user_id, conversation_id))
-
     def read(self, user_id: int, conversation_id: int | None) -> Reading:
         """What the model would read now, before the next message."""
         recent = self._recent(user_id, conversation_id) if self.is_ready else []
@@ -240,19 +223,6 @@ class Service(Upkeep):
         if not turns:
             raise NotFound(f"There is no turn in conversation {conversation_id}.")
         return turns[-1]
-
-    def _wanted(self, user_id: int, conversation_id: int | None, manner: Manner | None) -> Manner:
-        """The manner that is asked for, or else the conversation's."""
-        return self._checked(manner) if manner else self.manner(user_id, conversation_id)
-
-    def _checked(self, manner: Manner) -> Manner:
-        """The manner with every field said; raise where it cannot be one."""
-        checked = checked_manner(manner, self._settings.message_characters)
-        return checked if checked.temperature is not None else replace(checked, temperature=self._settings.temperature)
-
-    def _keep_manner(self, user_id: int, conversation_id: int, manner: Manner) -> None:
-        if manner != self.manner(user_id, conversation_id):
-            self._store.set_manner(user_id, conversation_id, manner)
 
     def _adapter(self, engine: Engine, user_id: int, memory: Memory | None, strength: float) -> Adapter | None:
         """The memory at this strength; None at none, which leaves the base as it is, bit for bit."""
