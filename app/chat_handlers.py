@@ -150,6 +150,8 @@ class ChatHandlers:
         yield conversation_id, listed, chat, writing_box(), wording.status("Replying", reply.reading)
         yield from _growing(chat, reply)
         yield *[SAME] * 4, wording.status("Stopping" if reply.stopped.is_set() else "Folding", reply.reading)
+        if reply.remembered.exception():
+            yield SAME, SAME, self._chat(owner, conversation_id), SAME, SAME  # what is kept of it, before the sentence
         after = reply.remembered.result()
         note = f"Remembered in {after.seconds * 1000:.0f} ms"
         reading = Reading(reply.reading.prompt_tokens, after.held)

@@ -199,11 +199,14 @@ class Memories:
         return len(new)
 
     def reopen(self, engine: Engine, turn: Turn) -> tuple[Memory, Turn]:
-        """Have a turn be as if just written, and the memory, bit for bit, the one before it was folded."""
+        """Have a turn be as if just written, and the memory, bit for bit, the one before it was folded; or neither."""
         memory = self.settle(engine, turn.user_id)
         again = self._history.without(engine, turn.user_id, {turn.id})
+        adapter = engine.materialise(unpack(again.packed.blob))  # now: once the reply is gone this must not fail
         self._adapters.forget(turn.user_id)
-        return self._store.reopen_turn(turn.user_id, turn.id, _version(memory), again)
+        before, reopened = self._store.reopen_turn(turn.user_id, turn.id, _version(memory), again)
+        self._adapters.keep(turn.user_id, before.version, adapter)
+        return before, reopened
 
     def forget_turns(self, engine: Engine, user_id: int, turn_ids: set[int]) -> Receipt:
         """Delete turns; the memory becomes, bit for bit, the one that never saw them, by replaying the others."""

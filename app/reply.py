@@ -60,10 +60,14 @@ class TemporaryChat:
 
 
 class Stream:
-    """The text of one reply as it comes: iterate once."""
+    """The text of one reply as it comes: iterate once.
 
-    def __init__(self, reading: Reading) -> None:
+    Where an `earlier` one is answered anew, that stays if nothing comes.
+    """
+
+    def __init__(self, reading: Reading, earlier: str | None = None) -> None:
         self.reading = reading
+        self.is_again, self.earlier = earlier is not None, earlier or ""
         self.began = perf_counter()
         self.stopped = Event()
         self._pieces: SimpleQueue[str | None] = SimpleQueue()
@@ -116,6 +120,6 @@ class Reply(Stream):
 
     remembered: Future[Remembered]
 
-    def __init__(self, turn: Turn, reading: Reading) -> None:
-        super().__init__(reading)
+    def __init__(self, turn: Turn, reading: Reading, earlier: str | None = None) -> None:
+        super().__init__(reading, earlier)
         self.turn = turn

@@ -77,20 +77,21 @@ class Service(Talks):
     def retry(self, user_id: int, conversation_id: int, manner: Manner | None = None) -> Reply:
         """Answer the last turn of a conversation anew, with chance, from the memory that never saw it.
 
-        The turn stays stored throughout, and is folded with its new reply; `manner` is as for `send`. Raise NotFound
-        where there is no turn.
+        The turn stays stored throughout, and is folded with its new reply, or with the earlier one where none comes;
+        `manner` is as for `send`. Raise NotFound where there is no turn. Whatever is refused has changed nothing.
         """
         manner = self._wanted(user_id, conversation_id, manner)
         engine = self._engine.result()
         self._pace.take(user_id)
         with ExitStack() as held:
             held.enter_context(self._alone(user_id))
-            memory, turn = self._memories.reopen(engine, self._last_turn(user_id, conversation_id))
+            last = self._last_turn(user_id, conversation_id)
+            recent = instructed(manner, self._recent(user_id, conversation_id, before=last.id))
+            messages, tokens = fitted(engine, recent, last.user_text)
+            memory, turn = self._memories.reopen(engine, last)
             self._keep_manner(user_id, conversation_id, manner)
             adapter = self._adapter(engine, user_id, memory, manner.strength)
-            recent = instructed(manner, self._recent(user_id, conversation_id, before=turn.id))
-            messages, tokens = fitted(engine, recent, turn.user_text)
-            reply = Reply(turn, Reading(tokens, self._held(user_id, memory)))
+            reply = Reply(turn, Reading(tokens, self._held(user_id, memory)), last.reply_text)
             return self._begin(held, engine, reply, Asking(adapter, messages, self._chance(manner)))
 
     def take_back(self, user_id: int, conversation_id: int) -> Turn:
@@ -117,12 +118,18 @@ class Service(Talks):
         manner = self._checked(manner)
         if not chat.settled():
             raise NotFound("There is no turn in this temporary chat.")
-        text, _ = chat.said.pop()
-        recent = [one for said in self._last(chat.settled()) for one in pair_of(*said)]
-        return self._reply_temporarily(user_id, chat, [*recent, Message("user", text)], manner, self._chance(manner))
+        *before, (text, earlier) = chat.said
+        said = [*(one for pair in self._last(before) for one in pair_of(*pair)), Message("user", text)]
+        return self._reply_temporarily(user_id, chat, said, manner, self._chance(manner), earlier)
 
     def _reply_temporarily(
-        self, user_id: int, chat: TemporaryChat, said: Sequence[Message], manner: Manner, sampling: Sampling
+        self,
+        user_id: int,
+        chat: TemporaryChat,
+        said: Sequence[Message],
+        manner: Manner,
+        sampling: Sampling,
+        earlier: str | None = None,
     ) -> Stream:
         text = checked_text(said[-1].text, self._settings.message_characters)
         engine = self._engine.result()
@@ -134,7 +141,7 @@ class Service(Talks):
             else:
                 adapter = self._memories.adapter_after(engine, user_id, chat.as_of).scaled(manner.strength)
         messages, tokens = fitted(engine, instructed(manner, said[:-1]), text)
-        stream = Stream(Reading(tokens, self._held(user_id, memory)))
+        stream = Stream(Reading(tokens, self._held(user_id, memory)), earlier)
         asking = Asking(adapter, messages, sampling)
         chat.writing = self._workers.submit(copy_context().run, self._whisper, engine, user_id, asking, stream, chat)
         chat.writing.add_done_callback(self._note_failure)
@@ -196,7 +203,7 @@ class Service(Talks):
             try:
                 reply.write(self.metrics.timed(reply, engine.reply(*asking, reply.stopped)))
             finally:
-                self._store.answer_turn(turn.user_id, turn.id, reply.end())
+                self._store.answer_turn(turn.user_id, turn.id, reply.end() or reply.earlier)
             started = perf_counter()
             memory = self._memories.settle(engine, turn.user_id)
             self._memories.adapter(engine, turn.user_id, memory)
@@ -211,7 +218,8 @@ class Service(Talks):
             try:
                 stream.write(self.metrics.timed(stream, engine.reply(*asking, stream.stopped)))
             finally:
-                chat.said.append((asking.messages[-1].text, stream.end()))
+                pair = asking.messages[-1].text, stream.end() or stream.earlier
+                chat.said[len(chat.said) - stream.is_again :] = [pair]
 
     def _note_failure(self, job: Future[Any]) -> None:
         if error := job.exception():
