@@ -66,10 +66,10 @@ class Service(Talks):
             recent = given.messages() if given else self._recent(user_id, conversation_id)
             messages, tokens = fitted(engine, instructed(manner, recent), text)
             self._shares.check(user_id, conversation_id is None, len(text.encode()))
+            adapter = self._adapter(engine, user_id, memory, manner.strength)
             if conversation_id is None:
                 conversation_id = self._store.start_conversation(user_id).id
             self._keep_manner(user_id, conversation_id, manner)
-            adapter = self._adapter(engine, user_id, memory, manner.strength)
             turn = self._store.append_turn(user_id, conversation_id, text)
             reply = Reply(turn, Reading(tokens, self._held(user_id, memory)))
             return self._begin(held, engine, reply, Asking(adapter, messages, sampling))
