@@ -17,7 +17,7 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, Field
 
-from app.api_errors import BEARER, IMPORT, REFUSALS, refusing
+from app.api_errors import BEARER, IMPORT, REFUSALS, refusing, told
 from app.asking import Given
 from app.errors import BadMessage
 from app.readout import Answer
@@ -128,7 +128,7 @@ def _add_completions(app: FastAPI, service: Service, known: Any) -> None:
         stream = begin(service, owner, asked)
         head = {"id": f"chatcmpl-{time.time_ns():x}", "created": int(time.time()), "model": service.model_name}
         if asked.stream:
-            sent = stopping(events(service, asked, stream, head), stream)
+            sent = stopping(told(events(service, asked, stream, head)), stream)
             return StreamingResponse(sent, media_type="text/event-stream")
         text = "".join(stream)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}}
@@ -248,8 +248,12 @@ def events(service: Service, asked: Completion, stream: Stream, head: dict[str, 
 
 
 def held_by(stream: Stream) -> dict[str, int] | None:
-    """Where the turn is once it is folded, so that a next message can go on there; None for what is not kept."""
+    """Where the turn is once it is folded, so that a next message can go on there; None for what is not kept.
+
+    Raise what the reply failed with.
+    """
     if not isinstance(stream, Reply):
+        stream.finished.result()
         return None
     after = stream.remembered.result()
     return {"conversation": stream.turn.conversation_id, "turn": stream.turn.id, "turns_held": after.held.turns}

@@ -70,7 +70,7 @@ class ChatHandlers:
         if isinstance(here, TemporaryChat):
             start = partial(self._service.send_temporarily, owner.id, here, text, manner)
             chat = pairs([*here.settled(), (text, "")])
-            return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, chat, start))
+            return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, here, chat, start))
         answer = self._answer(tab, number, owner, partial(self._service.send, owner.id, here, text, manner))
         return self._in_place(tab, number, answer)
 
@@ -90,7 +90,7 @@ class ChatHandlers:
             return iter(())
         chat = pairs([*here.said[:-1], (here.said[-1][0], "")])
         start = partial(self._service.retry_temporarily, owner.id, here, manner)
-        return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, chat, start))
+        return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, here, chat, start))
 
     def take_back(self, user: User | None, here: Here) -> Shown:
         """Forget the last turn and put its message back in the box: as `start_anew`. Nothing where there is none."""
@@ -159,7 +159,13 @@ class ChatHandlers:
         return SAME, SAME, chat, resting_box(owner), wording.status(note, reading)
 
     def _answer_temporarily(
-        self, tab: Tab, number: int, owner: User, chat: list[dict[str, str]], start: Callable[[], Stream]
+        self,
+        tab: Tab,
+        number: int,
+        owner: User,
+        here: TemporaryChat,
+        chat: list[dict[str, str]],
+        start: Callable[[], Stream],
     ) -> Answering:
         """Stream a reply that is kept nowhere but on the page; return what is shown then."""
         if not self._service.is_ready:
@@ -168,7 +174,16 @@ class ChatHandlers:
         tab.answer(number, stream)
         yield SAME, SAME, chat, writing_box(), wording.status("Replying", stream.reading)
         yield from _growing(chat, stream)
-        return *[SAME] * 3, resting_box(owner), wording.status("Not remembered: a temporary chat", stream.reading)
+        if stream.finished.exception() and stream.is_again:
+            yield SAME, SAME, pairs(here.said), SAME, SAME  # the earlier reply, before the sentence
+        stream.finished.result()
+        return (
+            SAME,
+            SAME,
+            pairs(here.said),
+            resting_box(owner),
+            wording.status("Not remembered: a temporary chat", stream.reading),
+        )
 
     def explain(self, tab: Tab, number: int, user: User | None, here: Here) -> str:
         """The turns in memory that the last reply came from, and what would have been replied without any."""

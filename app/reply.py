@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event, Lock
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from storage.records import Turn
 
@@ -60,10 +60,12 @@ class TemporaryChat:
 
 
 class Stream:
-    """The text of one reply as it comes: iterate once.
+    """The text of one reply as it comes: iterate once, then ask `finished` whether anything went wrong.
 
     Where an `earlier` one is answered anew, that stays if nothing comes.
     """
+
+    finished: Future[Any]
 
     def __init__(self, reading: Reading, earlier: str | None = None) -> None:
         self.reading = reading
@@ -116,7 +118,7 @@ class Stream:
 
 
 class Reply(Stream):
-    """The stream of a turn that is stored: when it has ended ask `remembered` what it left behind."""
+    """The stream of a turn that is stored: when it has `finished`, `remembered` says what it left behind."""
 
     remembered: Future[Remembered]
 

@@ -143,8 +143,9 @@ class Service(Talks):
         messages, tokens = fitted(engine, instructed(manner, said[:-1]), text)
         stream = Stream(Reading(tokens, self._held(user_id, memory)), earlier)
         asking = Asking(adapter, messages, sampling)
-        chat.writing = self._workers.submit(copy_context().run, self._whisper, engine, user_id, asking, stream, chat)
-        chat.writing.add_done_callback(self._note_failure)
+        job = self._workers.submit(copy_context().run, self._whisper, engine, user_id, asking, stream, chat)
+        job.add_done_callback(self._note_failure)
+        stream.finished = chat.writing = job
         return stream
 
     def read(self, user_id: int, conversation_id: int | None) -> Reading:
@@ -194,6 +195,7 @@ class Service(Talks):
         held.enter_context(self._noted(reply.turn.user_id, reply))
         reply.remembered = self._workers.submit(copy_context().run, self._finish, engine, asking, reply, held.pop_all())
         reply.remembered.add_done_callback(self._note_failure)
+        reply.finished = reply.remembered
         return reply
 
     def _finish(self, engine: Engine, asking: Asking, reply: Reply, held: ExitStack) -> Remembered:
@@ -213,13 +215,13 @@ class Service(Talks):
             return Remembered(seconds, self._held(turn.user_id, memory))
 
     def _whisper(self, engine: Engine, user_id: int, asking: Asking, stream: Stream, chat: TemporaryChat) -> None:
-        """A worker's part of a temporary reply: write it, and note it in the chat alone."""
+        """A worker's part of a temporary reply: write it, and note it in the chat alone, unless it failed."""
         with self._noted(user_id, stream):
             try:
                 stream.write(self.metrics.timed(stream, engine.reply(*asking, stream.stopped)))
             finally:
-                pair = asking.messages[-1].text, stream.end() or stream.earlier
-                chat.said[len(chat.said) - stream.is_again :] = [pair]
+                text = stream.end() or stream.earlier
+            chat.said[len(chat.said) - stream.is_again :] = [(asking.messages[-1].text, text)]
 
     def _note_failure(self, job: Future[Any]) -> None:
         if error := job.exception():

@@ -25,6 +25,7 @@ from storage.errors import DatabaseUnavailable, NotFound
 from storage.records import User
 from storage.store import Store
 from tests.app.conftest import say
+from tests.app.test_strength import breaking
 from tests.fakes import FakeEngine
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -344,6 +345,21 @@ def test_many_programs_at_once_never_mix(address: str, service: Service, store: 
     for thread in threads:
         thread.join()
     assert replies == {word: [f"I know {word}."] * 3 for word in words}
+
+
+@pytest.mark.parametrize("mode", ["on", "read"])
+def test_a_reply_that_fails_on_its_way_is_no_success(
+    ada_client: OpenAI, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(engine, "reply", breaking)
+    memory = {"memory": {"mode": mode}}
+    with pytest.raises(openai.InternalServerError, match="does not answer") as refused:
+        ask(ada_client, HELLO, extra_body=memory)
+    assert refused.value.status_code == 503
+    pieces = ask(ada_client, HELLO, extra_body=memory, stream=True)
+    assert [next(pieces).choices[0].delta.content for _ in range(2)] == ["", "I"]
+    with pytest.raises(openai.APIError, match="does not answer"):
+        next(pieces)
 
 
 def test_the_description_names_every_route_and_loads_nothing_from_elsewhere(address: str) -> None:
