@@ -74,6 +74,8 @@ SAVED_GUEST = "() => { try { return localStorage.getItem('imprint-guest') ?? '';
 DROP_SESSION = """(session) => {
   try { if (localStorage.getItem('imprint') === session) localStorage.removeItem('imprint'); } catch {}
 }"""
+LEAVE_HUB = "(session) => { if (!session) window.location.assign('/logout'); }"
+"""Gradio's cookie says who somebody is on Hugging Face, and would let them in again at the next reload."""
 SAVED_SESSION = """(tab) => {
   try { return [tab, 0, localStorage.getItem('imprint') ?? '']; } catch { return [tab, 0, '']; }
 }"""
@@ -241,6 +243,8 @@ def _wire(page: Page, handlers: Handlers) -> None:
     deleted = on_leaving(*deleting, departing=True)
     for one in entered:
         one.then(None, page.session, None, js=KEEP_SESSION, **QUIET)
+    for one in (left, deleted) if settings.knows_hub() else ():
+        one.then(None, page.session, None, js=LEAVE_HUB, **QUIET)
     on_leaving(page, page.anew.click, handlers.start_anew, [page.user], page.conversing)
     on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user], page.conversing)
     picked = [page.user, page.conversations]
