@@ -51,10 +51,14 @@ class Said(BaseModel):
 
 
 class MemoryUse(BaseModel):
-    """How the memory takes part: `on` reads and writes it, `read` leaves nothing anywhere, `off` does neither."""
+    """How the memory takes part: `on` reads and writes it, `read` leaves nothing anywhere, `off` does neither.
+
+    A conversation goes on as strongly as before unless a strength is given, and after its own last turns unless the
+    request brings others.
+    """
 
     mode: Literal["on", "read", "off"] = "on"
-    strength: float = 1.0
+    strength: float | None = None
     conversation: int | None = None
 
 
@@ -215,12 +219,16 @@ def _sure(answer: Answer) -> str | None:
 def begin(service: Service, owner: User, asked: Completion) -> Stream:
     """Start the reply to the last message."""
     last, memory = asked.messages[-1], asked.memory
-    strength = 0.0 if memory.mode == "off" else memory.strength
     if last.role != "user":
         raise BadMessage(f"The last message is the {last.role}'s; a reply can be given to a user's only.")
     if memory.mode == "on":
-        manner = replace(service.manner(owner.id, memory.conversation), strength=strength)
+        manner = service.manner(owner.id, memory.conversation)
+        if memory.strength is not None:
+            manner = replace(manner, strength=memory.strength)
         return service.send(owner.id, memory.conversation, last.text, manner, asked.given())
+    if memory.conversation is not None:
+        raise BadMessage(f'In mode "{memory.mode}" nothing is kept, so no conversation goes on; leave it out.')
+    strength = 0.0 if memory.mode == "off" else 1.0 if memory.strength is None else memory.strength
     return service.send_temporarily(owner.id, TemporaryChat(), last.text, Manner(strength), asked.given())
 
 

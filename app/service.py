@@ -63,7 +63,7 @@ class Service(Talks):
         with ExitStack() as held:
             held.enter_context(self._alone(user_id))
             memory = self._memories.settle(engine, user_id)
-            recent = given.messages() if given else self._recent(user_id, conversation_id)
+            recent = (given or Given()).messages(self._recent(user_id, conversation_id))
             messages, tokens = fitted(engine, instructed(manner, recent), text)
             self._shares.check(user_id, conversation_id is None, len(text.encode()))
             adapter = self._adapter(engine, user_id, memory, manner.strength)
@@ -109,8 +109,8 @@ class Service(Talks):
         self, user_id: int, chat: TemporaryChat, text: str, manner: Manner = PLAIN, given: Given | None = None
     ) -> Stream:
         """Start a reply that reads the memory and leaves nothing anywhere: no row, no fold, no line in a log."""
-        recent = given.messages() if given else [one for said in self._last(chat.settled()) for one in pair_of(*said)]
-        said, manner = [*recent, Message("user", text)], self._checked(manner)
+        own = [one for said in self._last(chat.settled()) for one in pair_of(*said)]
+        said, manner = [*(given or Given()).messages(own), Message("user", text)], self._checked(manner)
         return self._reply_temporarily(user_id, chat, said, manner, self._words(manner, given))
 
     def retry_temporarily(self, user_id: int, chat: TemporaryChat, manner: Manner = PLAIN) -> Stream:
