@@ -47,6 +47,14 @@ class Handlers(Program):
             wording.summary(user, view),
         )
 
+    def look(self, tab: Tab, number: int, user: User | None) -> Shown:
+        """Fill the Memory tab as it is opened: as `show_memory`."""
+        return self.show_memory(user)
+
+    def look_again(self, tab: Tab, number: int, user: User | None, in_front: bool) -> Shown:
+        """Fill the Memory tab anew where it is in front, else empty it until it is opened: as `show_memory`."""
+        return self.show_memory(user) if in_front or user is None else (*self.hidden_memory(), "")
+
     @staticmethod
     def hidden_memory() -> Shown:
         """A Memory tab without anybody's memory: `show_memory` but for the summary."""

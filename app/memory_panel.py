@@ -9,7 +9,7 @@ import gradio as gr
 
 from app import wording
 from app.handlers import Handlers
-from app.wiring import QUIET, Actor, on, on_leaving, on_looking
+from app.wiring import LEDGER_IN_FRONT, QUIET, Actor, on_leaving, on_looking
 
 CHAT = "chat"
 LEDGER = ["turn", "folded", "message", "tokens", "fold ms", "left"]
@@ -43,6 +43,7 @@ class MemoryPanel:
     """The components of the tab; made inside a `gr.Tab`."""
 
     def __init__(self) -> None:
+        self.in_front = gr.Checkbox(visible=False)
         self.summary = gr.HTML(wording.summary(None, None))
         self.ask = gr.Button("What do you know about me?", size="sm", elem_id="ask")
         self.probe = gr.Textbox(
@@ -136,9 +137,10 @@ class MemoryPanel:
         return [self.picked, self.one, self.correction, self.pin, self.changes, self.said]
 
 
-def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> None:
-    """Have the tab's events call their handlers."""
+def wire_panel(page: Remembering, panel: MemoryPanel, opened: Callable[..., Any], handlers: Handlers) -> None:
+    """Have the tab be filled once it is `opened`, and its events call their handlers."""
     user, picked = page.user, [page.user, panel.picked]
+    on_looking(page, opened, handlers.look, [user], panel.remembering, outlasting=True)
     on_looking(page, panel.table.select, handlers.pick, [user], panel.showing)
 
     def search(event: Callable[..., Any]) -> None:
@@ -175,4 +177,10 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
     ]
     for event, forget, about in forgetting:
         forgotten = on_leaving(page, event, forget, about, page.conversing)
-        search(on(forgotten.then, handlers.show_memory, [user], panel.remembering).then)
+        search(look_again(page, panel, forgotten.then, handlers).then)
+
+
+def look_again(page: Remembering, panel: MemoryPanel, event: Callable[..., Any], handlers: Handlers) -> Any:
+    """Have the tab show what there is after an event, or nothing while it is not in front: opening it fills it."""
+    inputs, outputs = [page.user, panel.in_front], panel.remembering
+    return on_looking(page, event, handlers.look_again, inputs, outputs, outlasting=True, js=LEDGER_IN_FRONT)

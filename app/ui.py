@@ -17,7 +17,7 @@ from app.asking import HOTTEST
 from app.chat_handlers import Shown
 from app.guards import SAME, in_turn
 from app.handlers import Handlers
-from app.memory_panel import CHAT, MemoryPanel, wire_panel
+from app.memory_panel import CHAT, MemoryPanel, look_again, wire_panel
 from app.people_panel import PeoplePanel, wire_people
 from app.same_site import SameSite
 from app.steady import SteadyBlocks
@@ -221,7 +221,7 @@ def _wire(page: Page, handlers: Handlers) -> None:
     on_message(page, page.retry.click, handlers.retry, [*here, *page.dials])
     on_leaving(page, page.take_back.click, handlers.take_back, here, page.conversing)
     forgotten = on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
-    on(forgotten.then, handlers.show_memory, [page.user], page.memory.remembering)
+    look_again(page, page.memory, forgotten.then, handlers)
     listed = [page.conversations, page.status]
     on_looking(page, page.title.submit, handlers.rename, [*here, page.title], listed, outlasting=True)
     on_looking(page, page.search.change, handlers.search, [*here, page.search], listed, outlasting=True)
@@ -255,10 +255,10 @@ def _wire(page: Page, handlers: Handlers) -> None:
 
     on_looking(page, page.why.click, handlers.explain, here, [page.causes])
     _wire_clearing(page, handlers.usual)
-    for looked in (page.memory_tab.select, *(one.then for one in (*entered, left, deleted))):
-        on(looked, handlers.show_memory, [page.user], page.memory.remembering)
-    wire_panel(page, page.memory, handlers)
+    wire_panel(page, page.memory, page.memory_tab.select, handlers)
     changed = [one.then for one in (*entered, left, deleted)]
+    for event in changed:
+        look_again(page, page.memory, event, handlers)
     wire_people(page, page.people, page.people_tab, handlers, changed)
 
 

@@ -20,6 +20,11 @@ NEXT_ACTION = "(tab, _, ...rest) => [tab, window.actions = (window.actions ?? 0)
 LAST_ACTION = "(tab, _, ...rest) => [tab, window.actions ?? 0, ...rest]"
 """The page counts its messages and what leaves them as they are clicked; stopping names the count and adds nothing."""
 
+LEDGER_IN_FRONT = """(tab, _, user) => {
+  return [tab, window.actions ?? 0, user, Boolean(document.querySelector('#ledger')?.offsetParent)];
+}"""
+"""The same, and whether the Memory tab is the one that is seen."""
+
 NUMBERED: dict[str, Any] = {**QUIET, "js": NEXT_ACTION, "trigger_mode": "multiple"}
 """A page by itself drops a click while its last one is not over, left or not; the tab knows which, so it decides."""
 
@@ -69,13 +74,14 @@ def on_looking(
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     outlasting: bool = False,
+    js: str = LAST_ACTION,
 ) -> Any:
     """Show an answer on an event, unless the page has gone on meanwhile: it may be somebody else's by then.
 
     What is `outlasting` is shown as long as the person is the same: what came of a change, say.
     """
     looked = in_turn(handler, [SAME] * (len(outputs) - 1), outlasting)
-    return event(looked, [page.tab, page.number, *inputs], outputs, js=LAST_ACTION, **QUIET)
+    return event(looked, [page.tab, page.number, *inputs], outputs, js=js, **QUIET)
 
 
 def on(event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:

@@ -168,6 +168,25 @@ def test_the_memory_tab_shows_the_ledger_and_each_layer(handlers: Handlers, serv
     assert "1 turn held" in summary
 
 
+def test_the_memory_tab_is_filled_for_whoever_looks_and_emptied_for_whoever_does_not(
+    handlers: Handlers, service: Service, ada: User
+) -> None:
+    say(service, ada, "I am Ada")
+    for shown in (handlers.look(Tab(), 0, ada), handlers.look_again(Tab(), 0, ada, True)):
+        assert shown[0][0][2] == "I am Ada" and "1 turn held" in shown[-1]
+    assert handlers.look_again(Tab(), 0, ada, False) == (*handlers.hidden_memory(), "")
+    assert "Write a name" in handlers.look_again(Tab(), 0, None, False)[-1]
+
+
+def test_a_memory_that_was_looked_at_is_shown_to_nobody_who_came_after(
+    handlers: Handlers, service: Service, ada: User
+) -> None:
+    say(service, ada, "I am Ada")
+    tab = Tab()
+    tab.leave(2, departing=True)
+    assert list(in_turn(handlers.look, [SAME] * 7, outlasting=True)(tab, 1, ada)) == [SAME]
+
+
 def test_forgetting_clears_the_page(handlers: Handlers, service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
     conversation, listed, chat, _, status = handlers.forget(ada)

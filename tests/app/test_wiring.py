@@ -7,6 +7,7 @@ import pytest
 
 from app.handlers import Handlers
 from app.service import Service
+from app.tab import Tab
 from app.ui import build_page
 
 
@@ -36,3 +37,10 @@ def test_whatever_closes_a_conversation_takes_its_name_and_instructions_off_the_
 @pytest.mark.parametrize("element", ["take-back", "correction"])
 def test_whatever_stays_in_a_conversation_leaves_its_instructions(blocks: gr.Blocks, element: str) -> None:
     assert "instructions" not in shown_by(blocks, element)
+
+
+def test_the_ledger_is_shown_to_whom_it_belongs_alone(blocks: gr.Blocks) -> None:
+    shown = [fn for fn in blocks.fns.values() if "ledger" in {getattr(one, "elem_id", None) for one in fn.outputs}]
+    assert len(shown) > 10
+    for fn in shown:
+        assert isinstance(fn.inputs[0], gr.State) and isinstance(fn.inputs[0].value, Tab), fn.name  # late ones drop
