@@ -94,13 +94,16 @@ class Page:
         with gr.Row(elem_id="page"):
             with gr.Column(scale=0, min_width=250, elem_id="side"):
                 self._lay_out_side(usual)
-            with gr.Column(min_width=320, elem_id="main"), gr.Tabs() as self.tabs:
-                with gr.Tab("Chat", id=CHAT):
-                    self._lay_out_chat()
-                with gr.Tab("Memory") as self.memory_tab:
-                    self.memory = MemoryPanel()
-                with gr.Tab("People", visible=False) as self.people_tab:
-                    self.people = PeoplePanel()
+            with gr.Column(min_width=320, elem_id="main"):
+                with gr.Tabs() as self.tabs:
+                    with gr.Tab("Chat", id=CHAT):
+                        self._lay_out_chat()
+                    with gr.Tab("Memory") as self.memory_tab:
+                        self.memory = MemoryPanel()
+                    with gr.Tab("People", visible=False) as self.people_tab:
+                        self.people = PeoplePanel()
+                # What goes wrong is told there, whichever tab it was done in.
+                self.status = gr.HTML(wording.status(wording.LOADING), elem_id="status")
 
     @property
     def entering(self) -> list[Any]:
@@ -191,7 +194,6 @@ class Page:
             elem_id="box",
         )
         with gr.Row(elem_id="below"):
-            self.status = gr.HTML(wording.status(wording.LOADING), elem_id="status")
             self.why = gr.Button("Why this reply?", size="sm", min_width=120, scale=0, elem_id="why")
             self.retry = gr.Button("Retry", size="sm", min_width=60, scale=0, elem_id="retry")
             self.take_back = gr.Button("Undo", size="sm", min_width=60, scale=0, elem_id="take-back")

@@ -44,3 +44,12 @@ def test_the_ledger_is_shown_to_whom_it_belongs_alone(blocks: gr.Blocks) -> None
     assert len(shown) > 10
     for fn in shown:
         assert isinstance(fn.inputs[0], gr.State) and isinstance(fn.inputs[0].value, Tab), fn.name  # late ones drop
+
+
+def test_what_goes_wrong_is_told_whichever_tab_is_open(blocks: gr.Blocks) -> None:
+    [status] = [block for block in blocks.blocks.values() if getattr(block, "elem_id", None) == "status"]
+    around, outer = [], status.parent
+    while outer is not None:
+        around.append(outer)
+        outer = outer.parent
+    assert around and not any(isinstance(block, gr.Tab) for block in around)
