@@ -9,7 +9,7 @@ import gradio as gr
 
 from app import wording
 from app.handlers import Handlers
-from app.wiring import LEDGER_IN_FRONT, QUIET, Actor, on_leaving, on_looking
+from app.wiring import LEDGER_IN_FRONT, QUIET, Actor, at_once, on_leaving, on_looking
 
 CHAT = "chat"
 LEDGER = ["turn", "folded", "message", "tokens", "fold ms", "left"]
@@ -151,17 +151,20 @@ def wire_panel(page: Remembering, panel: MemoryPanel, opened: Callable[..., Any]
     search(panel.search.change)
     on_looking(page, panel.ask.click, handlers.read_out, [user], [panel.disputes, panel.known])
     on_looking(page, panel.probe.submit, handlers.probe, [user, panel.probe], [panel.disputes, panel.known])
+    at_once(panel.check.click, panel.receipt, "Checking")
     on_looking(page, panel.check.click, handlers.verify, [user], [panel.receipt])
     on_looking(page, panel.since.click, handlers.changes_since, picked, [panel.changes])
-    for event, handler, inputs in (
-        (panel.pin.click, handlers.pin, picked),
-        (panel.correction.submit, handlers.correct, [*picked, panel.correction]),
-        (panel.merge.upload, handlers.take_in, [user, panel.merge]),
+    for event, handler, inputs, doing in (
+        (panel.pin.click, handlers.pin, picked, "Folding anew"),
+        (panel.correction.submit, handlers.correct, [*picked, panel.correction], "Correcting, and folding anew"),
+        (panel.merge.upload, handlers.take_in, [user, panel.merge], "Adding the file"),
     ):
+        at_once(event, panel.receipt, doing)
         changed = on_looking(page, event, handler, inputs, panel.changing, outlasting=True)
         search(changed.then)
         refreshed = [page.conversations, page.chat, page.status]
         on_looking(page, changed.then, handlers.refresh, [user, page.conversation], refreshed)
+    at_once(panel.export.click, panel.receipt, "Preparing the file")
     exporting = [panel.exported, panel.receipt]
     exported = on_looking(page, panel.export.click, handlers.export, [user], exporting, outlasting=True)
     exported.then(None, panel.exported, panel.exported, js=DOWNLOAD, **QUIET)

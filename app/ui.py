@@ -23,7 +23,7 @@ from app.same_site import SameSite
 from app.steady import SteadyBlocks
 from app.tab import Tab
 from app.theme import THEME
-from app.wiring import LAST_ACTION, QUIET, on, on_leaving, on_looking, on_message
+from app.wiring import LAST_ACTION, QUIET, at_once, on, on_leaving, on_looking, on_message
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPTS = [Path(__file__).with_name(name) for name in ("stream.js", "keys.js")]
@@ -255,6 +255,7 @@ def _wire(page: Page, handlers: Handlers) -> None:
     waited = in_turn(handlers.await_model, [SAME])
     page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
 
+    at_once(page.why.click, page.causes, "Looking for what this reply came from")
     on_looking(page, page.why.click, handlers.explain, here, [page.causes])
     _wire_clearing(page, handlers.usual)
     wire_panel(page, page.memory, page.memory_tab.select, handlers)

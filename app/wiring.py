@@ -5,11 +5,13 @@ Knows the tab and the box of a page, and no other component. Events are private:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import gradio as gr
 
+from app import wording
 from app.guards import SAME, guarded, in_turn, leaving
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
@@ -82,6 +84,11 @@ def on_looking(
     """
     looked = in_turn(handler, [SAME] * (len(outputs) - 1), outlasting)
     return event(looked, [page.tab, page.number, *inputs], outputs, js=js, **QUIET)
+
+
+def at_once(event: Callable[..., Any], output: Any, doing: str) -> None:
+    """Show from the click on what is being done; what is done waits for no page to have shown it."""
+    event(None, None, output, js=f"() => {json.dumps(wording.status(doing))}", **QUIET)
 
 
 def on(event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:

@@ -362,6 +362,7 @@ def test_html_in_a_sentence_is_inert() -> None:
 
 def test_the_words_of_sizes_and_excerpts() -> None:
     assert (wording.sized(304), wording.sized(200_000)) == ("304 bytes", "195 KB")
+    assert (wording.sized(1024**2), wording.sized(1_500_000_000)) == ("1.0 MB", "1,430.5 MB")
     assert wording.excerpt("a\n b" + "c" * 200) == "a b" + "c" * 76 + "…"
 
 

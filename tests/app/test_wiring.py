@@ -53,3 +53,15 @@ def test_what_goes_wrong_is_told_whichever_tab_is_open(blocks: gr.Blocks) -> Non
         around.append(outer)
         outer = outer.parent
     assert around and not any(isinstance(block, gr.Tab) for block in around)
+
+
+@pytest.mark.parametrize("element", ["check", "export", "pin", "correction", "merge", "why"])
+def test_what_takes_long_says_so_from_the_click_on(blocks: gr.Blocks, element: str) -> None:
+    panel = "causes" if element == "why" else "receipt"
+    said = [
+        fn.js
+        for fn in blocks.fns.values()
+        if any(_named(blocks, target) == element for target, _ in fn.targets)
+        and [getattr(block, "elem_id", None) for block in fn.outputs] == [panel]
+    ]
+    assert any('class=\\"note\\"' in str(js) for js in said)
