@@ -34,6 +34,7 @@ class Remembering(Actor, Protocol):
     user: gr.State
     conversation: gr.State
     conversations: gr.Radio
+    search: gr.Textbox
     chat: gr.Chatbot
     status: gr.HTML
     tabs: gr.Tabs
@@ -163,7 +164,7 @@ def wire_panel(page: Remembering, panel: MemoryPanel, opened: Callable[..., Any]
         changed = on_looking(page, event, handler, inputs, panel.changing, outlasting=True)
         search(changed.then)
         refreshed = [page.conversations, page.chat, page.status]
-        on_looking(page, changed.then, handlers.refresh, [user, page.conversation], refreshed)
+        on_looking(page, changed.then, handlers.refresh, [user, page.conversation, page.search], refreshed)
     at_once(panel.export.click, panel.receipt, "Preparing the file")
     exporting = [panel.exported, panel.receipt]
     exported = on_looking(page, panel.export.click, handlers.export, [user], exporting, outlasting=True)

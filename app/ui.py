@@ -218,14 +218,14 @@ def build_page(handlers: Handlers) -> gr.Blocks:
 
 def _wire(page: Page, handlers: Handlers) -> None:
     here = [page.user, page.conversation]
-    on_message(page, page.box.submit, handlers.send, [*here, page.box, *page.dials])
-    on_message(page, page.chat.example_select, handlers.send_example, [*here, *page.dials])
-    on_message(page, page.retry.click, handlers.retry, [*here, *page.dials])
-    on_leaving(page, page.take_back.click, handlers.take_back, here, page.conversing)
+    on_message(page, page.box.submit, handlers.send, [*here, page.box, page.search, *page.dials])
+    on_message(page, page.chat.example_select, handlers.send_example, [*here, page.search, *page.dials])
+    on_message(page, page.retry.click, handlers.retry, [*here, page.search, *page.dials])
+    on_leaving(page, page.take_back.click, handlers.take_back, [*here, page.search], page.conversing)
     forgotten = on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
     look_again(page, page.memory, forgotten.then, handlers)
     listed = [page.conversations, page.status]
-    on_looking(page, page.title.submit, handlers.rename, [*here, page.title], listed, outlasting=True)
+    on_looking(page, page.title.submit, handlers.rename, [*here, page.title, page.search], listed, outlasting=True)
     on_looking(page, page.search.change, handlers.search, [*here, page.search], listed, outlasting=True)
     for click, save in ((page.save.click, handlers.save), (page.save_json.click, handlers.save_as_json)):
         saved = on_looking(page, click, save, here, [page.saved, page.status])
@@ -247,8 +247,8 @@ def _wire(page: Page, handlers: Handlers) -> None:
         one.then(None, page.session, None, js=KEEP_SESSION, **QUIET)
     for one in (left, deleted) if settings.knows_hub() else ():
         one.then(None, page.session, None, js=LEAVE_HUB, **QUIET)
-    on_leaving(page, page.anew.click, handlers.start_anew, [page.user], page.conversing)
-    on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user], page.conversing)
+    on_leaving(page, page.anew.click, handlers.start_anew, [page.user, page.search], page.conversing)
+    on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user, page.search], page.conversing)
     picked = [page.user, page.conversations]
     opened = on_leaving(page, page.conversations.input, handlers.open_conversation, picked, page.conversing)
     on(opened.then, handlers.show_manner, here, [*page.dials, page.status])
@@ -281,6 +281,8 @@ def _wire_clearing(page: Page, usual: Shown) -> None:
     for event in (*changing_person, *elsewhere, *closing):
         event(None, None, page.title, js="() => ''", **QUIET)
         event(None, None, page.dials, js=f"() => {json.dumps(usual)}", **QUIET)
+    for event in (*closing, memory.back_then.click):
+        event(None, None, page.search, js="() => ''", **QUIET)  # they list all conversations
     for event in (*changing_person, *forgetting):
         event(None, None, [memory.disputes, memory.known], js=UNKNOWN, **QUIET)
         event(lambda: ("", ""), None, [memory.said, memory.changes], **QUIET)

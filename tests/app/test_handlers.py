@@ -261,6 +261,25 @@ def test_a_conversation_is_named_and_found(handlers: Handlers, service: Service,
     assert ("I am Ada", here) in handlers.rename(Tab(), 0, ada, here, " ")[0]["choices"]
 
 
+def test_the_list_holds_what_is_searched_for_also_after_a_message(
+    handlers: Handlers, service: Service, ada: User
+) -> None:
+    say(service, ada, "I am Ada")
+    talk = service.send(ada.id, None, "I drink tea")
+    talk.remembered.result(timeout=10)
+    here = talk.turn.conversation_id
+    for shown in (
+        next(handlers.send(Tab(), 1, ada, here, "And now?", "tea"))[1],
+        next(handlers.retry(Tab(), 1, ada, here, "tea"))[1],
+        handlers.take_back(ada, here, "tea")[1],
+        handlers.rename(Tab(), 1, ada, here, "Drinks", "tea")[0],
+        handlers.refresh(Tab(), 1, ada, here, "tea")[0],
+        handlers.start_anew(ada, "tea")[1],
+        handlers.start_temporarily(ada, "tea")[1],
+    ):
+        assert [number for _, number in shown["choices"]] == [here]
+
+
 def test_a_memory_leaves_as_a_file_and_is_added_to_another(
     handlers: Handlers, service: Service, ada: User, bob: User, tmp_path: Path
 ) -> None:

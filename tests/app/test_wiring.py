@@ -65,3 +65,11 @@ def test_what_takes_long_says_so_from_the_click_on(blocks: gr.Blocks, element: s
         and [getattr(block, "elem_id", None) for block in fn.outputs] == [panel]
     ]
     assert any('class=\\"note\\"' in str(js) for js in said)
+
+
+def test_whatever_fills_the_list_of_conversations_reads_what_is_searched_for_or_clears_it(blocks: gr.Blocks) -> None:
+    for fn in blocks.fns.values():
+        if fn.name in {"send", "send_example", "retry", "take_back", "rename", "refresh", "start_anew"}:
+            assert "search" in {getattr(one, "elem_id", None) for one in fn.inputs}, fn.name
+    for element in ("forget-here", "forget-turn", "forget-talk", "really", "disputes", "back-then"):
+        assert "search" in shown_by(blocks, element)
