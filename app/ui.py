@@ -74,7 +74,9 @@ SAVED_GUEST = "() => { try { return localStorage.getItem('imprint-guest') ?? '';
 DROP_SESSION = """(session) => {
   try { if (localStorage.getItem('imprint') === session) localStorage.removeItem('imprint'); } catch {}
 }"""
-LEAVE_HUB = "(session) => { if (!session) window.location.assign('/logout'); }"
+LEAVE_HUB = """(session) => {
+  if (!session) window.location.assign('/logout?_target_url=/' + window.location.search);
+}"""
 """Gradio's cookie says who somebody is on Hugging Face, and would let them in again at the next reload."""
 SAVED_SESSION = """(tab) => {
   try { return [tab, 0, localStorage.getItem('imprint') ?? '']; } catch { return [tab, 0, '']; }

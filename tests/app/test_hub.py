@@ -122,8 +122,8 @@ def test_without_their_account_nobody_is_who_came_by_it(service: Service) -> Non
 def test_signing_out_here_signs_out_of_hugging_faces_word_too(space: gr.Blocks, handler: str) -> None:
     [left] = [fn for fn in space.fns.values() if fn.name == handler]
     assert any(fn.trigger_after == left._id and fn.js == LEAVE_HUB for fn in space.fns.values())
-    answer = httpx.get(f"{space.local_url}logout", cookies={"session": cookie(SECRET)})
-    assert (answer.status_code, answer.headers["location"]) == (307, "/")
+    answer = httpx.get(f"{space.local_url}logout?_target_url=/?a=b", cookies={"session": cookie(SECRET)})
+    assert (answer.status_code, answer.headers["location"]) == (307, "/?a=b")
     assert "session=null" in answer.headers["set-cookie"]
 
 
