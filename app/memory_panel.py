@@ -9,7 +9,7 @@ import gradio as gr
 
 from app import wording
 from app.handlers import Handlers
-from app.wiring import LEDGER_IN_FRONT, QUIET, Actor, at_once, on_leaving, on_looking
+from app.wiring import LEDGER_IN_FRONT, QUIET, Actor, at_once, on, on_leaving, on_looking
 
 CHAT = "chat"
 LEDGER = ["turn", "folded", "message", "tokens", "fold ms", "left"]
@@ -38,6 +38,10 @@ class Remembering(Actor, Protocol):
     chat: gr.Chatbot
     status: gr.HTML
     tabs: gr.Tabs
+
+    @property
+    def dials(self) -> list[Any]:
+        """How the conversation is answered."""
 
 
 class MemoryPanel:
@@ -181,7 +185,13 @@ def wire_panel(page: Remembering, panel: MemoryPanel, opened: Callable[..., Any]
     ]
     for event, forget, about in forgetting:
         forgotten = on_leaving(page, event, forget, about, page.conversing)
+        show_manner_after(page, forgotten.then, handlers)
         search(look_again(page, panel, forgotten.then, handlers).then)
+
+
+def show_manner_after(page: Remembering, event: Callable[..., Any], handlers: Handlers) -> None:
+    """Have the dials say how whatever is open is answered: also where what was to close it has failed."""
+    on(event, handlers.show_manner, [page.user, page.conversation], [*page.dials, page.status])
 
 
 def look_again(page: Remembering, panel: MemoryPanel, event: Callable[..., Any], handlers: Handlers) -> Any:

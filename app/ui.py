@@ -17,7 +17,7 @@ from app.asking import HOTTEST
 from app.chat_handlers import Shown
 from app.guards import SAME, in_turn
 from app.handlers import Handlers
-from app.memory_panel import CHAT, MemoryPanel, look_again, wire_panel
+from app.memory_panel import CHAT, MemoryPanel, look_again, show_manner_after, wire_panel
 from app.people_panel import PeoplePanel, wire_people
 from app.same_site import SameSite
 from app.steady import SteadyBlocks
@@ -225,6 +225,7 @@ def _wire(page: Page, handlers: Handlers) -> None:
     on_message(page, page.retry.click, handlers.retry, [*here, page.search, *page.dials])
     on_leaving(page, page.take_back.click, handlers.take_back, [*here, page.search], page.conversing)
     forgotten = on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
+    show_manner_after(page, forgotten.then, handlers)
     look_again(page, page.memory, forgotten.then, handlers)
     listed = [page.conversations, page.status]
     on_looking(page, page.title.submit, handlers.rename, [*here, page.title, page.search], listed, outlasting=True)
@@ -253,7 +254,7 @@ def _wire(page: Page, handlers: Handlers) -> None:
     on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user, page.search], page.conversing)
     picked = [page.user, page.conversations]
     opened = on_leaving(page, page.conversations.input, handlers.open_conversation, picked, page.conversing)
-    on(opened.then, handlers.show_manner, here, [*page.dials, page.status])
+    show_manner_after(page, opened.then, handlers)
     waited = in_turn(handlers.await_model, [SAME])
     page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
 

@@ -34,6 +34,12 @@ def test_whatever_closes_a_conversation_takes_its_name_and_instructions_off_the_
     assert {"title", "strength", "instructions", "temperature"} <= shown_by(blocks, element)
 
 
+def test_a_conversation_that_could_not_be_forgotten_has_its_instructions_back(blocks: gr.Blocks) -> None:
+    closing = {"forget_here", "forget_turn", "forget_conversation", "forget", "settle"}
+    after = {fn.trigger_after for fn in blocks.fns.values() if fn.name == "show_manner"}
+    assert {fn.name for fn in blocks.fns.values() if fn._id in after} == closing | {"open_conversation"}
+
+
 @pytest.mark.parametrize("element", ["take-back", "correction"])
 def test_whatever_stays_in_a_conversation_leaves_its_instructions(blocks: gr.Blocks, element: str) -> None:
     assert "instructions" not in shown_by(blocks, element)
