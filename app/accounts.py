@@ -61,7 +61,7 @@ class Accounts:
         user = self._store.ensure_hub_user(subject, name)
         if is_admin and not user.is_admin:
             self._store.set_admin(user.id, True)
-        return user, session if self.come_back(session) == user else self._opened(user, HUB)
+        return user, session if self._extended(session) == user else self._opened(user, HUB)
 
     def _opened(self, user: User, secret: str | None) -> str:
         """A new session."""
@@ -124,7 +124,14 @@ class Accounts:
         return self._store.owner_of_session(_digest(token), guarded_only=self._required) if token else None
 
     def come_back(self, token: str) -> User | None:
-        """The same, and it lasts `SESSION_DAYS` from now."""
+        """The same, and it lasts `SESSION_DAYS` from now; but whom Hugging Face lets in comes back by its word only."""
+        owner = self.owner_of_session(token)
+        if owner and self._store.load_secret(owner.id) == HUB:
+            self.close_session(token)
+            return None
+        return self._extended(token)
+
+    def _extended(self, token: str) -> User | None:
         owner = self.owner_of_session(token)
         if owner:
             self._store.extend_session(_digest(token), _expiry())

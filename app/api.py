@@ -17,7 +17,7 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, Field
 
-from app.api_errors import BEARER, IMPORT, REFUSALS, refusing
+from app.api_errors import BEARER, IMPORT, REFUSALS, refusing, told
 from app.asking import Given
 from app.errors import BadMessage
 from app.readout import Answer
@@ -51,10 +51,14 @@ class Said(BaseModel):
 
 
 class MemoryUse(BaseModel):
-    """How the memory takes part: `on` reads and writes it, `read` leaves nothing anywhere, `off` does neither."""
+    """How the memory takes part: `on` reads and writes it, `read` leaves nothing anywhere, `off` does neither.
+
+    A conversation goes on as strongly as before unless a strength is given, and after its own last turns unless the
+    request brings others.
+    """
 
     mode: Literal["on", "read", "off"] = "on"
-    strength: float = 1.0
+    strength: float | None = None
     conversation: int | None = None
 
 
@@ -128,7 +132,7 @@ def _add_completions(app: FastAPI, service: Service, known: Any) -> None:
         stream = begin(service, owner, asked)
         head = {"id": f"chatcmpl-{time.time_ns():x}", "created": int(time.time()), "model": service.model_name}
         if asked.stream:
-            sent = stopping(events(service, asked, stream, head), stream)
+            sent = stopping(told(events(service, asked, stream, head)), stream)
             return StreamingResponse(sent, media_type="text/event-stream")
         text = "".join(stream)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}}
@@ -215,12 +219,16 @@ def _sure(answer: Answer) -> str | None:
 def begin(service: Service, owner: User, asked: Completion) -> Stream:
     """Start the reply to the last message."""
     last, memory = asked.messages[-1], asked.memory
-    strength = 0.0 if memory.mode == "off" else memory.strength
     if last.role != "user":
         raise BadMessage(f"The last message is the {last.role}'s; a reply can be given to a user's only.")
     if memory.mode == "on":
-        manner = replace(service.manner(owner.id, memory.conversation), strength=strength)
+        manner = service.manner(owner.id, memory.conversation)
+        if memory.strength is not None:
+            manner = replace(manner, strength=memory.strength)
         return service.send(owner.id, memory.conversation, last.text, manner, asked.given())
+    if memory.conversation is not None:
+        raise BadMessage(f'In mode "{memory.mode}" nothing is kept, so no conversation goes on; leave it out.')
+    strength = 0.0 if memory.mode == "off" else 1.0 if memory.strength is None else memory.strength
     return service.send_temporarily(owner.id, TemporaryChat(), last.text, Manner(strength), asked.given())
 
 
@@ -248,8 +256,12 @@ def events(service: Service, asked: Completion, stream: Stream, head: dict[str, 
 
 
 def held_by(stream: Stream) -> dict[str, int] | None:
-    """Where the turn is once it is folded, so that a next message can go on there; None for what is not kept."""
+    """Where the turn is once it is folded, so that a next message can go on there; None for what is not kept.
+
+    Raise what the reply failed with.
+    """
     if not isinstance(stream, Reply):
+        stream.finished.result()
         return None
     after = stream.remembered.result()
     return {"conversation": stream.turn.conversation_id, "turn": stream.turn.id, "turns_held": after.held.turns}

@@ -5,7 +5,7 @@ An unexpected error shows its kind and never its content; bodies have a size; a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Literal
 
 from fastapi import Request
@@ -150,6 +150,15 @@ def refusal(error: Exception) -> JSONResponse:
         return _answer(413, sentence_of(error))
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
     return _answer(status, sentence_of(error))
+
+
+def told(sent: Iterator[str]) -> Iterator[str]:
+    """Pass the events of a stream on; what goes wrong on the way is the last of them, and no status any more."""
+    try:
+        yield from sent
+    except Exception as error:
+        log_error(error)
+        yield f"data: {bytes(refusal(error).body).decode()}\n\n"
 
 
 def _answer(status: int, sentence: str) -> JSONResponse:

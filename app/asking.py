@@ -29,14 +29,18 @@ PLAIN = Manner()
 
 @dataclass(frozen=True)
 class Given:
-    """What a program says in place of the conversation's last turns, as (role, text), and of the settings."""
+    """What a program says in place of the conversation's last turns, as (role, text), and of the settings.
+
+    Where it says nothing but what the system does, that stands before the conversation's own.
+    """
 
     recent: Sequence[tuple[str, str]] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
-    def messages(self) -> list[Message]:
-        """What was said before, as the model reads it."""
-        return [Message(role, text) for role, text in self.recent]
+    def messages(self, own: Sequence[Message]) -> list[Message]:
+        """What was said before, as the model reads it; `own` are the conversation's last turns."""
+        said = [Message(role, text) for role, text in self.recent]
+        return said if any(message.role != "system" for message in said) else [*said, *own]
 
 
 class Asking(NamedTuple):

@@ -43,14 +43,17 @@ class ChatHandlers:
         """How a conversation is answered of which nobody said how: `show_manner` but for the status."""
         return self.show_manner(None, None)[:-1]
 
-    def start_anew(self, user: User | None) -> Shown:
-        """An empty prompt: (conversation, conversations, chat, box, status)."""
-        return None, self._list(user, None), empty_chat(user), resting_box(user), self._status(user, None)
+    def start_anew(self, user: User | None, search: str = "") -> Shown:
+        """An empty prompt: (conversation, conversations, chat, box, status).
 
-    def start_temporarily(self, user: User | None) -> Shown:
+        The conversations are those that are searched for.
+        """
+        return None, self._list(user, None, search), empty_chat(user), resting_box(user), self._status(user, None)
+
+    def start_temporarily(self, user: User | None, search: str = "") -> Shown:
         """A conversation that reads the memory and leaves nothing: as `start_anew`."""
         owner, empty = named(user), gr.update(value=[], placeholder=wording.TEMPORARY, examples=[])
-        return TemporaryChat(), self._list(owner, None), empty, resting_box(owner), self._status(owner, None)
+        return TemporaryChat(), self._list(owner, None, search), empty, resting_box(owner), self._status(owner, None)
 
     def open_conversation(self, user: User | None, conversation_id: int | None) -> Shown:
         """Show an earlier conversation: as `start_anew`."""
@@ -60,51 +63,53 @@ class ChatHandlers:
         return conversation_id, SAME, chat, resting_box(user), self._status(user, conversation_id)
 
     def send(
-        self, tab: Tab, number: int, user: User | None, here: Here, content: object, *dials: Any
+        self, tab: Tab, number: int, user: User | None, here: Here, content: object, search: str = "", *dials: Any
     ) -> Iterator[Shown]:
         """Stream a turn: (conversation, conversations, chat, box, status). Nothing while one is being written.
 
-        The `dials` are those that `show_manner` sets.
+        The conversations are those that are searched for; the `dials` are those that `show_manner` sets.
         """
         owner, text, manner = named(user), text_of(content), Manner(*dials)
         if isinstance(here, TemporaryChat):
             start = partial(self._service.send_temporarily, owner.id, here, text, manner)
             chat = pairs([*here.settled(), (text, "")])
-            return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, chat, start))
-        answer = self._answer(tab, number, owner, partial(self._service.send, owner.id, here, text, manner))
+            return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, here, chat, start))
+        answer = self._answer(tab, number, owner, search, partial(self._service.send, owner.id, here, text, manner))
         return self._in_place(tab, number, answer)
 
     def send_example(
-        self, tab: Tab, number: int, user: User | None, here: Here, picked: gr.SelectData, *dials: Any
+        self, tab: Tab, number: int, user: User | None, here: Here, picked: gr.SelectData, search: str, *dials: Any
     ) -> Iterator[Shown]:
         """Send the example that was clicked: as `send`."""
-        return self.send(tab, number, user, here, picked.value, *dials)
+        return self.send(tab, number, user, here, picked.value, search, *dials)
 
-    def retry(self, tab: Tab, number: int, user: User | None, here: Here, *dials: Any) -> Iterator[Shown]:
+    def retry(
+        self, tab: Tab, number: int, user: User | None, here: Here, search: str = "", *dials: Any
+    ) -> Iterator[Shown]:
         """Have the last message answered anew: as `send`. Nothing where there is none."""
         owner, manner = named(user), Manner(*dials)
         if isinstance(here, int):
-            answer = self._answer(tab, number, owner, partial(self._service.retry, owner.id, here, manner))
+            answer = self._answer(tab, number, owner, search, partial(self._service.retry, owner.id, here, manner))
             return self._in_place(tab, number, answer)
         if here is None or not here.settled():
             return iter(())
         chat = pairs([*here.said[:-1], (here.said[-1][0], "")])
         start = partial(self._service.retry_temporarily, owner.id, here, manner)
-        return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, chat, start))
+        return self._in_place(tab, number, self._answer_temporarily(tab, number, owner, here, chat, start))
 
-    def take_back(self, user: User | None, here: Here) -> Shown:
+    def take_back(self, user: User | None, here: Here, search: str = "") -> Shown:
         """Forget the last turn and put its message back in the box: as `start_anew`. Nothing where there is none."""
         owner = named(user)
         if isinstance(here, TemporaryChat):
             text = here.said.pop()[0] if here.settled() else ""
             return here, SAME, pairs(here.said), resting_box(owner, text), self._status(owner, None)
         if here is None:
-            return self.start_anew(owner)
+            return self.start_anew(owner, search)
         text = self._service.take_back(owner.id, here).user_text
         note = wording.status("Taken back, and forgotten", self._service.read(owner.id, None))
         if here not in [one.id for one in self._service.list_conversations(owner.id)]:
-            return None, self._list(owner, None), empty_chat(owner), resting_box(owner, text), note
-        return here, self._list(owner, here), self._chat(owner, here), resting_box(owner, text), note
+            return None, self._list(owner, None, search), empty_chat(owner), resting_box(owner, text), note
+        return here, self._list(owner, here, search), self._chat(owner, here), resting_box(owner, text), note
 
     def save(self, tab: Tab, number: int, user: User | None, here: Here) -> Shown:
         """The conversation as Markdown, nothing where there is none: (text, status)."""
@@ -137,7 +142,7 @@ class ChatHandlers:
             tab.end(number)
         yield rested
 
-    def _answer(self, tab: Tab, number: int, owner: User, start: Callable[[], Reply]) -> Answering:
+    def _answer(self, tab: Tab, number: int, owner: User, search: str, start: Callable[[], Reply]) -> Answering:
         """Stream a turn until it is folded; return what is shown then."""
         if not self._service.is_ready:
             yield *[SAME] * 4, wording.status(wording.LOADING)
@@ -146,10 +151,12 @@ class ChatHandlers:
         conversation_id = reply.turn.conversation_id
         # By now the turn may be answered: its reply comes from the stream alone.
         before = self._chat(owner, conversation_id, before=reply.turn.id)
-        chat, listed = [*before, *pairs([(reply.turn.user_text, "")])], self._list(owner, conversation_id)
+        chat, listed = [*before, *pairs([(reply.turn.user_text, "")])], self._list(owner, conversation_id, search)
         yield conversation_id, listed, chat, writing_box(), wording.status("Replying", reply.reading)
         yield from _growing(chat, reply)
         yield *[SAME] * 4, wording.status("Stopping" if reply.stopped.is_set() else "Folding", reply.reading)
+        if reply.remembered.exception():
+            yield SAME, SAME, self._chat(owner, conversation_id), SAME, SAME  # what is kept of it, before the sentence
         after = reply.remembered.result()
         note = f"Remembered in {after.seconds * 1000:.0f} ms"
         reading = Reading(reply.reading.prompt_tokens, after.held)
@@ -157,7 +164,13 @@ class ChatHandlers:
         return SAME, SAME, chat, resting_box(owner), wording.status(note, reading)
 
     def _answer_temporarily(
-        self, tab: Tab, number: int, owner: User, chat: list[dict[str, str]], start: Callable[[], Stream]
+        self,
+        tab: Tab,
+        number: int,
+        owner: User,
+        here: TemporaryChat,
+        chat: list[dict[str, str]],
+        start: Callable[[], Stream],
     ) -> Answering:
         """Stream a reply that is kept nowhere but on the page; return what is shown then."""
         if not self._service.is_ready:
@@ -166,7 +179,16 @@ class ChatHandlers:
         tab.answer(number, stream)
         yield SAME, SAME, chat, writing_box(), wording.status("Replying", stream.reading)
         yield from _growing(chat, stream)
-        return *[SAME] * 3, resting_box(owner), wording.status("Not remembered: a temporary chat", stream.reading)
+        if stream.finished.exception() and stream.is_again:
+            yield SAME, SAME, pairs(here.said), SAME, SAME  # the earlier reply, before the sentence
+        stream.finished.result()
+        return (
+            SAME,
+            SAME,
+            pairs(here.said),
+            resting_box(owner),
+            wording.status("Not remembered: a temporary chat", stream.reading),
+        )
 
     def explain(self, tab: Tab, number: int, user: User | None, here: Here) -> str:
         """The turns in memory that the last reply came from, and what would have been replied without any."""

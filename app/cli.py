@@ -102,7 +102,7 @@ def _converse(service: Service, owner: User, temporary: bool, manner: Manner) ->
             if text.strip() == "/new":
                 here = TemporaryChat() if temporary else None
             elif isinstance(here, TemporaryChat):
-                _show_temporarily(service.send_temporarily(owner.id, here, text, manner))
+                show_temporarily(service.send_temporarily(owner.id, here, text, manner))
             else:
                 reply = service.send(owner.id, here, text, manner)
                 here = reply.turn.conversation_id
@@ -120,8 +120,10 @@ def _ask(name: str) -> bytes | None:
         return None
 
 
-def _show_temporarily(stream: Stream) -> None:
+def show_temporarily(stream: Stream) -> None:
+    """Print a reply as it comes, and what it read; raise what it failed with."""
     _print_pieces(stream)
+    stream.finished.result()
     print(f"\n[not remembered; {', '.join(facts_of(stream.reading))}]")
 
 

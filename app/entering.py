@@ -29,7 +29,10 @@ class Entering(ChatHandlers):
         return self._shown(user, session or "") if user else self._shown(*accounts.sign_in_as_guest())
 
     def resume(self, tab: Tab, number: int, session: str | None, profile: gr.OAuthProfile | None = None) -> Shown:
-        """Chat as whoever this browser is on Hugging Face, or was here last; nothing changes where it is nobody."""
+        """Chat as whoever this browser is on Hugging Face, or was here last; nothing changes where it is nobody.
+
+        Whoever came by Hugging Face is nobody once it says no more that they are there.
+        """
         accounts, session = self._service.accounts, session or ""
         if profile:
             name, is_owner = profile.username, profile.username == space_owner()

@@ -47,6 +47,14 @@ class Handlers(Program):
             wording.summary(user, view),
         )
 
+    def look(self, tab: Tab, number: int, user: User | None) -> Shown:
+        """Fill the Memory tab as it is opened: as `show_memory`."""
+        return self.show_memory(user)
+
+    def look_again(self, tab: Tab, number: int, user: User | None, in_front: bool) -> Shown:
+        """Fill the Memory tab anew where it is in front, else empty it until it is opened: as `show_memory`."""
+        return self.show_memory(user) if in_front or user is None else (*self.hidden_memory(), "")
+
     @staticmethod
     def hidden_memory() -> Shown:
         """A Memory tab without anybody's memory: `show_memory` but for the summary."""
@@ -141,24 +149,24 @@ class Handlers(Program):
         yield wording.status("Asking the memory, as it was and as it is")
         yield changes_shown(self._service.changes_since(owner.id, turn_id))
 
-    def rename(self, tab: Tab, number: int, user: User | None, here: Here, title: str) -> Shown:
+    def rename(self, tab: Tab, number: int, user: User | None, here: Here, title: str, search: str = "") -> Shown:
         """Call the conversation that is shown so: (conversations, status)."""
         owner = named(user)
         if not isinstance(here, int):
             raise BadMessage("There is no conversation to name yet; write something in it first.")
         self._service.rename_conversation(owner.id, here, title)
-        return self._list(owner, here), SAME
+        return self._list(owner, here, search), SAME
 
     def search(self, tab: Tab, number: int, user: User | None, here: Here, text: str) -> Shown:
         """The conversations in which a text is: (conversations, status)."""
         shown = here if isinstance(here, int) else None
         return self._list(user, shown, text), SAME
 
-    def refresh(self, tab: Tab, number: int, user: User | None, here: Here) -> Shown:
+    def refresh(self, tab: Tab, number: int, user: User | None, here: Here, search: str = "") -> Shown:
         """The conversation that is shown, as it is now: (conversations, chat, status)."""
         if user is None or not isinstance(here, int):
-            return self._list(user, None), SAME, SAME
-        return self._list(user, here), self._chat(user, here), self._status(user, here)
+            return self._list(user, None, search), SAME, SAME
+        return self._list(user, here, search), self._chat(user, here), self._status(user, here)
 
     def _changed(self, owner: User, note: str) -> Shown:
         """The tab after a change of what is held, and what happened."""

@@ -13,6 +13,7 @@ from math import inf
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from app.errors import WrongModel
 from core.chat import Message
 from storage.records import Entry, Memory, Packed, Probe, Snapshot, Turn, is_worth_keeping
 
@@ -162,6 +163,19 @@ def messages_of(turn: Turn) -> list[Message]:
 def pair_of(said: str, replied: str | None) -> list[Message]:
     """What a person said and what was replied, if anything was, as the model reads it."""
     return [Message("user", said), *([Message("assistant", replied)] if replied else [])]
+
+
+def check_maker(memory: Memory, engine: Engine) -> None:
+    """Raise WrongModel unless the running model knows what the stored state means."""
+    from core.state import FORMAT_VERSION
+
+    made, runs = (memory.header.fingerprint, memory.header.format_version), (engine.fingerprint, FORMAT_VERSION)
+    if made != runs:
+        raise WrongModel(
+            f"This memory was made by model {made[0][:SHORT]} (format {made[1]}), but model {runs[0][:SHORT]} "
+            f"(format {runs[1]}, {engine.name}) is running: start with the first one again, or fold the stored turns "
+            "anew with `python launch.py rebuild --user NAME`."
+        )
 
 
 def packed(engine: Engine, state: State) -> Packed:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cache import AdapterCache
-from app.errors import BadParcel, UserBusy, WrongModel
+from app.errors import BadParcel, UserBusy
 from app.history import History, place_of, rewriting
 from app.ledger import (
-    SHORT,
     Cause,
     Verification,
+    check_maker,
     digest_of,
     link_after,
     messages_of,
@@ -102,7 +102,7 @@ class Memories:
         """The memory as it is stored; raise WrongModel unless the running model knows what it means."""
         memory = self._store.load_memory(user_id)
         if memory:
-            _check_maker(memory, engine)
+            check_maker(memory, engine)
         return memory
 
     def adapter(self, engine: Engine, user_id: int, memory: Memory | None) -> Adapter:
@@ -200,11 +200,14 @@ class Memories:
         return len(new)
 
     def reopen(self, engine: Engine, turn: Turn) -> tuple[Memory, Turn]:
-        """Have a turn be as if just written, and the memory, bit for bit, the one before it was folded."""
+        """Have a turn be as if just written, and the memory, bit for bit, the one before it was folded; or neither."""
         memory = self.settle(engine, turn.user_id)
         again = self._history.without(engine, turn.user_id, {turn.id})
+        adapter = engine.materialise(unpack(again.packed.blob))  # now: once the reply is gone this must not fail
         self._adapters.forget(turn.user_id)
-        return self._store.reopen_turn(turn.user_id, turn.id, _version(memory), again)
+        before, reopened = self._store.reopen_turn(turn.user_id, turn.id, _version(memory), again)
+        self._adapters.keep(turn.user_id, before.version, adapter)
+        return before, reopened
 
     def forget_turns(self, engine: Engine, user_id: int, turn_ids: set[int]) -> Receipt:
         """Delete turns; the memory becomes, bit for bit, the one that never saw them, by replaying the others."""
@@ -282,16 +285,3 @@ class Memories:
 
 def _version(memory: Memory | None) -> int:
     return memory.version if memory else 0
-
-
-def _check_maker(memory: Memory, engine: Engine) -> None:
-    """Raise WrongModel unless the running model knows what the stored state means."""
-    from core.state import FORMAT_VERSION
-
-    made, runs = (memory.header.fingerprint, memory.header.format_version), (engine.fingerprint, FORMAT_VERSION)
-    if made != runs:
-        raise WrongModel(
-            f"This memory was made by model {made[0][:SHORT]} (format {made[1]}), but model {runs[0][:SHORT]} "
-            f"(format {runs[1]}, {engine.name}) is running: start with the first one again, or fold the stored turns "
-            "anew with `python launch.py rebuild --user NAME`."
-        )

@@ -9,7 +9,7 @@ import gradio as gr
 
 from app import wording
 from app.handlers import Handlers
-from app.wiring import QUIET, Actor, on, on_leaving, on_looking
+from app.wiring import LEDGER_IN_FRONT, QUIET, Actor, at_once, on, on_leaving, on_looking
 
 CHAT = "chat"
 LEDGER = ["turn", "folded", "message", "tokens", "fold ms", "left"]
@@ -34,15 +34,21 @@ class Remembering(Actor, Protocol):
     user: gr.State
     conversation: gr.State
     conversations: gr.Radio
+    search: gr.Textbox
     chat: gr.Chatbot
     status: gr.HTML
     tabs: gr.Tabs
+
+    @property
+    def dials(self) -> list[Any]:
+        """How the conversation is answered."""
 
 
 class MemoryPanel:
     """The components of the tab; made inside a `gr.Tab`."""
 
     def __init__(self) -> None:
+        self.in_front = gr.Checkbox(visible=False)
         self.summary = gr.HTML(wording.summary(None, None))
         self.ask = gr.Button("What do you know about me?", size="sm", elem_id="ask")
         self.probe = gr.Textbox(
@@ -112,7 +118,9 @@ class MemoryPanel:
             self.since = gr.Button("What changed since?", size="sm", scale=0, elem_id="since")
             self.back_then = gr.Button("Chat with the memory as of then", size="sm", scale=0, elem_id="back-then")
             self.forget_turn = gr.Button("Forget this turn", variant="stop", size="sm", scale=0, elem_id="forget-turn")
-            self.forget_talk = gr.Button("Forget its conversation", variant="stop", size="sm", scale=0)
+            self.forget_talk = gr.Button(
+                "Forget its conversation", variant="stop", size="sm", scale=0, elem_id="forget-talk"
+            )
         self.changes = gr.HTML("", elem_id="changes")
 
     @property
@@ -134,9 +142,10 @@ class MemoryPanel:
         return [self.picked, self.one, self.correction, self.pin, self.changes, self.said]
 
 
-def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> None:
-    """Have the tab's events call their handlers."""
+def wire_panel(page: Remembering, panel: MemoryPanel, opened: Callable[..., Any], handlers: Handlers) -> None:
+    """Have the tab be filled once it is `opened`, and its events call their handlers."""
     user, picked = page.user, [page.user, panel.picked]
+    on_looking(page, opened, handlers.look, [user], panel.remembering, outlasting=True)
     on_looking(page, panel.table.select, handlers.pick, [user], panel.showing)
 
     def search(event: Callable[..., Any]) -> None:
@@ -147,17 +156,20 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
     search(panel.search.change)
     on_looking(page, panel.ask.click, handlers.read_out, [user], [panel.disputes, panel.known])
     on_looking(page, panel.probe.submit, handlers.probe, [user, panel.probe], [panel.disputes, panel.known])
+    at_once(panel.check.click, panel.receipt, "Checking")
     on_looking(page, panel.check.click, handlers.verify, [user], [panel.receipt])
     on_looking(page, panel.since.click, handlers.changes_since, picked, [panel.changes])
-    for event, handler, inputs in (
-        (panel.pin.click, handlers.pin, picked),
-        (panel.correction.submit, handlers.correct, [*picked, panel.correction]),
-        (panel.merge.upload, handlers.take_in, [user, panel.merge]),
+    for event, handler, inputs, doing in (
+        (panel.pin.click, handlers.pin, picked, "Folding anew"),
+        (panel.correction.submit, handlers.correct, [*picked, panel.correction], "Correcting, and folding anew"),
+        (panel.merge.upload, handlers.take_in, [user, panel.merge], "Adding the file"),
     ):
+        at_once(event, panel.receipt, doing)
         changed = on_looking(page, event, handler, inputs, panel.changing, outlasting=True)
         search(changed.then)
         refreshed = [page.conversations, page.chat, page.status]
-        on_looking(page, changed.then, handlers.refresh, [user, page.conversation], refreshed)
+        on_looking(page, changed.then, handlers.refresh, [user, page.conversation, page.search], refreshed)
+    at_once(panel.export.click, panel.receipt, "Preparing the file")
     exporting = [panel.exported, panel.receipt]
     exported = on_looking(page, panel.export.click, handlers.export, [user], exporting, outlasting=True)
     exported.then(None, panel.exported, panel.exported, js=DOWNLOAD, **QUIET)
@@ -173,4 +185,16 @@ def wire_panel(page: Remembering, panel: MemoryPanel, handlers: Handlers) -> Non
     ]
     for event, forget, about in forgetting:
         forgotten = on_leaving(page, event, forget, about, page.conversing)
-        search(on(forgotten.then, handlers.show_memory, [user], panel.remembering).then)
+        show_manner_after(page, forgotten.then, handlers)
+        search(look_again(page, panel, forgotten.then, handlers).then)
+
+
+def show_manner_after(page: Remembering, event: Callable[..., Any], handlers: Handlers) -> None:
+    """Have the dials say how whatever is open is answered: also where what was to close it has failed."""
+    on(event, handlers.show_manner, [page.user, page.conversation], [*page.dials, page.status])
+
+
+def look_again(page: Remembering, panel: MemoryPanel, event: Callable[..., Any], handlers: Handlers) -> Any:
+    """Have the tab show what there is after an event, or nothing while it is not in front: opening it fills it."""
+    inputs, outputs = [page.user, panel.in_front], panel.remembering
+    return on_looking(page, event, handlers.look_again, inputs, outputs, outlasting=True, js=LEDGER_IN_FRONT)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event, Lock
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from storage.records import Turn
 
@@ -60,10 +60,16 @@ class TemporaryChat:
 
 
 class Stream:
-    """The text of one reply as it comes: iterate once."""
+    """The text of one reply as it comes: iterate once, then ask `finished` whether anything went wrong.
 
-    def __init__(self, reading: Reading) -> None:
+    Where an `earlier` one is answered anew, that stays if nothing comes.
+    """
+
+    finished: Future[Any]
+
+    def __init__(self, reading: Reading, earlier: str | None = None) -> None:
         self.reading = reading
+        self.is_again, self.earlier = earlier is not None, earlier or ""
         self.began = perf_counter()
         self.stopped = Event()
         self._pieces: SimpleQueue[str | None] = SimpleQueue()
@@ -112,10 +118,10 @@ class Stream:
 
 
 class Reply(Stream):
-    """The stream of a turn that is stored: when it has ended ask `remembered` what it left behind."""
+    """The stream of a turn that is stored: when it has `finished`, `remembered` says what it left behind."""
 
     remembered: Future[Remembered]
 
-    def __init__(self, turn: Turn, reading: Reading) -> None:
-        super().__init__(reading)
+    def __init__(self, turn: Turn, reading: Reading, earlier: str | None = None) -> None:
+        super().__init__(reading, earlier)
         self.turn = turn

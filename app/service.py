@@ -12,21 +12,20 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from contextvars import copy_context
-from dataclasses import replace
 from secrets import randbits
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.asking import PLAIN, Asking, Given, checked_manner, fitted, instructed
+from app.asking import PLAIN, Asking, Given, fitted, instructed
 from app.errors import EXPECTED
-from app.intake import checked_text, checked_title
+from app.intake import checked_text
 from app.ledger import Cause, messages_of, pair_of
 from app.logs import EVENT, figures_of
 from app.reply import Held, Reading, Remembered, Reply, Stream, TemporaryChat
-from app.upkeep import Upkeep
+from app.talks import Talks
 from core.chat import Message
 from storage.errors import NotFound
-from storage.records import Conversation, Manner, Memory, Turn
+from storage.records import Manner, Memory, Turn
 
 if TYPE_CHECKING:
     from core.adapter import Adapter
@@ -41,20 +40,8 @@ LONGEST_REPLY = 600.0  # seconds; no setting bounds one, but it outlasts five ti
 log = logging.getLogger(__name__)
 
 
-class Service(Upkeep):
+class Service(Talks):
     """Everything a page or a terminal may ask for. Safe to use from any thread."""
-
-    def list_conversations(self, user_id: int, containing: str = "") -> list[Conversation]:
-        """Newest first; only those in which this text is, if one is given."""
-        return self._store.list_conversations(user_id, containing)
-
-    def rename_conversation(self, user_id: int, conversation_id: int, title: str) -> None:
-        """Call it so in lists; raise NotFound unless it is this person's."""
-        self._store.rename_conversation(user_id, conversation_id, checked_title(title))
-
-    def load_turns(self, user_id: int, conversation_id: int) -> list[Turn]:
-        """Oldest first; raise NotFound unless the conversation is this person's."""
-        return self._store.load_turns(user_id, conversation_id)
 
     def send(
         self,
@@ -77,13 +64,13 @@ class Service(Upkeep):
         with ExitStack() as held:
             held.enter_context(self._alone(user_id))
             memory = self._memories.settle(engine, user_id)
-            recent = given.messages() if given else self._recent(user_id, conversation_id)
+            recent = (given or Given()).messages(self._recent(user_id, conversation_id))
             messages, tokens = fitted(engine, instructed(manner, recent), text)
             self._shares.check(user_id, conversation_id is None, len(text.encode()))
+            adapter = self._adapter(engine, user_id, memory, manner.strength)
             if conversation_id is None:
                 conversation_id = self._store.start_conversation(user_id).id
             self._keep_manner(user_id, conversation_id, manner)
-            adapter = self._adapter(engine, user_id, memory, manner.strength)
             turn = self._store.append_turn(user_id, conversation_id, text)
             reply = Reply(turn, Reading(tokens, self._held(user_id, memory)))
             return self._begin(held, engine, reply, Asking(adapter, messages, sampling))
@@ -91,20 +78,21 @@ class Service(Upkeep):
     def retry(self, user_id: int, conversation_id: int, manner: Manner | None = None) -> Reply:
         """Answer the last turn of a conversation anew, with chance, from the memory that never saw it.
 
-        The turn stays stored throughout, and is folded with its new reply; `manner` is as for `send`. Raise NotFound
-        where there is no turn.
+        The turn stays stored throughout, and is folded with its new reply, or with the earlier one where none comes;
+        `manner` is as for `send`. Raise NotFound where there is no turn. Whatever is refused has changed nothing.
         """
         manner = self._wanted(user_id, conversation_id, manner)
         engine = self._engine.result()
         self._pace.take(user_id)
         with ExitStack() as held:
             held.enter_context(self._alone(user_id))
-            memory, turn = self._memories.reopen(engine, self._last_turn(user_id, conversation_id))
+            last = self._last_turn(user_id, conversation_id)
+            recent = instructed(manner, self._recent(user_id, conversation_id, before=last.id))
+            messages, tokens = fitted(engine, recent, last.user_text)
+            memory, turn = self._memories.reopen(engine, last)
             self._keep_manner(user_id, conversation_id, manner)
             adapter = self._adapter(engine, user_id, memory, manner.strength)
-            recent = instructed(manner, self._recent(user_id, conversation_id, before=turn.id))
-            messages, tokens = fitted(engine, recent, turn.user_text)
-            reply = Reply(turn, Reading(tokens, self._held(user_id, memory)))
+            reply = Reply(turn, Reading(tokens, self._held(user_id, memory)), last.reply_text)
             return self._begin(held, engine, reply, Asking(adapter, messages, self._chance(manner)))
 
     def take_back(self, user_id: int, conversation_id: int) -> Turn:
@@ -122,8 +110,8 @@ class Service(Upkeep):
         self, user_id: int, chat: TemporaryChat, text: str, manner: Manner = PLAIN, given: Given | None = None
     ) -> Stream:
         """Start a reply that reads the memory and leaves nothing anywhere: no row, no fold, no line in a log."""
-        recent = given.messages() if given else [one for said in self._last(chat.settled()) for one in pair_of(*said)]
-        said, manner = [*recent, Message("user", text)], self._checked(manner)
+        own = [one for said in self._last(chat.settled()) for one in pair_of(*said)]
+        said, manner = [*(given or Given()).messages(own), Message("user", text)], self._checked(manner)
         return self._reply_temporarily(user_id, chat, said, manner, self._words(manner, given))
 
     def retry_temporarily(self, user_id: int, chat: TemporaryChat, manner: Manner = PLAIN) -> Stream:
@@ -131,12 +119,18 @@ class Service(Upkeep):
         manner = self._checked(manner)
         if not chat.settled():
             raise NotFound("There is no turn in this temporary chat.")
-        text, _ = chat.said.pop()
-        recent = [one for said in self._last(chat.settled()) for one in pair_of(*said)]
-        return self._reply_temporarily(user_id, chat, [*recent, Message("user", text)], manner, self._chance(manner))
+        *before, (text, earlier) = chat.said
+        said = [*(one for pair in self._last(before) for one in pair_of(*pair)), Message("user", text)]
+        return self._reply_temporarily(user_id, chat, said, manner, self._chance(manner), earlier)
 
     def _reply_temporarily(
-        self, user_id: int, chat: TemporaryChat, said: Sequence[Message], manner: Manner, sampling: Sampling
+        self,
+        user_id: int,
+        chat: TemporaryChat,
+        said: Sequence[Message],
+        manner: Manner,
+        sampling: Sampling,
+        earlier: str | None = None,
     ) -> Stream:
         text = checked_text(said[-1].text, self._settings.message_characters)
         engine = self._engine.result()
@@ -148,15 +142,12 @@ class Service(Upkeep):
             else:
                 adapter = self._memories.adapter_after(engine, user_id, chat.as_of).scaled(manner.strength)
         messages, tokens = fitted(engine, instructed(manner, said[:-1]), text)
-        stream = Stream(Reading(tokens, self._held(user_id, memory)))
+        stream = Stream(Reading(tokens, self._held(user_id, memory)), earlier)
         asking = Asking(adapter, messages, sampling)
-        chat.writing = self._workers.submit(copy_context().run, self._whisper, engine, user_id, asking, stream, chat)
-        chat.writing.add_done_callback(self._note_failure)
+        job = self._workers.submit(copy_context().run, self._whisper, engine, user_id, asking, stream, chat)
+        job.add_done_callback(self._note_failure)
+        stream.finished = chat.writing = job
         return stream
-
-    def manner(self, user_id: int, conversation_id: int | None) -> Manner:
-        """How a conversation is answered; the usual manner where there is none yet."""
-        return self._checked(PLAIN if conversation_id is None else self._store.load_manner(user_id, conversation_id))
 
     def read(self, user_id: int, conversation_id: int | None) -> Reading:
         """What the model would read now, before the next message."""
@@ -207,6 +198,7 @@ class Service(Upkeep):
         held.enter_context(self._noted(reply.turn.user_id, reply))
         reply.remembered = self._workers.submit(copy_context().run, self._finish, engine, asking, reply, held.pop_all())
         reply.remembered.add_done_callback(self._note_failure)
+        reply.finished = reply.remembered
         return reply
 
     def _finish(self, engine: Engine, asking: Asking, reply: Reply, held: ExitStack) -> Remembered:
@@ -216,7 +208,7 @@ class Service(Upkeep):
             try:
                 reply.write(self.metrics.timed(reply, engine.reply(*asking, reply.stopped)))
             finally:
-                self._store.answer_turn(turn.user_id, turn.id, reply.end())
+                self._store.answer_turn(turn.user_id, turn.id, reply.end() or reply.earlier)
             started = perf_counter()
             memory = self._memories.settle(engine, turn.user_id)
             self._memories.adapter(engine, turn.user_id, memory)
@@ -226,12 +218,13 @@ class Service(Upkeep):
             return Remembered(seconds, self._held(turn.user_id, memory))
 
     def _whisper(self, engine: Engine, user_id: int, asking: Asking, stream: Stream, chat: TemporaryChat) -> None:
-        """A worker's part of a temporary reply: write it, and note it in the chat alone."""
+        """A worker's part of a temporary reply: write it, and note it in the chat alone, unless it failed."""
         with self._noted(user_id, stream):
             try:
                 stream.write(self.metrics.timed(stream, engine.reply(*asking, stream.stopped)))
             finally:
-                chat.said.append((asking.messages[-1].text, stream.end()))
+                text = stream.end() or stream.earlier
+            chat.said[len(chat.said) - stream.is_again :] = [(asking.messages[-1].text, text)]
 
     def _note_failure(self, job: Future[Any]) -> None:
         if error := job.exception():
@@ -243,19 +236,6 @@ class Service(Upkeep):
         if not turns:
             raise NotFound(f"There is no turn in conversation {conversation_id}.")
         return turns[-1]
-
-    def _wanted(self, user_id: int, conversation_id: int | None, manner: Manner | None) -> Manner:
-        """The manner that is asked for, or else the conversation's."""
-        return self._checked(manner) if manner else self.manner(user_id, conversation_id)
-
-    def _checked(self, manner: Manner) -> Manner:
-        """The manner with every field said; raise where it cannot be one."""
-        checked = checked_manner(manner, self._settings.message_characters)
-        return checked if checked.temperature is not None else replace(checked, temperature=self._settings.temperature)
-
-    def _keep_manner(self, user_id: int, conversation_id: int, manner: Manner) -> None:
-        if manner != self.manner(user_id, conversation_id):
-            self._store.set_manner(user_id, conversation_id, manner)
 
     def _adapter(self, engine: Engine, user_id: int, memory: Memory | None, strength: float) -> Adapter | None:
         """The memory at this strength; None at none, which leaves the base as it is, bit for bit."""

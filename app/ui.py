@@ -17,13 +17,13 @@ from app.asking import HOTTEST
 from app.chat_handlers import Shown
 from app.guards import SAME, in_turn
 from app.handlers import Handlers
-from app.memory_panel import CHAT, MemoryPanel, wire_panel
+from app.memory_panel import CHAT, MemoryPanel, look_again, show_manner_after, wire_panel
 from app.people_panel import PeoplePanel, wire_people
 from app.same_site import SameSite
 from app.steady import SteadyBlocks
 from app.tab import Tab
 from app.theme import THEME
-from app.wiring import LAST_ACTION, QUIET, on, on_leaving, on_looking, on_message
+from app.wiring import LAST_ACTION, QUIET, at_once, on, on_leaving, on_looking, on_message
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPTS = [Path(__file__).with_name(name) for name in ("stream.js", "keys.js")]
@@ -75,6 +75,10 @@ SAVED_GUEST = "() => { try { return localStorage.getItem('imprint-guest') ?? '';
 DROP_SESSION = """(session) => {
   try { if (localStorage.getItem('imprint') === session) localStorage.removeItem('imprint'); } catch {}
 }"""
+LEAVE_HUB = """(session) => {
+  if (!session) window.location.assign('/logout?_target_url=/' + window.location.search);
+}"""
+"""Gradio's cookie says who somebody is on Hugging Face, and would let them in again at the next reload."""
 SAVED_SESSION = """(tab) => {
   try { return [tab, 0, localStorage.getItem('imprint') ?? '']; } catch { return [tab, 0, '']; }
 }"""
@@ -93,13 +97,16 @@ class Page:
         with gr.Row(elem_id="page"):
             with gr.Column(scale=0, min_width=250, elem_id="side"):
                 self._lay_out_side(usual)
-            with gr.Column(min_width=320, elem_id="main"), gr.Tabs() as self.tabs:
-                with gr.Tab("Chat", id=CHAT):
-                    self._lay_out_chat()
-                with gr.Tab("Memory") as self.memory_tab:
-                    self.memory = MemoryPanel()
-                with gr.Tab("People", visible=False) as self.people_tab:
-                    self.people = PeoplePanel()
+            with gr.Column(min_width=320, elem_id="main"):
+                with gr.Tabs() as self.tabs:
+                    with gr.Tab("Chat", id=CHAT):
+                        self._lay_out_chat()
+                    with gr.Tab("Memory") as self.memory_tab:
+                        self.memory = MemoryPanel()
+                    with gr.Tab("People", visible=False) as self.people_tab:
+                        self.people = PeoplePanel()
+                # What goes wrong is told there, whichever tab it was done in.
+                self.status = gr.HTML(wording.status(wording.LOADING), elem_id="status")
 
     @property
     def entering(self) -> list[Any]:
@@ -190,7 +197,6 @@ class Page:
             elem_id="box",
         )
         with gr.Row(elem_id="below"):
-            self.status = gr.HTML(wording.status(wording.LOADING), elem_id="status")
             self.why = gr.Button("Why this reply?", size="sm", min_width=120, scale=0, elem_id="why")
             self.retry = gr.Button("Retry", size="sm", min_width=60, scale=0, elem_id="retry")
             self.take_back = gr.Button("Undo", size="sm", min_width=60, scale=0, elem_id="take-back")
@@ -215,14 +221,15 @@ def build_page(handlers: Handlers) -> gr.Blocks:
 
 def _wire(page: Page, handlers: Handlers) -> None:
     here = [page.user, page.conversation]
-    on_message(page, page.box.submit, handlers.send, [*here, page.box, *page.dials])
-    on_message(page, page.chat.example_select, handlers.send_example, [*here, *page.dials])
-    on_message(page, page.retry.click, handlers.retry, [*here, *page.dials])
-    on_leaving(page, page.take_back.click, handlers.take_back, here, page.conversing)
+    on_message(page, page.box.submit, handlers.send, [*here, page.box, page.search, *page.dials])
+    on_message(page, page.chat.example_select, handlers.send_example, [*here, page.search, *page.dials])
+    on_message(page, page.retry.click, handlers.retry, [*here, page.search, *page.dials])
+    on_leaving(page, page.take_back.click, handlers.take_back, [*here, page.search], page.conversing)
     forgotten = on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
-    on(forgotten.then, handlers.show_memory, [page.user], page.memory.remembering)
+    show_manner_after(page, forgotten.then, handlers)
+    look_again(page, page.memory, forgotten.then, handlers)
     listed = [page.conversations, page.status]
-    on_looking(page, page.title.submit, handlers.rename, [*here, page.title], listed, outlasting=True)
+    on_looking(page, page.title.submit, handlers.rename, [*here, page.title, page.search], listed, outlasting=True)
     on_looking(page, page.search.change, handlers.search, [*here, page.search], listed, outlasting=True)
     for click, save in ((page.save.click, handlers.save), (page.save_json.click, handlers.save_as_json)):
         saved = on_looking(page, click, save, here, [page.saved, page.status])
@@ -242,20 +249,23 @@ def _wire(page: Page, handlers: Handlers) -> None:
     deleted = on_leaving(*deleting, departing=True)
     for one in entered:
         one.then(None, page.session, None, js=KEEP_SESSION, **QUIET)
-    on_leaving(page, page.anew.click, handlers.start_anew, [page.user], page.conversing)
-    on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user], page.conversing)
+    for one in (left, deleted) if settings.knows_hub() else ():
+        one.then(None, page.session, None, js=LEAVE_HUB, **QUIET)
+    on_leaving(page, page.anew.click, handlers.start_anew, [page.user, page.search], page.conversing)
+    on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user, page.search], page.conversing)
     picked = [page.user, page.conversations]
     opened = on_leaving(page, page.conversations.input, handlers.open_conversation, picked, page.conversing)
-    on(opened.then, handlers.show_manner, here, [*page.dials, page.status])
+    show_manner_after(page, opened.then, handlers)
     waited = in_turn(handlers.await_model, [SAME])
     page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
 
+    at_once(page.why.click, page.causes, "Looking for what this reply came from")
     on_looking(page, page.why.click, handlers.explain, here, [page.causes])
     _wire_clearing(page, handlers.usual)
-    for looked in (page.memory_tab.select, *(one.then for one in (*entered, left, deleted))):
-        on(looked, handlers.show_memory, [page.user], page.memory.remembering)
-    wire_panel(page, page.memory, handlers)
+    wire_panel(page, page.memory, page.memory_tab.select, handlers)
     changed = [one.then for one in (*entered, left, deleted)]
+    for event in changed:
+        look_again(page, page.memory, event, handlers)
     wire_people(page, page.people, page.people_tab, handlers, changed)
 
 
@@ -266,13 +276,17 @@ def _wire_clearing(page: Page, usual: Shown) -> None:
     changing_person = (*entering, page.leave.click, memory.delete.click)
     moving_on = (page.box.submit, page.chat.example_select, page.retry.click)
     elsewhere = (page.anew.click, page.temporary.click, page.conversations.input, memory.back_then.click)
-    forgetting = [page.take_back.click, page.forget_here.click, memory.correction.submit]
-    forgetting += [memory.forget_turn.click, memory.forget_talk.click, memory.really.click, memory.disputes.input]
+    closing = [page.forget_here.click, memory.forget_turn.click, memory.forget_talk.click]
+    closing += [memory.really.click, memory.disputes.input]
+    forgetting = (*closing, page.take_back.click, memory.correction.submit)
     for event in (*changing_person, *moving_on, *elsewhere, *forgetting):
         event(None, None, page.causes, js="() => ''", **QUIET)
-    for event in (*changing_person, *elsewhere):
+    # Else the next conversation would keep the instructions of one that was forgotten.
+    for event in (*changing_person, *elsewhere, *closing):
         event(None, None, page.title, js="() => ''", **QUIET)
         event(None, None, page.dials, js=f"() => {json.dumps(usual)}", **QUIET)
+    for event in (*closing, memory.back_then.click):
+        event(None, None, page.search, js="() => ''", **QUIET)  # they list all conversations
     for event in (*changing_person, *forgetting):
         event(None, None, [memory.disputes, memory.known], js=UNKNOWN, **QUIET)
         event(lambda: ("", ""), None, [memory.said, memory.changes], **QUIET)

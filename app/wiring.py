@@ -5,11 +5,13 @@ Knows the tab and the box of a page, and no other component. Events are private:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import gradio as gr
 
+from app import wording
 from app.guards import SAME, guarded, in_turn, leaving
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
@@ -19,6 +21,11 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden",
 NEXT_ACTION = "(tab, _, ...rest) => [tab, window.actions = (window.actions ?? 0) + 1, ...rest]"
 LAST_ACTION = "(tab, _, ...rest) => [tab, window.actions ?? 0, ...rest]"
 """The page counts its messages and what leaves them as they are clicked; stopping names the count and adds nothing."""
+
+LEDGER_IN_FRONT = """(tab, _, user) => {
+  return [tab, window.actions ?? 0, user, Boolean(document.querySelector('#ledger')?.offsetParent)];
+}"""
+"""The same, and whether the Memory tab is the one that is seen."""
 
 NUMBERED: dict[str, Any] = {**QUIET, "js": NEXT_ACTION, "trigger_mode": "multiple"}
 """A page by itself drops a click while its last one is not over, left or not; the tab knows which, so it decides."""
@@ -69,13 +76,19 @@ def on_looking(
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     outlasting: bool = False,
+    js: str = LAST_ACTION,
 ) -> Any:
     """Show an answer on an event, unless the page has gone on meanwhile: it may be somebody else's by then.
 
     What is `outlasting` is shown as long as the person is the same: what came of a change, say.
     """
     looked = in_turn(handler, [SAME] * (len(outputs) - 1), outlasting)
-    return event(looked, [page.tab, page.number, *inputs], outputs, js=LAST_ACTION, **QUIET)
+    return event(looked, [page.tab, page.number, *inputs], outputs, js=js, **QUIET)
+
+
+def at_once(event: Callable[..., Any], output: Any, doing: str) -> None:
+    """Show from the click on what is being done; what is done waits for no page to have shown it."""
+    event(None, None, output, js=f"() => {json.dumps(wording.status(doing))}", **QUIET)
 
 
 def on(event: Callable[..., Any], handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:

@@ -205,4 +205,6 @@ def counted(number: int, noun: str) -> str:
 
 def sized(nbytes: int) -> str:
     """Bytes as people say them."""
-    return f"{nbytes} bytes" if nbytes < 1024 else f"{nbytes / 1024:,.0f} KB"
+    if nbytes < 1024:
+        return f"{nbytes} bytes"
+    return f"{nbytes / 1024:,.0f} KB" if nbytes < 1024**2 else f"{nbytes / 1024**2:,.1f} MB"

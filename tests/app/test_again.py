@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from app.errors import BadMessage
+from app.guards import SAME, in_turn
 from app.handlers import Handlers
 from app.reply import Reply, TemporaryChat
 from app.service import Service
 from app.settings import Settings
 from app.tab import Tab
 from core.decoding import Sampling
+from core.errors import ServerError
 from core.state import State
 from storage.errors import NotFound
 from storage.records import Manner, User
@@ -162,3 +165,65 @@ def test_a_retry_while_a_reply_is_written_changes_nothing(service: Service, ada:
     tab.begin(1)
     assert list(handlers.retry(tab, 2, ada, here)) == []
     assert here.said == [("Hello", "Hi.")]
+
+
+def failing(*_: Any, **__: Any) -> Any:
+    raise ServerError("The server of the base does not answer; start it again.")
+
+
+LONG = Manner(0.5, "word " * 200)
+
+
+def test_a_retry_that_is_refused_leaves_the_reply_and_the_dials(service: Service, store: Store, ada: User) -> None:
+    here = sent(service, ada, "I am Ada", "My cat is red").turn.conversation_id
+    before = store.held_turns(ada.id), store.load_memory(ada.id), service.manner(ada.id, here)
+    with pytest.raises(BadMessage, match="message and its instructions have"):
+        service.retry(ada.id, here, LONG)
+    assert (store.held_turns(ada.id), store.load_memory(ada.id), service.manner(ada.id, here)) == before
+
+
+def test_a_retry_without_an_adapter_leaves_the_reply(
+    service: Service, engine: FakeEngine, store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = sent(service, ada, "I am Ada", "My cat is red").turn.conversation_id
+    before = store.held_turns(ada.id), store.load_memory(ada.id), service.manner(ada.id, here)
+    monkeypatch.setattr(engine, "materialise", failing)
+    with pytest.raises(ServerError):
+        service.retry(ada.id, here, Manner(0.5))
+    assert (store.held_turns(ada.id), store.load_memory(ada.id), service.manner(ada.id, here)) == before
+
+
+def test_a_retry_of_which_nothing_comes_leaves_the_reply_and_is_folded_with_the_next(
+    service: Service, engine: FakeEngine, store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = sent(service, ada, "I am Ada", "My cat is red").turn.conversation_id
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "reply", failing)
+        assert isinstance(service.retry(ada.id, here).remembered.exception(timeout=10), ServerError)
+    assert [turn.reply_text for turn in service.load_turns(ada.id, here)] == ["I know nothing.", "I know ada."]
+    say(service, ada, "Hello")
+    assert told(store, ada) == {"ada": 1, "cat": 1, "red": 1}
+    assert service.verify(ada.id).is_clean
+
+
+def test_the_page_shows_the_reply_that_a_failed_retry_left(
+    service: Service, engine: FakeEngine, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = sent(service, ada, "I am Ada").turn.conversation_id
+    monkeypatch.setattr(engine, "reply", failing)
+    shown = list(in_turn(Handlers(service).retry, [SAME] * 4)(Tab(), 1, ada, here))
+    *_, chat = [chat for _, _, chat, _, _ in shown[:-1] if isinstance(chat, list)]
+    assert bare(chat[-1]["content"]) == "<p>I know nothing.</p>"
+    assert "does not answer" in shown[-2][-1]
+
+
+def test_a_temporary_reply_stays_where_its_retry_is_refused(
+    service: Service, engine: FakeEngine, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = TemporaryChat([("Hello", "Hi.")])
+    with pytest.raises(BadMessage):
+        service.retry_temporarily(ada.id, here, LONG)
+    assert here.said == [("Hello", "Hi.")]
+    monkeypatch.setattr(engine, "reply", failing)
+    assert "".join(service.retry_temporarily(ada.id, here)) == ""
+    assert here.settled() == [("Hello", "Hi.")]

@@ -24,9 +24,10 @@ from app.api_errors import BODY_BYTES, FILE_BYTES
 from app.health import health
 from app.service import Service
 from storage.errors import DatabaseUnavailable, NotFound
-from storage.records import User
+from storage.records import Manner, User
 from storage.store import Store
 from tests.app.conftest import say
+from tests.app.test_strength import breaking
 from tests.fakes import FakeEngine
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -80,6 +81,41 @@ def test_what_is_said_is_folded_and_a_conversation_can_be_gone_on_with(
     assert [turn.user_text for turn in service.load_turns(ada.id, here)] == ["I am Ada", "Hello"]
     assert text_of(ask(ada_client, WHO)) == "I know ada."
     assert len(store.held_turns(ada.id)) == 3
+
+
+def test_a_conversation_goes_on_after_its_own_turns_and_as_it_was_answered(
+    ada_client: OpenAI, engine: FakeEngine, service: Service, ada: User
+) -> None:
+    say(service, ada, "I am Ada")
+    first = service.send(ada.id, None, "Who am I?", Manner(0.25, "Be kind."))
+    first.remembered.result(timeout=10)
+    here = {"conversation": first.turn.conversation_id}
+    kind, question, reply = ("system", "Be kind."), ("user", "Who am I?"), ("assistant", "I know nothing.")
+    assert text_of(ask(ada_client, HELLO, extra_body={"memory": here})) == "I know nothing."
+    assert [tuple(message) for message in engine.prompts[-1]] == [kind, question, reply, ("user", "Hello")]
+    assert service.manner(ada.id, here["conversation"]).strength == 0.25
+    short, asked = {"role": "system", "content": "Be short."}, {"role": "assistant", "content": "Hi."}
+    ask(ada_client, [short, *WHO], extra_body={"memory": here})
+    assert [tuple(message) for message in engine.prompts[-1]][:3] == [("system", "Be short."), question, reply]
+    ask(ada_client, [*HELLO, asked, *WHO], extra_body={"memory": here})
+    assert [tuple(message) for message in engine.prompts[-1]] == [
+        kind,
+        ("user", "Hello"),
+        ("assistant", "Hi."),
+        question,
+    ]
+    assert text_of(ask(ada_client, WHO, extra_body={"memory": here | {"strength": 1}})) == "I know ada."
+    assert service.manner(ada.id, here["conversation"]).strength == 1
+
+
+@pytest.mark.parametrize("mode", ["read", "off"])
+def test_where_nothing_is_kept_no_conversation_goes_on(
+    ada_client: OpenAI, service: Service, ada: User, mode: str
+) -> None:
+    reply = service.send(ada.id, None, "I am Ada")
+    reply.remembered.result(timeout=10)
+    with pytest.raises(openai.BadRequestError, match="no conversation goes on"):
+        ask(ada_client, HELLO, extra_body={"memory": {"mode": mode, "conversation": reply.turn.conversation_id}})
 
 
 def test_a_stream_gives_the_same_in_pieces(ada_client: OpenAI, store: Store, ada: User) -> None:
@@ -346,6 +382,21 @@ def test_many_programs_at_once_never_mix(address: str, service: Service, store: 
     for thread in threads:
         thread.join()
     assert replies == {word: [f"I know {word}."] * 3 for word in words}
+
+
+@pytest.mark.parametrize("mode", ["on", "read"])
+def test_a_reply_that_fails_on_its_way_is_no_success(
+    ada_client: OpenAI, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(engine, "reply", breaking)
+    memory = {"memory": {"mode": mode}}
+    with pytest.raises(openai.InternalServerError, match="does not answer") as refused:
+        ask(ada_client, HELLO, extra_body=memory)
+    assert refused.value.status_code == 503
+    pieces = ask(ada_client, HELLO, extra_body=memory, stream=True)
+    assert [next(pieces).choices[0].delta.content for _ in range(2)] == ["", "I"]
+    with pytest.raises(openai.APIError, match="does not answer"):
+        next(pieces)
 
 
 def test_the_description_names_every_route_and_loads_nothing_from_elsewhere(address: str) -> None:

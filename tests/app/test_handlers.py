@@ -168,6 +168,25 @@ def test_the_memory_tab_shows_the_ledger_and_each_layer(handlers: Handlers, serv
     assert "1 turn held" in summary
 
 
+def test_the_memory_tab_is_filled_for_whoever_looks_and_emptied_for_whoever_does_not(
+    handlers: Handlers, service: Service, ada: User
+) -> None:
+    say(service, ada, "I am Ada")
+    for shown in (handlers.look(Tab(), 0, ada), handlers.look_again(Tab(), 0, ada, True)):
+        assert shown[0][0][2] == "I am Ada" and "1 turn held" in shown[-1]
+    assert handlers.look_again(Tab(), 0, ada, False) == (*handlers.hidden_memory(), "")
+    assert "Write a name" in handlers.look_again(Tab(), 0, None, False)[-1]
+
+
+def test_a_memory_that_was_looked_at_is_shown_to_nobody_who_came_after(
+    handlers: Handlers, service: Service, ada: User
+) -> None:
+    say(service, ada, "I am Ada")
+    tab = Tab()
+    tab.leave(2, departing=True)
+    assert list(in_turn(handlers.look, [SAME] * 7, outlasting=True)(tab, 1, ada)) == [SAME]
+
+
 def test_forgetting_clears_the_page(handlers: Handlers, service: Service, ada: User) -> None:
     say(service, ada, "I am Ada")
     conversation, listed, chat, _, status = handlers.forget(ada)
@@ -240,6 +259,25 @@ def test_a_conversation_is_named_and_found(handlers: Handlers, service: Service,
     [shown] = guarded(handlers.rename, [SAME])(Tab(), 0, ada, here, "x" * 61)
     assert "61 characters" in shown[-1]
     assert ("I am Ada", here) in handlers.rename(Tab(), 0, ada, here, " ")[0]["choices"]
+
+
+def test_the_list_holds_what_is_searched_for_also_after_a_message(
+    handlers: Handlers, service: Service, ada: User
+) -> None:
+    say(service, ada, "I am Ada")
+    talk = service.send(ada.id, None, "I drink tea")
+    talk.remembered.result(timeout=10)
+    here = talk.turn.conversation_id
+    for shown in (
+        next(handlers.send(Tab(), 1, ada, here, "And now?", "tea"))[1],
+        next(handlers.retry(Tab(), 1, ada, here, "tea"))[1],
+        handlers.take_back(ada, here, "tea")[1],
+        handlers.rename(Tab(), 1, ada, here, "Drinks", "tea")[0],
+        handlers.refresh(Tab(), 1, ada, here, "tea")[0],
+        handlers.start_anew(ada, "tea")[1],
+        handlers.start_temporarily(ada, "tea")[1],
+    ):
+        assert [number for _, number in shown["choices"]] == [here]
 
 
 def test_a_memory_leaves_as_a_file_and_is_added_to_another(
@@ -343,6 +381,7 @@ def test_html_in_a_sentence_is_inert() -> None:
 
 def test_the_words_of_sizes_and_excerpts() -> None:
     assert (wording.sized(304), wording.sized(200_000)) == ("304 bytes", "195 KB")
+    assert (wording.sized(1024**2), wording.sized(1_500_000_000)) == ("1.0 MB", "1,430.5 MB")
     assert wording.excerpt("a\n b" + "c" * 200) == "a b" + "c" * 76 + "…"
 
 

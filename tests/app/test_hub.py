@@ -15,11 +15,12 @@ import pytest
 from itsdangerous import TimestampSigner
 
 from app.accounts import Accounts
-from app.errors import BadPassphrase
+from app.errors import BadPassphrase, NameMissing
+from app.guards import SAME
 from app.handlers import Handlers
 from app.service import Service
 from app.tab import Tab
-from app.ui import build_page, start_page
+from app.ui import LEAVE_HUB, build_page, start_page
 from storage.store import Store
 
 SECRET = "only-the-space-knows"
@@ -106,6 +107,28 @@ def test_a_page_is_entered_by_what_hugging_face_said_and_by_no_forgery(space: gr
     assert "Message as ada" in json.dumps(resumed(space, SECRET))
     [person] = store.list_people()
     assert (person.user.name, person.opens_with, person.user.is_admin) == ("ada", "hub", True)
+
+
+def test_without_their_account_nobody_is_who_came_by_it(service: Service) -> None:
+    handlers = Handlers(service)
+    session, visitor, *_ = handlers.resume(Tab(), 0, "", gr.OAuthProfile(PROFILE))
+    assert handlers.resume(Tab(), 0, session) == (SAME,) * 9
+    assert service.accounts.owner_of_session(session) is None
+    with pytest.raises(NameMissing):
+        visitor.owner()
+
+
+@pytest.mark.parametrize("handler", ["leave", "delete_account"])
+def test_signing_out_here_signs_out_of_hugging_faces_word_too(space: gr.Blocks, handler: str) -> None:
+    [left] = [fn for fn in space.fns.values() if fn.name == handler]
+    assert any(fn.trigger_after == left._id and fn.js == LEAVE_HUB for fn in space.fns.values())
+    answer = httpx.get(f"{space.local_url}logout?_target_url=/?a=b", cookies={"session": cookie(SECRET)})
+    assert (answer.status_code, answer.headers["location"]) == (307, "/?a=b")
+    assert "session=null" in answer.headers["set-cookie"]
+
+
+def test_elsewhere_nobody_is_sent_to_sign_out_of_it(page: gr.Blocks) -> None:
+    assert not [fn for fn in page.fns.values() if fn.js == LEAVE_HUB]
 
 
 def test_elsewhere_nobody_is_asked_for_an_account(page: gr.Blocks) -> None:

@@ -86,7 +86,7 @@ def test_a_manner_that_is_none_is_one_sentence_and_changes_nothing(
 
 def test_the_page_shows_the_manner_of_the_conversation_that_is_opened(service: Service, ada: User) -> None:
     handlers = Handlers(service)
-    *_, last = handlers.send(Tab(), 1, ada, None, "Hello", 0.35, PIRATE.text, 0.7)
+    *_, last = handlers.send(Tab(), 1, ada, None, "Hello", "", 0.35, PIRATE.text, 0.7)
     assert "Remembered" in last[-1]
     (talk,) = service.list_conversations(ada.id)
     assert handlers.show_manner(ada, talk.id)[:3] == (0.35, PIRATE.text, 0.7)

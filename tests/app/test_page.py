@@ -41,9 +41,9 @@ def call(page: gr.Blocks, handler: str, data: list[Any], session: str) -> list[A
 
 def test_a_page_answers_over_http_and_the_turn_is_remembered(page: gr.Blocks, store: Store) -> None:
     call(page, "enter", [None, 1, "Ada", "", ""], "tab")
-    call(page, "send", [None, 2, None, None, "I am Ada", 1, "", 0], "tab")
-    call(page, "start_anew", [None, 3, None], "tab")
-    shown = call(page, "send", [None, 4, None, None, "Who am I?", 1, "", 0], "tab")
+    call(page, "send", [None, 2, None, None, "I am Ada", "", 1, "", 0], "tab")
+    call(page, "start_anew", [None, 3, None, ""], "tab")
+    shown = call(page, "send", [None, 4, None, None, "Who am I?", "", 1, "", 0], "tab")
     ada = store.find_user("Ada")
     assert ada is not None
     assert [turn.reply_text for turn in store.held_turns(ada.id)] == ["I know nothing.", "I know ada."]
@@ -53,24 +53,24 @@ def test_a_page_answers_over_http_and_the_turn_is_remembered(page: gr.Blocks, st
 def test_two_tabs_with_two_names_never_mix(page: gr.Blocks, store: Store) -> None:
     for tab, name, word in (("tab-a", "Ada", "vienna"), ("tab-b", "Bob", "oslo")):
         call(page, "enter", [None, 1, name, "", ""], tab)
-        call(page, "send", [None, 2, None, None, word, 1, "", 0], tab)
+        call(page, "send", [None, 2, None, None, word, "", 1, "", 0], tab)
     for tab in ("tab-a", "tab-b"):
-        call(page, "start_anew", [None, 3, None], tab)
-        call(page, "send", [None, 4, None, None, "What do you know?", 1, "", 0], tab)
+        call(page, "start_anew", [None, 3, None, ""], tab)
+        call(page, "send", [None, 4, None, None, "What do you know?", "", 1, "", 0], tab)
     people = [store.find_user(name) for name in ("Ada", "Bob")]
     assert [store.held_turns(user.id)[-1].reply_text for user in people if user] == ["I know vienna.", "I know oslo."]
 
 
 def test_a_name_sent_in_place_of_the_session_is_not_believed(page: gr.Blocks, store: Store) -> None:
     call(page, "enter", [None, 1, "Ada", "", ""], "tab-a")
-    shown = call(page, "send", [None, 1, {"id": 1, "name": "Ada"}, None, "I am not Ada", 1, "", 0], "tab-b")
+    shown = call(page, "send", [None, 1, {"id": 1, "name": "Ada"}, None, "I am not Ada", "", 1, "", 0], "tab-b")
     assert "Nobody is named yet" in json.dumps(shown)
     assert not store.unfolded_turns()
 
 
 def test_half_a_character_over_http_is_one_sentence_and_stores_nothing(page: gr.Blocks, store: Store) -> None:
     call(page, "enter", [None, 1, "Ada", "", ""], "tab")
-    assert "half of a pair" in json.dumps(call(page, "send", [None, 2, None, None, "half \ud800", 1, "", 0], "tab"))
+    assert "half of a pair" in json.dumps(call(page, "send", [None, 2, None, None, "half \ud800", "", 1, "", 0], "tab"))
     assert not store.unfolded_turns()
 
 

@@ -288,6 +288,18 @@ def test_a_model_that_cannot_be_loaded_refuses_before_anything_is_stored(
     assert not store.unfolded_turns()
 
 
+def test_a_first_message_without_an_adapter_leaves_no_conversation(
+    service: Service, store: Store, engine: FakeEngine, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: object) -> None:
+        raise CoreError("The state has a number that is none; rebuild the memory.")
+
+    monkeypatch.setattr(engine, "materialise", failing)
+    with pytest.raises(CoreError):
+        service.send(ada.id, None, "I am Ada")
+    assert (store.list_conversations(ada.id), store.unfolded_turns(ada.id)) == ([], [])
+
+
 @pytest.mark.parametrize("text", ["", " \n\t ", "x" * 4001, "x" * 1_000_000, "half \ud800", "nul \0", "tok " * 201])
 def test_a_bad_message_is_one_sentence_and_changes_nothing(
     service: Service, store: Store, ada: User, text: str

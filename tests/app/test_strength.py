@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from threading import Event
 
 import gradio as gr
 import pytest
 
+from app.cli import show_temporarily
 from app.errors import BadMessage, BadStrength
-from app.guards import SAME, guarded
+from app.guards import SAME, guarded, in_turn
 from app.handlers import Handlers
 from app.reply import TemporaryChat
 from app.service import Service
 from app.settings import Settings
 from app.tab import Tab
 from core.chat import Message
+from core.errors import ServerError
 from storage.errors import NotFound
 from storage.records import Manner, User
 from storage.store import Store
@@ -135,6 +140,36 @@ def test_a_stopped_temporary_reply_keeps_what_was_shown(store: Store, settings: 
     engine.gate.set()
     service.close()
     assert chat.said == [("Hello", "I")]
+
+
+def breaking(*_: object) -> itertools.chain[str]:
+    """A reply of which a piece comes."""
+
+    def rest() -> Iterator[str]:
+        raise ServerError("The server of the base does not answer; start it again.")
+        yield
+
+    return itertools.chain(["I"], rest())
+
+
+def test_a_temporary_reply_that_fails_says_so_and_is_no_part_of_the_chat(
+    service: Service, engine: FakeEngine, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "reply", breaking)
+    here = TemporaryChat([("Hello", "Hi.")])
+    for verb in (Handlers(service).retry, partial(Handlers(service).send, content="I drink tea")):
+        *_, shown, _ = in_turn(verb, [SAME] * 4)(Tab(), 1, ada, here)
+        assert "does not answer" in shown[-1]
+        assert here.settled() == [("Hello", "Hi.")]
+
+
+def test_the_terminal_says_that_a_temporary_reply_failed(
+    service: Service, engine: FakeEngine, ada: User, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine, "reply", breaking)
+    with pytest.raises(ServerError):
+        show_temporarily(service.send_temporarily(ada.id, TemporaryChat(), "I drink tea"))
+    assert "not remembered" not in capsys.readouterr().out
 
 
 def test_shutting_down_and_forgetting_end_a_temporary_reply(store: Store, settings: Settings, ada: User) -> None:
