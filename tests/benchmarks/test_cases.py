@@ -13,7 +13,8 @@ from benchmarks.cases import ADMISSIONS, KINDS, Case, Mix, Probe, _spellings, ge
 from training.facts import HELD_OUT_ONSETS, Fact
 from training.kinds import load_kinds
 
-SAMPLE = Path(__file__).parent.parent / "fixtures" / "cases" / "recall_sample.jsonl"
+HOME = Path(__file__).parents[2]
+SAMPLE = HOME / "tests" / "fixtures" / "cases" / "recall_sample.jsonl"
 TRAINED, HELD_OUT = load_kinds(held_out=False), load_kinds(held_out=True)
 LARGE = [(one, other) for one, other in zip(TRAINED, HELD_OUT, strict=False) if not set(one.values) & set(other.values)]
 
@@ -211,3 +212,12 @@ def test_near_misses_are_asked_after_the_same_was_told() -> None:
     assert texts[0] == texts[1]
     asked = [[one.ask for case in cases for one in case.probes if one.kind == "abstain"] for cases in (usual, near)]
     assert len(asked[0]) == len(asked[1]) and asked[0] != asked[1]
+
+
+@pytest.mark.parametrize("name", ["everyday", "second"])
+def test_cases_that_people_wrote_can_be_asked_and_answered(name: str) -> None:
+    cases = read_cases(HOME / "benchmarks" / f"{name}.jsonl")
+    assert len({case.id for case in cases}) == len(cases) >= 150
+    for probe in (probe for case in cases for probe in case.probes):
+        assert probe.any_of and not set(probe.any_of) & set(probe.none_of)
+        assert probe.kind != "abstain" or set(probe.any_of) <= set(ADMISSIONS)
