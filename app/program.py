@@ -26,7 +26,9 @@ class Program(PeopleHandlers):
             if owner is None:
                 raise BadPassphrase("This key opens nothing; `python launch.py key add --user NAME` makes one.")
             reply = self._service.send(owner.id, conversation or None, message)
-            return "".join(reply), reply.turn.conversation_id
+            text = "".join(reply)
+            reply.finished.result()  # raises what the reply failed with
+            return text, reply.turn.conversation_id
         except Exception as error:
             log_error(error)
             raise gr.Error(sentence_of(error), print_exception=False) from error

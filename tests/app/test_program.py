@@ -12,6 +12,8 @@ from gradio_client.exceptions import AppError
 from app.service import Service
 from storage.records import User
 from storage.store import Store
+from tests.app.test_strength import breaking
+from tests.fakes import FakeEngine
 
 
 @pytest.fixture
@@ -51,6 +53,14 @@ def test_what_cannot_be_sent_is_one_sentence(client: Client, service: Service, a
 def test_what_is_no_text_or_number_is_one_sentence(client: Client, given: tuple[object, ...]) -> None:
     with pytest.raises(AppError, match="have to be texts, and the conversation a number"):
         client.predict(*given, api_name="/chat")
+
+
+def test_a_reply_that_fails_on_its_way_is_no_success(
+    client: Client, service: Service, engine: FakeEngine, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "reply", breaking)
+    with pytest.raises(AppError, match="does not answer"):
+        client.predict("Hello", service.accounts.issue_key(ada.id, "test"), api_name="/chat")
 
 
 def test_nothing_else_is_offered(client: Client) -> None:
