@@ -56,7 +56,7 @@ class Author:
     `amid` of the messages that tell something tell it beside other talk. `near` of the questions about things never
     told are about what could be mistaken for something told: the wife's name where the rabbit's was told. Of the facts
     a share is `asked` for before they are told, and as many at once afterwards. What is told in one message of two
-    facts is `combined`; `together` are kinds that people tell together although their questions are alike. Much is told
+    facts is `combined`; `together` are kinds that people tell together, or ask for after the other. Much is told
     in `scenes`, if there are any; questions may be in `slang`, other words for the one that a fact is about.
     """
 

@@ -44,8 +44,15 @@ TOGETHER = (
     frozenset({"pet_name", "pet_age"}),
     frozenset({"pet_name", "pet_color"}),
     frozenset({"pet_age", "pet_color"}),
+    frozenset({"instrument", "sport_played"}),
+    frozenset({"age", "birthday_date"}),
+    frozenset({"favorite_band", "favorite_song"}),
+    frozenset({"number_of_children", "relative_name"}),
+    frozenset({"relative_name", "relative_age"}),
+    frozenset({"relative_city", "home_city"}),
+    frozenset({"travel_plan", "home_city"}),
 )
-"""Kinds of one group that people tell together all the same, since their questions can be told apart."""
+"""Kinds that are easily taken for each other. People tell both, or one, and ask for the other."""
 
 PAIRS = {
     ("name", "age"): ["I'm {v}, {w}", "I'm {v} and I'm {w} years old", "my name is {v} and I'm {w}"],

@@ -33,9 +33,16 @@ class Untold:
         words = {slot for kind in self.kinds for slot in kind.slots if slot}
         return {word: [kind for kind in self.kinds if word in kind.slots] for word in words}
 
+    @cached_property
+    def _alike(self) -> dict[str, list[Kind]]:
+        """By a kind's name, the kinds that are `together` with it."""
+        names = {name for pair in self.together for name in pair}
+        return {name: [kind for kind in self.kinds if {name, kind.name} in self.together] for name in names}
+
     def draw(self, rng: Random, facts: Sequence[Fact]) -> Fact:
         """A fact that none of those told could be mistaken for, but as often as is said looks as if."""
         near = [kind for fact in facts for kind in self._neighbours[fact.kind.name]]
+        near += [kind for fact in facts for kind in self._alike.get(fact.kind.name, ())]
         near += [kind for fact in facts if self.together for kind in self._about.get(fact.slot, ())]
         for attempt in range(1000):
             closely = near and self.near and attempt < 20 and rng.random() < self.near

@@ -11,6 +11,7 @@ from training.everyday import PAIRS, PLAIN, SLANG, TOGETHER, USUAL, everyday
 from training.facts import COMBINED, Fact, Values, draw_facts
 from training.kinds import PHRASINGS, load_kinds
 from training.remarks import load_small_talk
+from training.untold import Untold
 
 KINDS = load_kinds(held_out=False, wider=True)
 DRAWN = everyday(KINDS)
@@ -65,3 +66,15 @@ def test_questions_name_people_by_other_words_and_answers_by_their_own() -> None
     asked = [author.ask(Random(seed), wife).turn for seed in range(200)]
     slangy = [turn for turn in asked if "missus" in turn.user or "wifey" in turn.user]
     assert 10 < len(slangy) < 80 and all("wife" in turn.assistant or "Ada" in turn.assistant for turn in slangy)
+
+
+def test_after_one_of_a_pair_the_other_is_asked_for_and_was_never_told() -> None:
+    pair = [kind for kind in KINDS if kind.name in ("instrument", "sport_played", "eye_color")]
+    told = [Fact(next(kind for kind in pair if kind.name == "instrument"), "cello")]
+    drawn = {
+        together: Counter(
+            Untold(pair, Values(), 0.9, together).draw(Random(seed), told).kind.name for seed in range(99)
+        )
+        for together in ((), TOGETHER)
+    }
+    assert drawn[TOGETHER]["sport_played"] > 80 > 60 > drawn[()]["sport_played"]
