@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Going on from weights over a pretrained base, the shipped ones unless START says, with what people tell a stranger most
-# often drawn most often: scenes, plain phrasings, usual kinds. On two cores without bfloat16 units some 500 tokens a second.
+# often drawn most often: scenes, plain phrasings, usual kinds. On two cores without bfloat16 units 363 tokens a second.
 # A run that was stopped goes on when it is run again, with MINUTES as what is left.
 # Usage: [MINUTES=70] [TOKENS=2000000] [START=DIR] training/runs/everyday.sh CORPORA OUT; the model folder is OUT/model
 set -euo pipefail
