@@ -66,19 +66,26 @@ def play(
     facts: dict[tuple[str, str], Fact] = {}
     turns = []
     for text, reply in scene.messages:
-        said: dict[tuple[str, str], Fact] = {}
-
-        def value(match: re.Match[str], said: dict[tuple[str, str], Fact] = said, text: str = text) -> str:
-            article, name, slot, mark = (part or "" for part in match.groups())
-            fact = _drawn(rng, kinds[name], slot, mark, facts, values)
-            if mark != "~":
-                facts[name, slot] = said[name, slot] = fact
-            spelt = fact.say(f"{article}{{v}}")
-            return spelt.lower() if text == text.lower() and rng.random() < LOWERED else spelt
-
-        filled = PLACE.sub(value, text)
-        turns.append(Turn(filled, reply or react(rng, list(said.values()))))
+        filled, said = _filled(rng, text, kinds, values, facts)
+        turns.append(Turn(filled, reply or react(rng, said)))
     return turns, list(facts.values())
+
+
+def _filled(
+    rng: Random, text: str, kinds: Mapping[str, Kind], values: Values, facts: dict[tuple[str, str], Fact]
+) -> tuple[str, list[Fact]]:
+    """A message with its values, and the facts in it, which are put into `facts`."""
+    said: dict[tuple[str, str], Fact] = {}
+
+    def value(match: re.Match[str]) -> str:
+        article, name, slot, mark = (part or "" for part in match.groups())
+        fact = _drawn(rng, kinds[name], slot, mark, facts, values)
+        if mark != "~":
+            facts[name, slot] = said[name, slot] = fact
+        spelt = fact.say(f"{article}{{v}}")
+        return spelt.lower() if text == text.lower() and rng.random() < LOWERED else spelt
+
+    return PLACE.sub(value, text), list(said.values())
 
 
 def _drawn(

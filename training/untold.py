@@ -40,7 +40,7 @@ class Untold:
         return {name: [kind for kind in self.kinds if {name, kind.name} in self.together] for name in names}
 
     def draw(self, rng: Random, facts: Sequence[Fact]) -> Fact:
-        """A fact that none of those told could be mistaken for, but as often as is said looks as if."""
+        """One of which nothing that was told could be the answer; with the chance `near`, one that looks as if."""
         near = [kind for fact in facts for kind in self._neighbours[fact.kind.name]]
         near += [kind for fact in facts for kind in self._alike.get(fact.kind.name, ())]
         near += [kind for fact in facts if self.together for kind in self._about.get(fact.slot, ())]
@@ -60,7 +60,7 @@ def _could_be(kind: Kind, other: Kind) -> bool:
     return both_names or not set(kind.values).isdisjoint(other.values)
 
 
-def _is_never_told(fact: Fact, told: Sequence[Fact], together: Collection[frozenset[str]] = ()) -> bool:
+def _is_never_told(fact: Fact, told: Sequence[Fact], together: Collection[frozenset[str]]) -> bool:
     """Whether no fact told could pass for an answer; of another person or animal the same kind may be asked."""
     if fact.slot and fact.kind.name in {other.kind.name for other in told}:
         return not any(alike(fact.key, other.key) for other in told)

@@ -237,8 +237,16 @@ def test_nothing_is_written_anew_where_nothing_is_left_to_erase(
     store.finish_erasing()
 
 
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize(("another_ends", "times"), [(False, 2), (True, 3)])
 def test_who_is_deleted_during_an_erasing_is_erased_by_the_next(
-    store: Store, database: Database, path: Path, ada: User, bob: User, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    database: Database,
+    ada: User,
+    bob: User,
+    monkeypatch: pytest.MonkeyPatch,
+    another_ends: bool,
+    times: int,
 ) -> None:
     erase, erased = database.erase_traces, list[str]()
 
@@ -246,29 +254,12 @@ def test_who_is_deleted_during_an_erasing_is_erased_by_the_next(
         erase()
         erased.append("once more")
         if len(erased) == 1:
+            if another_ends:
+                store.erase_deleted()
             store.delete_user(bob.id)
 
     monkeypatch.setattr(database, "erase_traces", meanwhile)
     store.delete_user(ada.id)
     for _ in range(3):
         store.erase_deleted()
-    assert len(erased) == 2
-
-
-def test_so_is_who_is_deleted_after_another_erasing_has_ended(
-    store: Store, database: Database, path: Path, ada: User, bob: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    erase, erased = database.erase_traces, list[str]()
-
-    def meanwhile() -> None:
-        erase()
-        erased.append("once more")
-        if len(erased) == 1:
-            store.erase_deleted()
-            store.delete_user(bob.id)
-
-    monkeypatch.setattr(database, "erase_traces", meanwhile)
-    store.delete_user(ada.id)
-    for _ in range(3):
-        store.erase_deleted()
-    assert len(erased) == 3
+    assert len(erased) == times
