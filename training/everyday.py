@@ -34,6 +34,8 @@ TIMES = 8  # a usual kind is drawn as often as so many others
 PLAIN, SHARE = 12, 0.5  # of what is told and asked, so much is in the plain phrasings and so many first ones
 OFTEN = 60  # the first of the words that a kind is about ("dog") is drawn as often as so many of the last
 
+CLOSE = 0.7  # of what is asked and was never told, so much could be taken for what was told: see Author
+
 TOGETHER = (
     frozenset({"favorite_food", "disliked_food"}),
     frozenset({"home_city", "origin"}),
@@ -46,6 +48,10 @@ TOGETHER = (
     frozenset({"pet_age", "pet_color"}),
     frozenset({"instrument", "sport_played"}),
     frozenset({"age", "birthday_date"}),
+    frozenset({"name", "age"}),
+    frozenset({"name", "surname"}),
+    frozenset({"favorite_film", "tv_show"}),
+    frozenset({"favorite_drink", "favorite_food"}),
     frozenset({"favorite_band", "favorite_song"}),
     frozenset({"number_of_children", "relative_name"}),
     frozenset({"relative_name", "relative_age"}),

@@ -29,7 +29,7 @@ from training.batches import Batch, Batcher
 from training.codec import Codec
 from training.config import TrainConfig
 from training.dialogues import Author
-from training.everyday import PAIRS, SLANG, TOGETHER, everyday
+from training.everyday import CLOSE, PAIRS, SLANG, TOGETHER, everyday
 from training.facts import Values
 from training.kinds import load_kinds
 from training.loading import drawn
@@ -91,7 +91,7 @@ def author_of(config: TrainConfig, sources: Sources) -> Author:
     if not config.everyday:
         return author
     author = replace(author, kinds=everyday(kinds), combined={**author.combined, **PAIRS}, together=TOGETHER)
-    return replace(author, asked=ASKED, scenes=load_scenes(), slang=SLANG)
+    return replace(author, asked=ASKED, near=CLOSE, scenes=load_scenes(), slang=SLANG)
 
 
 def parse() -> TrainConfig:

@@ -41,17 +41,28 @@ class Untold:
 
     def draw(self, rng: Random, facts: Sequence[Fact]) -> Fact:
         """One of which nothing that was told could be the answer; with the chance `near`, one that looks as if."""
-        near = [kind for fact in facts for kind in self._neighbours[fact.kind.name]]
-        near += [kind for fact in facts for kind in self._alike.get(fact.kind.name, ())]
-        near += [kind for fact in facts if self.together for kind in self._about.get(fact.slot, ())]
+        near = [kinds for kinds in self._near(facts) if kinds]
         for attempt in range(1000):
             closely = near and self.near and attempt < 20 and rng.random() < self.near
-            kind = rng.choice(near if closely else self.kinds)
-            slots = [fact.slot for fact in facts if closely and self.together and fact.slot in kind.slots]
+            kind = rng.choice(rng.choice(near) if closely else self.kinds)
+            slots = self._slots_told(kind, facts) if closely and self.together else []
             fact = Fact(kind, self.values.draw(rng, kind), rng.choice(slots or kind.slots))
             if _is_never_told(fact, facts, self.together):
                 return fact
         raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
+
+    def _near(self, facts: Sequence[Fact]) -> list[list[Kind]]:
+        """Kinds with such values as were told, kinds taken for those told, and other things about whoever was told of."""
+        values = [kind for fact in facts for kind in self._neighbours[fact.kind.name]]
+        if not self.together:
+            return [values]
+        taken = [kind for fact in facts for kind in self._alike.get(fact.kind.name, ())]
+        return [values, taken, [kind for fact in facts for kind in self._about.get(fact.slot, ())]]
+
+    def _slots_told(self, kind: Kind, facts: Sequence[Fact]) -> list[str]:
+        """Who is known, for the dog's age after its name; nobody where the kind was told: the cat's name after the dog's."""
+        known = {fact.slot for fact in facts if fact.kind.name == kind.name}
+        return [] if known else [fact.slot for fact in facts if fact.slot in kind.slots]
 
 
 def _could_be(kind: Kind, other: Kind) -> bool:
