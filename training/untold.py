@@ -52,7 +52,7 @@ class Untold:
         raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
 
     def _near(self, facts: Sequence[Fact]) -> list[list[Kind]]:
-        """Kinds with such values as were told, kinds taken for those told, and other things about whoever was told of."""
+        """Kinds with such values as were told, kinds taken for those told, other things about whoever was told of."""
         values = [kind for fact in facts for kind in self._neighbours[fact.kind.name]]
         if not self.together:
             return [values]
@@ -60,7 +60,7 @@ class Untold:
         return [values, taken, [kind for fact in facts for kind in self._about.get(fact.slot, ())]]
 
     def _slots_told(self, kind: Kind, facts: Sequence[Fact]) -> list[str]:
-        """Who is known, for the dog's age after its name; nobody where the kind was told: the cat's name after the dog's."""
+        """Who is known otherwise: the dog's age after its name; nobody where the kind was told: then the cat's name."""
         known = {fact.slot for fact in facts if fact.kind.name == kind.name}
         return [] if known else [fact.slot for fact in facts if fact.slot in kind.slots]
 
