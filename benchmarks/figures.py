@@ -15,7 +15,7 @@ from benchmarks.cases import KINDS
 HOME = Path(__file__).parent.parent
 RESULTS = HOME / "benchmarks" / "results"
 RECALL = (
-    "Recall (`benchmarks/runs/recall.sh`; share right, its 95 % interval, probes). But for the first two rows, cases "
+    "Recall (`benchmarks/runs/recall.sh`; share right, its 95 % interval, probes). But for the first three rows, cases "
     "are generated with values and phrasings held out of training; *update* also fails when the old value is said, "
     "*falsely denied* are told facts said to be unknown; rows with a star were answered on a GPU, in float32:"
 )
@@ -23,6 +23,7 @@ BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 PAGES = (HOME / "README.md", *sorted((HOME / "models").glob("*/README.md")))
 RECALLS = {
     "everyday": "150 people as they type (benchmarks/everyday.jsonl)",
+    "second": "200 others as they type (benchmarks/second.jsonl), read by nobody who made the data",
     "sample": "tests/fixtures/cases/recall_sample.jsonl",
     "generated": "1 to 4 facts",
     "200": "the same, 200 cases of another seed",

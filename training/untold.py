@@ -52,12 +52,13 @@ class Untold:
         raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
 
     def _near(self, facts: Sequence[Fact]) -> list[list[Kind]]:
-        """Kinds with such values as were told, kinds taken for those told, other things about whoever was told of."""
+        """Kinds with such values as were told, those taken for what was, those about whoever was named, those told."""
         values = [kind for fact in facts for kind in self._neighbours[fact.kind.name]]
         if not self.together:
             return [values]
         taken = [kind for fact in facts for kind in self._alike.get(fact.kind.name, ())]
-        return [values, taken, [kind for fact in facts for kind in self._about.get(fact.slot, ())]]
+        about = [kind for fact in facts for kind in self._about.get(fact.slot, ())]
+        return [values, taken, about, [fact.kind for fact in facts if len(fact.kind.slots) > 1]]
 
     def _slots_told(self, kind: Kind, facts: Sequence[Fact]) -> list[str]:
         """Who is known otherwise: the dog's age after its name; nobody where the kind was told: then the cat's name."""

@@ -7,7 +7,7 @@ from random import Random
 
 from tests.training.test_facts import normal
 from training.dialogues import Author
-from training.everyday import PAIRS, PLAIN, SLANG, TOGETHER, USUAL, everyday
+from training.everyday import CLOSE, PAIRS, PLAIN, SLANG, TOGETHER, USUAL, everyday
 from training.facts import COMBINED, Fact, Values, draw_facts
 from training.kinds import PHRASINGS, load_kinds
 from training.remarks import load_small_talk
@@ -78,3 +78,12 @@ def test_after_one_of_a_pair_the_other_is_asked_for_and_was_never_told() -> None
         for together in ((), TOGETHER)
     }
     assert drawn[TOGETHER]["sport_played"] > 80 > 60 > drawn[()]["sport_played"]
+
+
+def test_after_the_name_of_a_dog_that_of_another_animal_is_asked_for_and_the_dogs_age() -> None:
+    told = [Fact(next(kind for kind in DRAWN if kind.name == "pet_name"), "Biscuit", "dog")]
+    untold = Untold(DRAWN, Values(), CLOSE, TOGETHER)
+    drawn = Counter(fact.key for fact in (untold.draw(Random(seed), told) for seed in range(400)))
+    names = sum(times for (kind, animal), times in drawn.items() if kind == "pet_name" and animal != "dog")
+    assert names > 60 and drawn["pet_age", "dog"] > 20
+    assert ("pet_name", "dog") not in drawn
