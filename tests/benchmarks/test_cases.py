@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,12 @@ def test_near_misses_are_asked_after_the_same_was_told() -> None:
     assert texts[0] == texts[1]
     asked = [[one.ask for case in cases for one in case.probes if one.kind == "abstain"] for cases in (usual, near)]
     assert len(asked[0]) == len(asked[1]) and asked[0] != asked[1]
+
+
+@pytest.mark.parametrize(("near", "digest"), [(False, "645d0fb0"), (True, "0325e460")])
+def test_the_cases_are_those_that_the_published_figures_were_measured_on(near: bool, digest: str) -> None:
+    cases = [(case.conversations, case.probes) for case in generate_cases(60, 2027, Mix(near=near))]
+    assert sha256(repr(cases).encode()).hexdigest().startswith(digest)
 
 
 @pytest.mark.parametrize("name", ["everyday", "second"])
