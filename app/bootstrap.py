@@ -7,17 +7,17 @@ torch in. Knows no rules.
 from __future__ import annotations
 
 import logging
-import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import TYPE_CHECKING
 
+from app.ending import Ending
 from app.errors import EXPECTED, PortTaken, SettingsError, sentence_of
 from app.lending import begin_lending, is_lent_gpus, lend
 from app.logs import set_up_logging
@@ -192,13 +192,13 @@ def _say_what_it_takes(settings: Settings, placement: Placement) -> None:
 def serve(settings: Settings) -> None:
     """Serve the page until SIGINT or SIGTERM, then finish or store what is in flight.
 
-    Raise PortTaken, and whatever the loading of the model raised.
+    Where that takes too long it is broken off: what is stored is folded at the next start. Raise PortTaken, and
+    whatever the loading of the model raised.
     """
     set_up_logging(settings.log_format, settings.log_level)
     ensure_free(settings.host, settings.port)
     leave_few_holes()
-    over = Event()
-    _on_ending(lambda: sys.exit(0))  # nothing is in flight yet: what is being imported need not be waited for
+    ending = Ending()
     with (
         every(MINUTE, trim, "giving back memory"),
         opened(settings) as database,
@@ -207,17 +207,12 @@ def serve(settings: Settings) -> None:
         every(DAY, service.delete_lost_guests, "deleting lost guests"),
         _page(service, settings) as address,
     ):
-        _on_ending(over.set)
+        ending.listen()
         print(f"Imprint is at {address}", flush=True)
-        engine.add_done_callback(lambda loaded: over.set() if loaded.exception() else _recover(service))
-        over.wait()
+        engine.add_done_callback(lambda loaded: ending.tell() if loaded.exception() else _recover(service))
+        ending.wait()
         if engine.done():
             engine.result()
-
-
-def _on_ending(react: Callable[[], object]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: react())
 
 
 @contextmanager

@@ -169,6 +169,37 @@ def test_a_server_that_is_ended_while_it_starts_only_tidies_up(tmp_path: Path, u
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "tidied\n", "")
 
 
+SERVED = """
+import os, signal, sys, threading, time
+from contextlib import contextmanager
+import launch
+from app import bootstrap, ending
+@contextmanager
+def page(*_):
+    def end(many):
+        for _ in range(many): os.kill(os.getpid(), signal.SIGTERM), os.kill(os.getpid(), signal.SIGINT)
+    threading.Timer(0.5, end, [MANY]).start()
+    yield "a page"
+    end(MANY)
+    if STUCK: time.sleep(600)
+bootstrap._page, ending.LONGEST = page, 1.0 if STUCK else 90.0
+sys.argv = ["launch.py", *sys.argv[1:]]
+launch.run_and_end()
+"""
+
+
+@pytest.mark.parametrize(("many", "stuck", "code"), [(200, False, 0), (1, True, 1)])
+def test_a_server_ends_however_often_it_is_told_to_and_whatever_is_stuck(
+    tmp_path: Path, url: str, many: int, stuck: bool, code: int
+) -> None:
+    script = SERVED.replace("MANY", str(many)).replace("STUCK", str(stuck))
+    flags = ["--port", "17866", "--model", str(tiny_folder(tmp_path / "tiny")), "--database", url]
+    command = [sys.executable, "-c", script, *flags]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == code
+    assert ("in page" in ran.stderr) is stuck  # where it was stuck
+
+
 def wait_for_turn(path: Path) -> None:
     """Return once a turn is stored."""
     for _ in range(400):
