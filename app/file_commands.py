@@ -78,9 +78,9 @@ def import_memory(
     """Take in an exported memory, under a name that has none or with --merge."""
     with _sentence_for(file):
         data = file.read_bytes()
-    unwrap(data)  # what is no memory waits for no model, and leaves no name behind
+    unwrap(data)  # what is no memory waits for no model
     with running_service(load_settings(**given(context))) as (service, _):
-        turns = service.import_memory(service.ensure_user(user).id, data, merge)
+        turns = service.import_as(user, data, merge)
     print(f"Took in {wording.counted(turns, 'turn')} for {user}.")
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from core.decoding import Sampling
     from core.engine import Engine
 
+NOBODY = 0  # no person has this number
+
 
 class Upkeep:
     """What a person may ask of a memory, and who is busy with it. Safe to use from any thread."""
@@ -231,14 +233,25 @@ class Upkeep:
         A person who has turns keeps them, and both memories become one, where `merge` says so. Whatever is not whole,
         unchanged, and of the running model is refused in one sentence and changes nothing. Raise NotFound for nobody.
         """
-        engine = self._engine.result()
+        return self._take_in(user_id, self._opened(user_id, data), merge)
+
+    def import_as(self, name: str, data: bytes, merge: bool = False) -> int:
+        """As `import_memory`, under a name that nobody need have yet, and that nobody has after a refusal."""
+        known = self._store.find_user(name)
+        parcel = self._opened(known.id if known else NOBODY, data)
+        return self._take_in(self.ensure_user(name).id, parcel, merge)
+
+    def _opened(self, user_id: int, data: bytes) -> Parcel:
         with self._opening:  # one at a time, whoever asks: it takes long, and nothing is held yet
             parcel = unwrap(data)
             self._check_share(user_id, parcel)
-            check_arriving(engine, parcel, self._settings.message_characters)
+            check_arriving(self._engine.result(), parcel, self._settings.message_characters)
+            return parcel
+
+    def _take_in(self, user_id: int, parcel: Parcel, merge: bool) -> int:
         with self._alone(user_id):
             self._check_share(user_id, parcel)  # others may have arrived meanwhile
-            return self._memories.take_in(engine, user_id, parcel, merge)
+            return self._memories.take_in(self._engine.result(), user_id, parcel, merge)
 
     def _check_share(self, user_id: int, parcel: Parcel) -> None:
         self._shares.check(user_id, parcel.conversations, parcel.size)

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from app.errors import BadParcel
+from app.errors import BadParcel, ShareFull
 from app.portable import LEDGER, MANIFEST, PROOF, STATE, unwrap
 from app.service import Service
 from app.settings import Settings
@@ -91,6 +91,15 @@ def test_a_memory_of_another_model_is_named(file: bytes, store: Store, bob: User
     with pytest.raises(BadParcel, match=r"fa4efa4efa4e.*0ther0ther0t"):
         other.import_memory(bob.id, file)
     assert not store.held_turns(bob.id)
+
+
+def test_a_refused_memory_leaves_no_name_behind(file: bytes, store: Store, settings: Settings) -> None:
+    full = Service(store, loaded(FakeEngine()), settings.model_copy(update={"megabytes_each": 0.000001}))
+    other = Service(store, loaded(FakeEngine(fingerprint="0ther" * 12)), settings)
+    for service, refusal in ((full, ShareFull), (other, BadParcel)):
+        with pytest.raises(refusal):
+            service.import_as("Cid", file)
+        assert store.find_user("Cid") is None
 
 
 def without_proof(parts: dict[str, bytes]) -> None:
