@@ -151,6 +151,8 @@ def _engine(settings: Settings) -> Engine:
     if settings.lora:
         check_files(folder_of(settings.lora))
     checkpoint = load_checkpoint(settings.origin, placement)
+    if settings.guidance is not None:
+        checkpoint = replace(checkpoint, guidance=settings.guidance)
     if is_lent_gpus() and checkpoint.base.device.type == "cuda":
         return LentEngine(checkpoint, lend)
     if not server:

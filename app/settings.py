@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     reply_tokens: int = Field(96, ge=1)
     temperature: float = Field(0.0, ge=0.0, le=2.0)
     top_p: float = Field(1.0, gt=0.0, le=1.0)
+    guidance: float | None = Field(None, ge=1.0, le=3.0)
     seed: int = 0
 
     messages_a_minute: int = Field(default_factory=lambda: 30 if on_a_space() else 0, ge=0)

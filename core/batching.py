@@ -103,9 +103,13 @@ class Batching:
 
     def _let_in(self) -> list[_Reply]:
         """Those that have arrived and are still wanted, as far as there is room."""
-        room = self._most - sum(len(batch.replies) for batch in self._batches)
-        new = [self._arrived.popleft() for _ in range(min(room, len(self._arrived)))]
-        return [reply for reply in new if reply.wanted]
+        room, new = self._most - sum(len(batch.replies) for batch in self._batches), list[_Reply]()
+        while self._arrived and len(self._arrived[0].rows) <= room:
+            reply = self._arrived.popleft()
+            if reply.wanted:
+                new.append(reply)
+                room -= len(reply.rows)
+        return new
 
     def _end(self) -> None:
         """Keep nothing of batches in which no row goes on."""
@@ -125,6 +129,7 @@ class Batching:
 
     def _begin(self, replies: Sequence[_Reply]) -> None:
         """Read prompts, which gives each its first token, and have them go on with others."""
+        replies = [one for reply in replies for one in reply.rows]
         try:
             batch = _Batch(Decoding(self._base, [reply.row for reply in replies]), replies)
             batch.step(self._ends)
@@ -159,6 +164,11 @@ class _Reply:
         self.error: Exception | None = None
 
     @property
+    def rows(self) -> list[_Reply]:
+        """Itself, and the bare row that guides it, if there is one: they come and go together."""
+        return [self, _Bare(self, self.row.bare)] if self.row.bare else [self]
+
+    @property
     def goes_on(self) -> bool:
         """Whether it is to be given more."""
         return self.wanted and self.left > 0
@@ -166,6 +176,21 @@ class _Reply:
     def give(self, token: int, ends: Collection[int]) -> None:
         self.tokens.append(token)  # before it can be seen that it was the last
         self.left = 0 if token in ends else self.left - 1
+
+
+class _Bare(_Reply):
+    """What guides a reply: computed as long as that goes on, and nobody's to take."""
+
+    def __init__(self, reply: _Reply, row: Row) -> None:
+        super().__init__(row, 0)
+        self._reply = reply
+
+    @property
+    def goes_on(self) -> bool:
+        return self._reply.goes_on
+
+    def give(self, token: int, ends: Collection[int]) -> None:
+        pass
 
 
 ENDED = _Reply(NOBODY, 0)

@@ -33,6 +33,7 @@ from core.origin import Origin
 from core.published import PUBLISHED_CONFIG, load_published, published_config
 
 CONFIG, WEIGHTS, FORMAT = "generator_config.json", "generator.safetensors", 1
+GENERATION, MOST_GUIDANCE = "generation_config.json", 3.0
 # What a state depends on; a change in any of these files makes old states meaningless.
 MEANINGFUL = ("*.safetensors", "tokenizer.json", "chat_template.jinja", "config.json", "adapter_config.json", CONFIG)
 
@@ -48,6 +49,7 @@ class Checkpoint:
     base: Base
     generator: Generator
     tokenizer: PreTrainedTokenizerBase
+    guidance: float = 1.0
 
 
 def load_checkpoint(origin: Origin, placement: Placement) -> Checkpoint:
@@ -60,7 +62,8 @@ def load_checkpoint(origin: Origin, placement: Placement) -> Checkpoint:
     base = Base(model, **reach_of(parts["generator"]))
     _warn_of_another(parts["generator"], origin.base_name)
     generator = placed(load_generator(parts["generator"], base), placement).eval().requires_grad_(False)
-    return Checkpoint(origin.name, fingerprint(parts, placement.bits), base, generator, tokenizer)
+    given = (fingerprint(parts, placement.bits), base, generator, tokenizer)
+    return Checkpoint(origin.name, *given, guidance_of(parts["generator"]))
 
 
 def load_generator(folder: Path, base: Base) -> Generator:
@@ -173,6 +176,23 @@ def save_generator(folder: Path, generator: GatedGenerator, base: str | None = N
         {"base": base} if base else {}
     )
     (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def guidance_of(folder: Path) -> float:
+    """How far replies are guided by a memory, 1 for not: `guidance_scale`, as transformers calls it, by the generator.
+
+    No state depends on it, so it is no part of the fingerprint.
+    """
+    path = folder / GENERATION
+    if not path.exists():
+        return 1.0
+    try:
+        guidance = float(json.loads(path.read_text(encoding="utf-8")).get("guidance_scale", 1.0))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} cannot be used ({first_line(error)}); fetch it again.") from error
+    if not 1 <= guidance <= MOST_GUIDANCE:
+        raise CheckpointError(f"guidance_scale in {path} is {guidance:g}; it has to be from 1 to {MOST_GUIDANCE:g}.")
+    return guidance
 
 
 def fingerprint(parts: Mapping[str, Path], bits: int = 0) -> str:

@@ -7,6 +7,7 @@ steps where `rows_come_and_go`. Knows tokens, not messages.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from core.errors import PromptError
 COLDEST = 1e-5
 # Tokens that most often hold all of a nucleus; to sort a whole vocabulary takes far longer than to find these.
 NUCLEUS = 1024
+PLAUSIBLE = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,16 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence to be continued: prompt ids, the memory to read them with (None: bare), how to choose."""
+    """One sequence to be continued: prompt ids, the memory to read them with (None: bare), how to choose.
+
+    `bare` is the same without the memory; where it is in the batch, the row is guided by what sets both apart.
+    """
 
     prompt: Sequence[int]
     adapter: Adapter | None
     sampling: Sampling
+    bare: Row | None = None
+    guidance: float = 1.0
 
 
 NOBODY = Row((), None, Sampling())
@@ -73,9 +80,19 @@ class Decoding:
     def step(self) -> list[int]:
         """Run the base on what is new and choose each row's next token."""
         with torch.inference_mode():
-            tokens = chosen(self._logits().float(), [row.sampling for row in self._rows], self._dice)
+            logits, led = self._logits().float(), self._led()
+            for row, bare in led.items():
+                logits[row] = guided(logits[row], logits[bare], self._rows[row].guidance)
+            tokens = chosen(logits, [row.sampling for row in self._rows], self._dice)
+            for row, bare in led.items():
+                tokens[bare] = tokens[row]
             self._advance(torch.tensor(tokens, device=self._base.device)[:, None])
         return tokens
+
+    def _led(self) -> dict[int, int]:
+        """The place of each row that is guided, and that of its bare one, which goes on as it does."""
+        places = {id(row): place for place, row in enumerate(self._rows)}
+        return {place: places[id(row.bare)] for place, row in enumerate(self._rows) if id(row.bare) in places}
 
     def _logits(self) -> Tensor:
         """What comes next in each row: (rows, vocabulary)."""
@@ -164,6 +181,19 @@ def rows_come_and_go(base: Base) -> bool:
 def cache_argument(base: Base) -> str:
     """What the base calls its key-value cache: the name changed in transformers 5.24."""
     return "cache" if "cache" in inspect.signature(base.model.forward).parameters else "past_key_values"
+
+
+def guided(logits: Tensor, bare: Tensor, guidance: float) -> Tensor:
+    """Log-chances of a next token, (vocabulary), moved further the way in which the memory has moved them.
+
+    Those without memory, `bare`, to the power of 1 - guidance, times those with it to the power of guidance: what is
+    classifier-free guidance for a prompt (Sanchez et al. 2023, "Stay on topic") and context-aware decoding for what is
+    read (Shi et al. 2023, "Trusting your evidence"). Only among tokens that the memory finds at least PLAUSIBLE times
+    as likely as its likeliest, since elsewhere the quotient is noise (Li et al. 2022, "Contrastive decoding").
+    """
+    remembered, bare = logits.log_softmax(-1), bare.log_softmax(-1)
+    plausible = remembered >= remembered.max() + math.log(PLAUSIBLE)
+    return (bare + guidance * (remembered - bare)).where(plausible, -torch.inf)
 
 
 def chosen(logits: Tensor, samplings: Sequence[Sampling], dice: Sequence[torch.Generator]) -> list[int]:

@@ -45,6 +45,7 @@ class Engine:
         self.base: Base = checkpoint.base
         self.generator: Generator = checkpoint.generator
         self.tokenizer: PreTrainedTokenizerBase = checkpoint.tokenizer
+        self.guidance: float = checkpoint.guidance
         self._common = dict[Tensor, Tensor]()  # from a factor of the generator's own to the same where the base is
         own = self.tokenizer.eos_token_id
         self._ends = self.base.ends | (frozenset() if own is None else {own})
@@ -220,15 +221,16 @@ class Engine:
         The adapter is on the base only while a step computes, so pieces may be pulled from any thread, at any pace.
         Raise PromptError at once for a prompt longer than `max_prompt_tokens`.
         """
-        return self._stream(Row(self._prompt(messages), adapter, sampling), stop or threading.Event())
+        return self._stream(self._row(adapter, messages, sampling), stop or threading.Event())
 
     def reply_all(self, asked: Sequence[tuple[Adapter | None, Sequence[Message]]], sampling: Sampling) -> list[str]:
         """The whole replies to several prompts at once, each read with its own adapter; see `reply`.
 
         One step serves all rows, so prompts of like length waste least.
         """
-        rows = [Row(self._prompt(messages), adapter, sampling) for adapter, messages in asked]
-        decoding, texts = Decoding(self.base, rows), [TextStream(self.tokenizer, sampling.stop) for _ in rows]
+        rows = [self._row(adapter, messages, sampling) for adapter, messages in asked]
+        decoding = Decoding(self.base, [*rows, *(row.bare for row in rows if row.bare)])
+        texts = [TextStream(self.tokenizer, sampling.stop) for _ in rows]
         written, writing = [""] * len(rows), set(range(len(rows)))
         for _ in range(min(sampling.max_tokens, self.base.context_length - max(len(row.prompt) for row in rows))):
             tokens = decoding.step()
@@ -240,6 +242,11 @@ class Engine:
             if not writing:
                 break
         return [text + stream.finish() for text, stream in zip(written, texts, strict=True)]
+
+    def _row(self, adapter: Adapter | None, messages: Sequence[Message], sampling: Sampling) -> Row:
+        prompt = self._prompt(messages)
+        bare = Row(prompt, None, sampling) if adapter and self.guidance != 1 else None
+        return Row(prompt, adapter, sampling, bare, self.guidance)
 
     def _prompt(self, messages: Sequence[Message]) -> list[int]:
         """The tokens before a reply; raise PromptError where they leave no room for one."""

@@ -75,3 +75,11 @@ def test_the_bundled_model_says_nothing_and_another_what_it_takes(
     begin_loading(Settings(model=str(tiny_folder(tmp_path / "tiny")), device="cpu")).result(PATIENCE)
     takes, where = capsys.readouterr().err.splitlines()
     assert "of weights in float32" in takes and where.startswith("tiny: float32 and sdpa on the CPU")
+
+
+def test_how_far_a_memory_guides_is_what_the_model_says_unless_the_settings_do(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "tiny")
+    (folder / "generator" / "generation_config.json").write_text('{"guidance_scale": 1.3}')
+    for given, guidance in ((None, 1.3), (1.0, 1.0), (2.0, 2.0)):
+        settings = Settings(model=str(folder), device="cpu", guidance=given)
+        assert begin_loading(settings).result(PATIENCE).guidance == guidance

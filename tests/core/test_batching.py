@@ -36,7 +36,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def rows(engine: Engine) -> list[Row]:
-    """Prompts and replies of many lengths; greedy and with dice, bare and with memories."""
+    """Prompts and replies of many lengths; greedy and with dice, bare and with memories, some of which guide."""
     return rows_for(engine, 48)
 
 
@@ -44,7 +44,7 @@ def rows_for(engine: Engine, count: int) -> list[Row]:
     rng = Random(0)
     told = [[Message("user", f"My name is {name}.")] for name in NAMES]
     adapters = [None, *(engine.materialise(engine.fold(engine.empty_state(), turn)) for turn in told)]
-    return [
+    rows = [
         Row(
             [rng.randrange(2, 300) for _ in range(rng.randint(1, 40))],
             rng.choice(adapters),
@@ -52,10 +52,15 @@ def rows_for(engine: Engine, count: int) -> list[Row]:
         )
         for number in range(count)
     ]
+    return [guided_by(row, 1.5) if row.adapter and number % 2 else row for number, row in enumerate(rows)]
+
+
+def guided_by(row: Row, guidance: float) -> Row:
+    return replace(row, bare=replace(row, adapter=None), guidance=guidance)
 
 
 def alone(base: Base, row: Row) -> list[int]:
-    decoding = Decoding(base, [row])
+    decoding = Decoding(base, [row, *([row.bare] if row.bare else [])])
     return [decoding.step()[0] for _ in range(row.sampling.max_tokens)]
 
 
@@ -98,7 +103,7 @@ def test_one_step_serves_all(engine: Engine, rows: list[Row], widths: list[int])
         next(tokens)  # is read as it comes, which gives those before it a token more
     widths.clear()
     assert len(list(writing[-1])) == 19 == len(widths)
-    assert widths[0] == 6
+    assert widths[0] == 6 + sum(row.bare is not None for row in rows[:6]) == 9
     assert [len(list(tokens)) for tokens in writing[:-1]] == [19] * 5
     assert len(widths) == 19
 

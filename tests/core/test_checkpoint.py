@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,15 @@ def test_the_fingerprint_names_the_template_wherever_it_is(tmp_path: Path) -> No
     assert len({beside, within, fingerprint(parts)}) == 3
 
 
+def test_how_far_a_memory_guides_stands_beside_the_generator_and_changes_no_state(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "tiny")
+    plain = load_engine(Origin(str(folder)))
+    guide({"guidance_scale": 1.5})(folder)
+    guided = load_engine(Origin(str(folder)))
+    assert (plain.guidance, guided.guidance) == (1.0, 1.5)
+    assert plain.fingerprint == guided.fingerprint
+
+
 def remove_generator(folder: Path) -> None:
     for path in (folder / "generator").iterdir():
         path.unlink()
@@ -94,9 +104,16 @@ def edit(key: str, value: object) -> object:
     return damage
 
 
+def guide(value: object) -> Callable[[Path], object]:
+    return lambda folder: (folder / "generator" / "generation_config.json").write_text(json.dumps(value))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (guide({"guidance_scale": 0.5}), "guidance_scale in .* is 0.5; it has to be from 1 to 3"),
+        (guide({"guidance_scale": "far"}), "cannot be used"),
+        (guide([]), "cannot be used"),
         (remove_generator, "holds no generator"),
         (truncate("base/model.safetensors"), "cannot be opened"),
         (lose_a_weight, r"lacks weights \(model.layers.0.self_attn.o_proj.weight, 1 in all\)"),
