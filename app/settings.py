@@ -125,11 +125,13 @@ class Settings(BaseSettings):
         return int(bits) if isinstance(bits, str) and bits.isdigit() else bits
 
     @model_validator(mode="after")
-    def _server_has_no_lora(self) -> Self:
+    def _server_has_no_lora_and_guides_nothing(self) -> Self:
         if self.server and self.lora:
             raise SettingsError(
                 "With a server the base has to be the server's: give it the LoRA merged into a base, as --model."
             )
+        if self.server and self.guidance not in (None, 1):
+            raise SettingsError("Replies that another server writes cannot be guided; leave IMPRINT_GUIDANCE empty.")
         return self
 
     @model_validator(mode="after")

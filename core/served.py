@@ -63,7 +63,7 @@ class ServedEngine(Engine):
     """An engine whose replies another server writes; raise ServerError where it cannot."""
 
     def __init__(self, checkpoint: Checkpoint, server: Server) -> None:
-        super().__init__(checkpoint)
+        super().__init__(replace(checkpoint, guidance=1.0))  # the server computes one row for a reply
         self._client = Client(server)
         self._check_base()
         self._loras = Loras(self.base, self._client)

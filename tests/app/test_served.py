@@ -17,12 +17,13 @@ from tests.tiny import tiny_folder
 
 def test_no_memory_is_left_at_the_server_once_a_reply_has_ended(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "tiny")
+    (folder / "generator" / "generation_config.json").write_text('{"guidance_scale": 2}')
     server, loras = LoraServer(folder / "base", "vllm"), tmp_path / "loras"
     with serving(server) as url:
         where = {"server": url, "server_folder": loras, "reply_tokens": 6}
         settings = load_settings(model=folder, database_url=file_url(tmp_path / "imprint.db"), **where)
         with running_service(settings) as (service, loading):
-            loading.result()
+            assert loading.result().guidance == 1  # what is read out is what the server would write
             ada = service.ensure_user("Ada")
             for _ in range(3):
                 say(service, ada, "My name is Ada.")
@@ -31,3 +32,5 @@ def test_no_memory_is_left_at_the_server_once_a_reply_has_ended(tmp_path: Path) 
             assert not server.loaded and not list(loras.glob("*/imprint-*"))
             with pytest.raises(SettingsError, match="the LoRA merged into a base"):
                 load_settings(model=folder, lora=folder, server=url)
+            with pytest.raises(SettingsError, match="cannot be guided"):
+                load_settings(model=folder, guidance=1.3, server=url)
