@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
 LONGEST = 90.0  # seconds, as long as systemd waits before it kills
+SPARE = 3.0  # seconds
 
 
 class Ending:
@@ -37,7 +40,17 @@ class Ending:
     def wait(self) -> None:
         """Return when it is to end. LONGEST after that, a process that is still there shows its stacks and is ended."""
         self._hears.recv(1)
-        faulthandler.dump_traceback_later(LONGEST, exit=True)
+        watch = threading.Timer(LONGEST, _break_off)
+        watch.daemon = True
+        watch.start()
+        # Without the interpreter's lock, which the thread above needs: for a thread that never gives it back.
+        faulthandler.dump_traceback_later(LONGEST + SPARE, exit=True)
+
+
+def _break_off() -> None:
+    """End with every thread's stack shown. Holding the lock: stacks read while threads run may be read half written."""
+    faulthandler.dump_traceback()
+    os._exit(1)
 
 
 def _on_signals(react: Callable[[], object]) -> None:
