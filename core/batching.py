@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from core.base import Base
-from core.decoding import NOBODY, Decoding, Row, rows_come_and_go
+from core.decoding import NOBODY, OPENING, Decoding, Row, rows_come_and_go
 
 if TYPE_CHECKING:
     from core.compiled import CompiledDecoding
@@ -165,7 +165,7 @@ class _Reply:
 
     @property
     def rows(self) -> list[_Reply]:
-        """Itself, and the bare row that guides it, if there is one: they come and go together."""
+        """Itself, and the bare row that guides it, if there is one: they come together."""
         return [self, _Bare(self, self.row.bare)] if self.row.bare else [self]
 
     @property
@@ -179,18 +179,18 @@ class _Reply:
 
 
 class _Bare(_Reply):
-    """What guides a reply: computed as long as that goes on, and nobody's to take."""
+    """What guides the opening of a reply: computed so long, and nobody's to take."""
 
     def __init__(self, reply: _Reply, row: Row) -> None:
-        super().__init__(row, 0)
+        super().__init__(row, OPENING)
         self._reply = reply
 
     @property
     def goes_on(self) -> bool:
-        return self._reply.goes_on
+        return self._reply.goes_on and self.left > 0
 
     def give(self, token: int, ends: Collection[int]) -> None:
-        pass
+        self.left -= 1
 
 
 ENDED = _Reply(NOBODY, 0)

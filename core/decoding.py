@@ -25,6 +25,8 @@ COLDEST = 1e-5
 # Tokens that most often hold all of a nucleus; to sort a whole vocabulary takes far longer than to find these.
 NUCLEUS = 1024
 PLAUSIBLE = 0.1
+OPENING = 3
+"""Tokens of a reply that are guided: whether it answers or denies is decided in them, and the rest costs one row."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Sampling:
 class Row:
     """One sequence to be continued: prompt ids, the memory to read them with (None: bare), how to choose.
 
-    `bare` is the same without the memory; where it is in the batch, the row is guided by what sets both apart.
+    `bare` is the same without the memory; where it is in the batch, what sets both apart guides the row's OPENING.
     """
 
     prompt: Sequence[int]
@@ -90,9 +92,11 @@ class Decoding:
         return tokens
 
     def _led(self) -> dict[int, int]:
-        """The place of each row that is guided, and that of its bare one, which goes on as it does."""
+        """The place of each row that is guided now, and that of its bare one, which goes on as it does."""
         places = {id(row): place for place, row in enumerate(self._rows)}
-        return {place: places[id(row.bare)] for place, row in enumerate(self._rows) if id(row.bare) in places}
+        led = {place: places[id(row.bare)] for place, row in enumerate(self._rows) if id(row.bare) in places}
+        read = self._mask.sum(1).tolist() if led else []
+        return {row: bare for row, bare in led.items() if read[row] < len(self._rows[row].prompt) + OPENING}
 
     def _logits(self) -> Tensor:
         """What comes next in each row: (rows, vocabulary)."""

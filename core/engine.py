@@ -19,7 +19,7 @@ from core.base import Base
 from core.batching import Batching
 from core.chat import Message, encode
 from core.checkpoint import Checkpoint, load_checkpoint
-from core.decoding import Decoding, Row, Sampling
+from core.decoding import OPENING, Decoding, Row, Sampling
 from core.device import Choice, resolve
 from core.errors import PromptError, StateError
 from core.generator import Generator
@@ -232,7 +232,9 @@ class Engine:
         decoding = Decoding(self.base, [*rows, *(row.bare for row in rows if row.bare)])
         texts = [TextStream(self.tokenizer, sampling.stop) for _ in rows]
         written, writing = [""] * len(rows), set(range(len(rows)))
-        for _ in range(min(sampling.max_tokens, self.base.context_length - max(len(row.prompt) for row in rows))):
+        for step in range(min(sampling.max_tokens, self.base.context_length - max(len(row.prompt) for row in rows))):
+            if step == OPENING:
+                decoding.keep(range(len(rows)))  # the bare ones have done their part
             tokens = decoding.step()
             for i in sorted(writing):
                 ended = tokens[i] in self._ends

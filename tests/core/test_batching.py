@@ -21,7 +21,7 @@ from core.batching import Batching
 from core.chat import Message
 from core.checkpoint import Checkpoint
 from core.compiled import CompiledDecoding
-from core.decoding import Decoding, Row, Sampling, rows_come_and_go
+from core.decoding import OPENING, Decoding, Row, Sampling, rows_come_and_go
 from core.engine import Engine
 from tests.core.families import generator_for, model_of
 from tests.tiny import tiny_engine, tiny_tokenizer
@@ -103,9 +103,22 @@ def test_one_step_serves_all(engine: Engine, rows: list[Row], widths: list[int])
         next(tokens)  # is read as it comes, which gives those before it a token more
     widths.clear()
     assert len(list(writing[-1])) == 19 == len(widths)
-    assert widths[0] == 6 + sum(row.bare is not None for row in rows[:6]) == 9
+    assert 6 <= widths[0] < 6 + sum(row.bare is not None for row in rows[:6])  # those that came first are led no longer
     assert [len(list(tokens)) for tokens in writing[:-1]] == [19] * 5
     assert len(widths) == 19
+
+
+def test_what_guides_an_opening_is_computed_no_longer(engine: Engine, rows: list[Row], widths: list[int]) -> None:
+    row = next(row for row in rows if row.bare)
+    list(Batching(engine.base, ends=()).tokens(row, 10))
+    assert widths == [2] * OPENING + [1] * (10 - OPENING)
+
+
+def test_whole_replies_are_not_computed_beside_what_guided_them(engine: Engine, widths: list[int]) -> None:
+    guiding = Engine(Checkpoint("g", "f" * 64, engine.base, engine.generator, engine.tokenizer, guidance=2.0))
+    adapter = guiding.materialise(guiding.fold(guiding.empty_state(), [Message("user", "My name is Ada.")]))
+    guiding.reply_all([(adapter, [Message("user", "Who am I?")])] * 3, Sampling(max_tokens=8))
+    assert widths[: OPENING + 1] == [6] * OPENING + [3]
 
 
 def test_whoever_leaves_off_is_let_go_of(engine: Engine, rows: list[Row], widths: list[int]) -> None:
