@@ -8,6 +8,7 @@ With every share comes its 95 % interval (Wilson), and the share of told facts t
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections import Counter
@@ -49,13 +50,16 @@ def main() -> int:
             if arguments.generate
             else read_cases(arguments.cases)
         )
+        source = f"generated, seed {arguments.seed}, {mix}" if arguments.generate else arguments.cases.name
+        asked = {"cases": len(cases), "source": source}
+        before = earlier(arguments.json, asked) if arguments.keep else {}
         settings = load_settings(model=arguments.model, device=arguments.device)
         result = run(cases, settings, arguments.verbose, arguments.ways, arguments.together)
+        result = kept(before, result) | asked
     except (OSError, ValueError, *EXPECTED) as error:
         print(f"Recall cannot be measured: {error}", file=sys.stderr)
         return 2
-    source = f"generated, seed {arguments.seed}, {mix}" if arguments.generate else arguments.cases.name
-    finish(result | {"cases": len(cases), "source": source}, arguments.json)
+    finish(result, arguments.json)
     return 0
 
 
@@ -76,10 +80,31 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="memory alone compares weights soonest")
     parser.add_argument("--together", type=int, default=TOGETHER, help="cases under way at once; a GPU suits more")
     parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the ways in --json that are not run, of these weights"
+    )
     parser.add_argument("--model", type=Path)
     parser.add_argument("--device")
     parser.add_argument("--verbose", action="store_true", help="print every probe that memory got wrong")
     return parser.parse_args()
+
+
+def earlier(path: Path | None, asked: dict[str, Any]) -> dict[str, Any]:
+    """What the file holds of the same cases; raise ValueError where it holds others, OSError where there is none."""
+    if path is None:
+        raise ValueError("--keep needs --json.")
+    before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if any(before.get(name) != value for name, value in asked.items()):
+        raise ValueError(f"{path.name} is of other cases ({before.get('source')}).")
+    return before
+
+
+def kept(before: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """The result with the ways that were only run before, each with its commit; ValueError if by other weights."""
+    if before and (before["model"], before["device"]) != (result["model"], result["device"]):
+        raise ValueError(f"What is to be kept was answered by {before['model']} on {before['device']}.")
+    ways = [way for way in WAYS if way in before and way not in result]
+    return {way: {"commit": before["commit"]} | before[way] for way in ways} | result
 
 
 def mix_of(arguments: argparse.Namespace) -> Mix:

@@ -23,12 +23,13 @@ def commit() -> str:
     return told.stdout.strip() or "unknown"
 
 
-def origin(engine: Engine) -> dict[str, str]:
-    """The commit, the model and the device behind a figure."""
+def origin(engine: Engine) -> dict[str, Any]:
+    """The commit, the model and the device behind a figure, and how far memories guide."""
     device = f"{engine.base.device.type} {str(engine.base.dtype).removeprefix('torch.')}"
     return {
         "model": f"{engine.name} {engine.fingerprint[:12]}",
         "device": device,
+        "guidance": engine.guidance,
         "commit": commit(),
     }
 

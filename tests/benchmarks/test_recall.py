@@ -82,7 +82,7 @@ def result(settings: Settings) -> dict[str, Any]:
 
 def test_the_result_is_json_and_says_where_it_came_from(result: dict[str, Any]) -> None:
     again = json.loads(json.dumps(result, allow_nan=False))
-    assert set(again) == {*WAYS, "model", "device", "commit"}
+    assert set(again) == {*WAYS, "model", "device", "guidance", "commit"}
     assert again["model"].startswith("tiny ")
     assert again["device"] == "cpu float32"
 
@@ -163,6 +163,29 @@ def test_the_command_prints_a_table_and_one_json_line_last(
     assert code == 0
     assert [row.split()[0] for row in printed[1:-1]] == [*WAYS, "probes"]
     assert json.loads(printed[-1]) == json.loads(out.read_text())
+
+
+def test_ways_that_are_not_run_can_be_kept_of_the_same_weights_and_cases(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "recall.json"
+    command = ["--generate", "1", "--facts", "1", "--model", str(settings.model), "--json", str(out)]
+    assert call(monkeypatch, *command, "--keep") == 2  # nothing is there yet
+    assert call(monkeypatch, *command) == 0
+    before = json.loads(out.read_text()) | {"commit": "long ago"}
+    before["prompt"]["recall"], before["memory"]["recall"] = 0.123, 0.456
+    out.write_text(json.dumps(before))
+    assert call(monkeypatch, *command, "--ways", "memory", "none", "--keep") == 0
+    after = json.loads(out.read_text())
+    assert after["prompt"] == before["prompt"] | {"commit": "long ago"}
+    assert (after["memory"]["recall"] == 0.456, "commit" in after["none"]) == (False, False)
+    assert call(monkeypatch, *command, "--ways", "memory", "--keep", "--seed", "1") == 2
+    out.write_text(json.dumps(before | {"model": "another 0123"}))
+    assert call(monkeypatch, *command, "--ways", "memory", "--keep") == 2
+    assert json.loads(out.read_text())["model"] == "another 0123"
+    said = capsys.readouterr().err
+    assert "is of other cases" in said
+    assert "answered by another 0123" in said
 
 
 def test_cases_that_cannot_be_read_end_in_a_sentence(
