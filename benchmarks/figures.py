@@ -76,10 +76,10 @@ def recall_table() -> str:
     lines = [RECALL, "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, title in RECALLS.items():
         result = recalled(name)
-        title += "*" * result.get("device", "").startswith("cuda")
         for way in (way for way in ("memory", "none", "prompt") if way in result):  # a prompt of 100 facts takes long
             cells = [_cell(result[way], kind) for kind in KINDS] + [f"{result[way]['false_admission']:.2f}"]
-            lines.append(f"| {title if way == 'memory' else ''} | {way} | " + " | ".join(cells) + " |")
+            star = "*" * result[way].get("device", result["device"]).startswith("cuda")
+            lines.append(f"| {title if way == 'memory' else ''} | {way}{star} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -100,11 +100,11 @@ def earlier(path: Path | None, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def kept(before: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    """The result with the ways that were only run before, each with its commit; ValueError if by other weights."""
-    if before and (before["model"], before["device"]) != (result["model"], result["device"]):
-        raise ValueError(f"What is to be kept was answered by {before['model']} on {before['device']}.")
+    """The result with the ways that were only run before, and when and where; ValueError if by other weights."""
+    if before and before["model"] != result["model"]:
+        raise ValueError(f"What is to be kept was answered by {before['model']}.")
     ways = [way for way in WAYS if way in before and way not in result]
-    return {way: {"commit": before["commit"]} | before[way] for way in ways} | result
+    return {way: {name: before[name] for name in ("commit", "device")} | before[way] for way in ways} | result
 
 
 def mix_of(arguments: argparse.Namespace) -> Mix:
