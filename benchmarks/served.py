@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -53,7 +53,10 @@ def main() -> int:
     arguments = parse()
     try:
         settings = load_settings(model=arguments.model, generator=arguments.generator)
-        checkpoint = load_checkpoint(settings.origin, resolve(settings.choice))
+        opened = load_checkpoint(settings.origin, resolve(settings.choice))
+        checkpoint = replace(
+            opened, guidance=1.0
+        )  # a server computes one row for a reply, so only that can be compared
         key = settings.server_key.get_secret_value() if settings.server_key else ""
         server = Server(arguments.server, arguments.kind, settings.server_folder, arguments.at_once, key=key)
         result = run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,7 @@ from tests.core.lora_server import LoraServer, serving
 
 
 def test_replies_are_compared_one_by_one_and_at_once(tmp_path: Path) -> None:
-    checkpoint = load_checkpoint(Origin(str(BUNDLED)), resolve(Choice("cpu")))
+    checkpoint = replace(load_checkpoint(Origin(str(BUNDLED)), resolve(Choice("cpu"))), guidance=1.0)
     with serving(LoraServer(BUNDLED / "base", "vllm", rank=256)) as url:
         server = Server(url, "vllm", tmp_path / "loras", loras=2)
         result = run(Engine(checkpoint), ServedEngine(checkpoint, server), people=1, seed=0, at_once=2)
