@@ -17,10 +17,11 @@ from torch import Tensor
 from core.generator import PADDING
 from training.codec import BOTH, REPLY, Codec, Window, joined
 from training.corpora import Turn
-from training.dialogues import MOST_SUMMED_UP, Author, Memory, Question
+from training.dialogues import MOST_SUMMED_UP, Author, Memory
 from training.facts import Fact
 from training.packing import Rows, laid_in_rows, pack
 from training.sentences import garbled
+from training.untold import Question
 
 TOKENS_A_MEMORY = 200  # of a batch, at least: each costs a decomposition per layer, whatever its length
 PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text
@@ -115,8 +116,9 @@ def _owned_by(fact: Fact) -> list[str]:
 class Batcher:
     """Draws batches of memories and plain rows; `talk` gives up to so many turns of a conversation between people.
 
-    For each fact that is asked for, so many questions are about what was `never_told`, on average. A memory is as
-    strong as the app has it, or fainter by chance, down to `faint`.
+    For each fact that is asked for, so many questions are about what was `never_told`, on average; of their answers so
+    many go on with what is known instead, `recalled`. A memory is as strong as the app has it, or fainter by chance,
+    down to `faint`.
     """
 
     codec: Codec
@@ -126,6 +128,7 @@ class Batcher:
     never_told: float
     besides: float = 1.0
     faint: float = 1.0
+    recalled: float = 0.0
 
     def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
         """One batch of about `load.tokens` tokens, `plain_share` of them plain rows."""
@@ -207,7 +210,7 @@ class Batcher:
         questions = [self.author.ask(rng, fact) for fact in facts for _ in range(2)]
         share = self.never_told * (CROWDED if len(memory.facts) > ASKED else 1.0)
         never_told = sum(int(share + rng.random()) for _ in facts) or int(rng.random() < 0.5)
-        questions += [self.author.unknown(rng, memory.facts) for _ in range(never_told)]
+        questions += [self.author.unknown(rng, memory.facts, self.recalled) for _ in range(never_told)]
         if rng.random() < (SUMMARIES if len(memory.facts) <= MOST_SUMMED_UP else SUMMARIES / 2):
             questions.append(self.author.summary(rng, memory.facts))
         windows = [self._after_others(rng, question, memory.facts, memory.turns[-3:]) for question in questions]
@@ -248,7 +251,9 @@ class Batcher:
         if rng.random() < 0.35:
             memory = self.author.memory(rng, rng.randint(1, 4), rng.randint(0, 1))
             questions = [self.author.ask(rng, fact) for fact in memory.facts]
-            questions += [self.author.unknown(rng, memory.facts) for _ in memory.facts if rng.random() < 0.5]
+            questions += [
+                self.author.unknown(rng, memory.facts, self.recalled) for _ in memory.facts if rng.random() < 0.5
+            ]
             asked = self.codec.asked([], rng.sample(questions, len(questions)), PROMPT_WEIGHT)
             turns = [self._hasty(rng, turn, memory.facts) for turn in memory.turns]
             return [joined([self.codec.replied(turns, values_of(memory.facts)), asked])]

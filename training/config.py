@@ -41,6 +41,7 @@ class TrainConfig:
     everyday: bool = False  # draw what people tell a stranger most often, in plain words, most often
     heavy: float = 0.0  # of the steps with a full load have memories of 40 to 100 facts
     never_told: float = 0.7  # questions about what was never told, for each fact that is asked for
+    recalled: float = 0.0  # of the answers to those go on with what is known that could have been mistaken for it
     besides: float = 1.0  # of the memories of facts are also talked to about something else, from a fifth of the run on
     faint: float = 1.0  # memories are answered from at a strength between this and 1, by chance
     compile: bool = False  # fuse small kernels: a minute in which a run of hours gains a quarter
@@ -50,6 +51,8 @@ class TrainConfig:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}.")
         if not 0 < self.plain < 1:
             raise ValueError(f"plain {self.plain} must be a share above 0 and below 1.")
+        if not 0 <= self.recalled <= 1:
+            raise ValueError(f"recalled {self.recalled} must be a share from 0 to 1.")
         if not 0 < self.faint <= 1:
             raise ValueError(f"faint {self.faint} must be above 0 and at most 1.")
         if self.workers < 0 or self.minutes < 0:

@@ -18,20 +18,13 @@ from training.kinds import Kind
 from training.remarks import NICE_FOR_THEM, NOTHING_YET, SUMMARIES, THANKS, UPDATED
 from training.scenes import Scene, goes_with, play
 from training.sentences import favoured, joined, question, sentence
-from training.untold import Untold
+from training.untold import Question, Untold, denial_and
 
 MOST_SUMMED_UP = 5
 SLANG = 0.2
 SCENIC = 0.7  # so likely comes a scene, and so likely another
 JOINTS = [" and ", " and ", ", and ", ". ", ". ", ", ", "; ", ". Also, ", " - ", " but "]
 Chat = Callable[[Random], list[Turn]]
-
-
-class Question(NamedTuple):
-    """A question with its answer, and the words in the answer that only memory can give."""
-
-    turn: Turn
-    values: tuple[str, ...]
 
 
 class Step(NamedTuple):
@@ -264,13 +257,20 @@ class Author:
         answer = " ".join(fact.say(fact.kind.answer[0]) for fact in said) or rng.choice(NOTHING_YET)
         return Question(Turn(question(rng, rng.choice(SUMMARIES)), answer), tuple(fact.value for fact in said))
 
-    def unknown(self, rng: Random, facts: list[Fact]) -> Question:
-        """A question about something never told, and the honest answer."""
+    def unknown(self, rng: Random, facts: list[Fact], recalled: float = 0.0) -> Question:
+        """A question about something never told, and the honest answer.
+
+        So many answers go on with what is known that could have been mistaken for it, and is `recalled`.
+        """
         fact = self._untold.draw(rng, facts)
         kind = fact.kind
         template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
         asked = self._in_slang(rng, fact).say(template)
-        return Question(Turn(question(rng, asked), fact.say(favoured(rng, kind.unknown))), ())
+        turn = Turn(question(rng, asked), fact.say(favoured(rng, kind.unknown)))
+        known = self._untold.mistakable(rng, fact, facts) if recalled and rng.random() < recalled else None
+        if known is None:
+            return Question(turn, ())
+        return Question(Turn(turn.user, denial_and(rng, turn.assistant, known)), (known.value,))
 
     def news(self, rng: Random, facts: list[Fact]) -> tuple[Turn, list[Fact]]:
         """A message that tells something new or changes something told, a reaction to just that, and its facts."""

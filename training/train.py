@@ -70,7 +70,7 @@ def main() -> None:
     (config.out / "run.json").write_text(json.dumps(asdict(config), default=str, indent=1))
     run = Run(config, tokenizer, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     drawn_from = Codec(tokenizer), author, sources.plain, sources.talk
-    batcher = Batcher(*drawn_from, config.never_told, config.besides, config.faint)
+    batcher = Batcher(*drawn_from, config.never_told, config.besides, config.faint, config.recalled)
     if not run.resume():
         if config.start:
             run.begin_from(config.start)

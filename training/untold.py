@@ -6,9 +6,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
+from typing import NamedTuple
 
+from training.corpora import Turn
 from training.facts import Fact, Values, alike, is_confused
 from training.kinds import Kind
+from training.sentences import favoured
+
+
+class Question(NamedTuple):
+    """A question with its answer, and the words in the answer that only memory can give."""
+
+    turn: Turn
+    values: tuple[str, ...]
+
+
+LIKE = 5  # one value in so many
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,16 @@ class Untold:
                 return fact
         raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
 
+    def mistakable(self, rng: Random, asked: Fact, facts: Sequence[Fact]) -> Fact | None:
+        """What was told that an answer could be mistaken for: of the same person or animal, or of like values."""
+        taken = {kind.name for kind in self._alike.get(asked.kind.name, ())}
+        near = [
+            fact
+            for fact in facts
+            if (fact.slot and fact.slot == asked.slot) or fact.kind.name in taken or _are_like(asked.kind, fact.kind)
+        ]
+        return rng.choice(near) if near else None
+
     def _near(self, facts: Sequence[Fact]) -> list[list[Kind]]:
         """Kinds with such values as were told, those taken for what was, those about whoever was named, those told."""
         values = [kind for fact in facts for kind in self._neighbours[fact.kind.name]]
@@ -69,10 +92,25 @@ class Untold:
         return [] if known else [fact.slot for fact in facts if fact.slot in kind.slots]
 
 
+def denial_and(rng: Random, denial: str, known: Fact) -> str:
+    """The denial, gone on with by what is known instead: "..., but your dog is called Rex."."""
+    answer = known.say(favoured(rng, known.kind.answer))
+    if answer.startswith("You") and rng.random() < 0.7:
+        return f"{denial[:-1]}, but y{answer[1:]}"
+    return f"{denial} {answer}"
+
+
 def _could_be(kind: Kind, other: Kind) -> bool:
     """Whether a value of one kind could be one of the other: both are names, or some values are the same."""
     both_names = kind.name.endswith("name") and other.name.endswith("name")
     return both_names or not set(kind.values).isdisjoint(other.values)
+
+
+def _are_like(kind: Kind, other: Kind) -> bool:
+    """Whether both are names, or the values of one are largely the other's: one place in two kinds is not enough."""
+    both_names = kind.name.endswith("name") and other.name.endswith("name")
+    shared = set(kind.values) & set(other.values)
+    return both_names or len(shared) * LIKE >= min(len(set(kind.values)), len(set(other.values))) > 0
 
 
 def _is_never_told(fact: Fact, told: Sequence[Fact], together: Collection[frozenset[str]]) -> bool:

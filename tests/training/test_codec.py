@@ -11,8 +11,8 @@ from tests.tiny import tiny_tokenizer
 from tests.training.small import CITY, small_author
 from training.codec import BOTH, REPLY, VALUE_WEIGHT, Codec, Window
 from training.corpora import Turn
-from training.dialogues import Question
 from training.facts import Fact
+from training.untold import Question
 
 
 @pytest.fixture(scope="module")

@@ -87,3 +87,17 @@ def test_after_the_name_of_a_dog_that_of_another_animal_is_asked_for_and_the_dog
     names = sum(times for (kind, animal), times in drawn.items() if kind == "pet_name" and animal != "dog")
     assert names > 60 and drawn["pet_age", "dog"] > 20
     assert ("pet_name", "dog") not in drawn
+
+
+def test_a_denial_may_go_on_with_what_is_known_of_the_same_animal() -> None:
+    told = [Fact(next(kind for kind in DRAWN if kind.name == "pet_name"), "Biscuit", "dog")]
+    author = Author(DRAWN, load_small_talk(), Values(), near=CLOSE, together=TOGETHER)
+    told_more = 0
+    for seed in range(200):
+        plain, more = (author.unknown(Random(seed), told, recalled) for recalled in (0.0, 0.99))
+        assert plain.values == () and "Biscuit" not in plain.turn.assistant
+        assert more.turn.user == plain.turn.user
+        assert more.turn.assistant.startswith(plain.turn.assistant[:-1])
+        assert ("Biscuit" in more.turn.assistant) == (more.values == ("Biscuit",))
+        told_more += bool(more.values)
+    assert 100 < told_more < 190  # the rest is like nothing that was told

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Going on from weights over a pretrained base, the shipped ones unless START says, with what people tell a stranger most
 # often drawn most often: scenes, plain phrasings, usual kinds. On two cores without bfloat16 units 363 tokens a second.
+# RECALLED of the denials go on with what is known instead: "..., but your dog is called Rex.".
 # A run that was stopped goes on when it is run again, with MINUTES as what is left.
 # Usage: [MINUTES=70] [TOKENS=2000000] [START=DIR] training/runs/everyday.sh CORPORA OUT; the model folder is OUT/model
 set -euo pipefail
 python=${PYTHON:-python} start=${START:-models/imprint-mini}
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 # see third.sh
 "$python" -m training.train --corpora "$1" --out "$2/run" --pretrained "$start/base" --start "$start" --wider --everyday \
-  --target mlp --before 5 --after 3 --state-size 192 --base-lr 0.3 --plain 0.18 --besides 0.7 --never-told "${NEVER_TOLD:-1}" --heavy "${HEAVY:-0.2}" --faint 0.7 \
+  --target mlp --before 5 --after 3 --state-size 192 --base-lr 0.3 --plain 0.18 --besides 0.7 --never-told "${NEVER_TOLD:-1}" --recalled "${RECALLED:-0}" --heavy "${HEAVY:-0.2}" --faint 0.7 \
   --tokens "${TOKENS:-2000000}" --minutes "${MINUTES:-70}" --settle --batch-tokens "${BATCH:-6000}" --lr "${LR:-5e-4}" --warmup-steps 20 --seed "${SEED:-0}"
 "$python" -m training.export "$2/run" "$2/model" --bits 8
