@@ -117,7 +117,7 @@ class Batcher:
     """Draws batches of memories and plain rows; `talk` gives up to so many turns of a conversation between people.
 
     For each fact that is asked for, so many questions are about what was `never_told`, on average; of their answers so
-    many go on with what is known instead, `recalled`. A memory is as strong as the app has it, or fainter by chance,
+    many stand beside what is known instead, `recalled`. A memory is as strong as the app has it, or fainter by chance,
     down to `faint`.
     """
 

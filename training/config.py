@@ -41,7 +41,7 @@ class TrainConfig:
     everyday: bool = False  # draw what people tell a stranger most often, in plain words, most often
     heavy: float = 0.0  # of the steps with a full load have memories of 40 to 100 facts
     never_told: float = 0.7  # questions about what was never told, for each fact that is asked for
-    recalled: float = 0.0  # of the answers to those go on with what is known that could have been mistaken for it
+    recalled: float = 0.0  # of the answers to those stand beside what is known and could have been mistaken for it
     besides: float = 1.0  # of the memories of facts are also talked to about something else, from a fifth of the run on
     faint: float = 1.0  # memories are answered from at a strength between this and 1, by chance
     compile: bool = False  # fuse small kernels: a minute in which a run of hours gains a quarter

@@ -260,7 +260,7 @@ class Author:
     def unknown(self, rng: Random, facts: list[Fact], recalled: float = 0.0) -> Question:
         """A question about something never told, and the honest answer.
 
-        So many answers go on with what is known that could have been mistaken for it, and is `recalled`.
+        So many answers stand beside what is known that could have been mistaken for it, and is `recalled`.
         """
         fact = self._untold.draw(rng, facts)
         kind = fact.kind

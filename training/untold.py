@@ -93,11 +93,11 @@ class Untold:
 
 
 def denial_and(rng: Random, denial: str, known: Fact) -> str:
-    """The denial, gone on with by what is known instead: "..., but your dog is called Rex."."""
-    answer = known.say(favoured(rng, known.kind.answer))
-    if answer.startswith("You") and rng.random() < 0.7:
-        return f"{denial[:-1]}, but y{answer[1:]}"
-    return f"{denial} {answer}"
+    """The denial beside what is known instead: "Your dog is called Rex, but you haven't told me your cat's name."."""
+    first, second = rng.sample([denial, known.say(favoured(rng, known.kind.answer))], 2)
+    if second.startswith("You") and rng.random() < 0.7:
+        return f"{first[:-1]}, but y{second[1:]}"
+    return f"{first} {second}"
 
 
 def _could_be(kind: Kind, other: Kind) -> bool:

@@ -97,7 +97,7 @@ def test_a_denial_may_go_on_with_what_is_known_of_the_same_animal() -> None:
         plain, more = (author.unknown(Random(seed), told, recalled) for recalled in (0.0, 0.99))
         assert plain.values == () and "Biscuit" not in plain.turn.assistant
         assert more.turn.user == plain.turn.user
-        assert more.turn.assistant.startswith(plain.turn.assistant[:-1])
+        assert plain.turn.assistant[1:-1] in more.turn.assistant
         assert ("Biscuit" in more.turn.assistant) == (more.values == ("Biscuit",))
         told_more += bool(more.values)
     assert 100 < told_more < 190  # the rest is like nothing that was told
