@@ -104,7 +104,8 @@ def kept(before: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     if before and before["model"] != result["model"]:
         raise ValueError(f"What is to be kept was answered by {before['model']}.")
     ways = [way for way in WAYS if way in before and way not in result]
-    return {way: {name: before[name] for name in ("commit", "device")} | before[way] for way in ways} | result
+    how = {name: before[name] for name in ("commit", "device", "guidance") if name in before}
+    return {way: how | before[way] for way in ways} | result
 
 
 def mix_of(arguments: argparse.Namespace) -> Mix:

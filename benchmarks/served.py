@@ -53,10 +53,8 @@ def main() -> int:
     arguments = parse()
     try:
         settings = load_settings(model=arguments.model, generator=arguments.generator)
-        opened = load_checkpoint(settings.origin, resolve(settings.choice))
-        checkpoint = replace(
-            opened, guidance=1.0
-        )  # a server computes one row for a reply, so only that can be compared
+        # A server computes one row for a reply, so only what is not guided can be compared.
+        checkpoint = replace(load_checkpoint(settings.origin, resolve(settings.choice)), guidance=1.0)
         key = settings.server_key.get_secret_value() if settings.server_key else ""
         server = Server(arguments.server, arguments.kind, settings.server_folder, arguments.at_once, key=key)
         result = run(

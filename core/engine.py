@@ -233,7 +233,7 @@ class Engine:
         texts = [TextStream(self.tokenizer, sampling.stop) for _ in rows]
         written, writing = [""] * len(rows), set(range(len(rows)))
         for step in range(min(sampling.max_tokens, self.base.context_length - max(len(row.prompt) for row in rows))):
-            if step == OPENING:
+            if step == OPENING and any(row.bare for row in rows):
                 decoding.keep(range(len(rows)))  # the bare ones have done their part
             tokens = decoding.step()
             for i in sorted(writing):

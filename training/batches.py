@@ -18,10 +18,9 @@ from core.generator import PADDING
 from training.codec import BOTH, REPLY, Codec, Window, joined
 from training.corpora import Turn
 from training.dialogues import MOST_SUMMED_UP, Author, Memory
-from training.facts import Fact
+from training.facts import Fact, Question
 from training.packing import Rows, laid_in_rows, pack
 from training.sentences import garbled
-from training.untold import Question
 
 TOKENS_A_MEMORY = 200  # of a batch, at least: each costs a decomposition per layer, whatever its length
 PROMPT_WEIGHT = 4.0  # of an answer that is in the prompt: few among much plain text

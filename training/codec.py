@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedTokenizerBase
 
 from training.corpora import Turn
+from training.facts import Question
 from training.tokenizer import END, ROLES
-from training.untold import Question
 
 REPLY, BOTH = ("assistant",), ("user", "assistant")
 VALUE_WEIGHT = 3.0  # of a token that only memory, or the message itself, can give

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from training.corpora import Turn
 from training.everyday import USUAL
-from training.facts import COMBINED, Fact, Values, draw_facts, is_confused
+from training.facts import COMBINED, Fact, Question, Values, draw_facts, is_confused
 from training.kinds import Kind
 from training.remarks import NICE_FOR_THEM, NOTHING_YET, SUMMARIES, THANKS, UPDATED
 from training.scenes import Scene, goes_with, play
 from training.sentences import favoured, joined, question, sentence
-from training.untold import Question, Untold, denial_and
+from training.untold import Untold, denial_and
 
 MOST_SUMMED_UP = 5
 SLANG = 0.2

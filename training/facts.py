@@ -6,7 +6,9 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import NamedTuple
 
+from training.corpora import Turn
 from training.kinds import Kind, group_of
 
 
@@ -34,6 +36,13 @@ class Fact:
     def changed(self, value: str) -> Fact:
         """The same fact with a new value."""
         return replace(self, value=value, old=self.value)
+
+
+class Question(NamedTuple):
+    """A question with its answer, and the words in the answer that only memory can give."""
+
+    turn: Turn
+    values: tuple[str, ...]
 
 
 COMBINED: dict[tuple[str, str], list[str]] = {  # two facts on one person or animal, told as one

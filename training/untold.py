@@ -6,22 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import NamedTuple
 
-from training.corpora import Turn
 from training.facts import Fact, Values, alike, is_confused
 from training.kinds import Kind
 from training.sentences import favoured
 
-
-class Question(NamedTuple):
-    """A question with its answer, and the words in the answer that only memory can give."""
-
-    turn: Turn
-    values: tuple[str, ...]
-
-
-LIKE = 5  # one value in so many
+LIKE = 5  # kinds that share one value in so many can be taken for each other
 
 
 @dataclass(frozen=True)
@@ -102,15 +92,17 @@ def denial_and(rng: Random, denial: str, known: Fact) -> str:
 
 def _could_be(kind: Kind, other: Kind) -> bool:
     """Whether a value of one kind could be one of the other: both are names, or some values are the same."""
-    both_names = kind.name.endswith("name") and other.name.endswith("name")
-    return both_names or not set(kind.values).isdisjoint(other.values)
+    return _are_names(kind, other) or not set(kind.values).isdisjoint(other.values)
 
 
 def _are_like(kind: Kind, other: Kind) -> bool:
-    """Whether both are names, or the values of one are largely the other's: one place in two kinds is not enough."""
-    both_names = kind.name.endswith("name") and other.name.endswith("name")
-    shared = set(kind.values) & set(other.values)
-    return both_names or len(shared) * LIKE >= min(len(set(kind.values)), len(set(other.values))) > 0
+    """Whether both are names, or share so many values that one passes for the other: a single place is not enough."""
+    ours, theirs = set(kind.values), set(other.values)
+    return _are_names(kind, other) or len(ours & theirs) * LIKE >= min(len(ours), len(theirs)) > 0
+
+
+def _are_names(kind: Kind, other: Kind) -> bool:
+    return kind.name.endswith("name") and other.name.endswith("name")
 
 
 def _is_never_told(fact: Fact, told: Sequence[Fact], together: Collection[frozenset[str]]) -> bool:

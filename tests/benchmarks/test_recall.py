@@ -177,7 +177,7 @@ def test_ways_that_are_not_run_can_be_kept_of_the_same_weights_and_cases(
     out.write_text(json.dumps(before))
     assert call(monkeypatch, *command, "--ways", "memory", "none", "--keep") == 0
     after = json.loads(out.read_text())
-    assert after["prompt"] == before["prompt"] | {"commit": "long ago", "device": "cpu float32"}
+    assert after["prompt"] == before["prompt"] | {"commit": "long ago", "device": "cpu float32", "guidance": 1.0}
     assert (after["memory"]["recall"] == 0.456, "commit" in after["none"]) == (False, False)
     assert call(monkeypatch, *command, "--ways", "memory", "--keep", "--seed", "1") == 2
     out.write_text(json.dumps(before | {"model": "another 0123"}))

@@ -11,8 +11,7 @@ from tests.tiny import tiny_tokenizer
 from tests.training.small import CITY, small_author
 from training.codec import BOTH, REPLY, VALUE_WEIGHT, Codec, Window
 from training.corpora import Turn
-from training.facts import Fact
-from training.untold import Question
+from training.facts import Fact, Question
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A model of 6.3 M parameters from nothing, in one run of MINUTES on two cores. What the shipped weights took is in their card.
 # TOKENS is what the machine can read in that time, since the curriculum goes by it: 3,500 a second with bfloat16 units
-# (some read twice as many, and are done in half the time), 2,300 without. Whichever of both ends first, the learning rate has fallen to nothing by then. Tried for minutes alone so far.
+# (some read twice as many, and are done in half the time), 2,300 without. Whichever of both ends first, the learning
+# rate has fallen to nothing by then. Tried for minutes alone so far.
 # A run that was stopped goes on when it is run again, with MINUTES as what is left.
 # Usage: [MINUTES=145] [TOKENS=N] training/runs/cpu.sh CORPORA OUT; the model folder is OUT/model
 set -euo pipefail

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Going on from weights over a pretrained base, the shipped ones unless START says, with what people tell a stranger most
-# often drawn most often: scenes, plain phrasings, usual kinds. On two cores with bfloat16 units some 700 tokens a second, without 363.
+# often drawn most often: scenes, plain phrasings, usual kinds. On two cores with bfloat16 units some 700 tokens a
+# second, without 363.
 # RECALLED of the denials stand beside what is known instead: "Your dog is called Rex, but you haven't told me ...".
 # A run that was stopped goes on when it is run again, with MINUTES as what is left.
 # Usage: [MINUTES=70] [TOKENS=2000000] [RECALLED=0] [START=DIR] training/runs/everyday.sh CORPORA OUT; the model folder is OUT/model
