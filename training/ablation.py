@@ -66,7 +66,8 @@ def read(run: Run, codec: Codec, sources: Sources, label: str) -> None:
             rows = plain_rows(codec, sources, rng, config.batch_tokens)
             with torch.autocast("cpu", torch.bfloat16, enabled=run.dtype == torch.bfloat16):
                 found = score(run.base, rows)
-            descend(run, found.loss / found.weight)
+            (found.loss / found.weight).backward()
+            descend(run)
             seen = int((rows.windows != PADDING).sum())
             progress.step, progress.tokens = progress.step + 1, progress.tokens + seen
             bar.update(seen)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
@@ -117,7 +117,8 @@ class Batcher:
 
     For each fact that is asked for, so many questions are about what was `never_told`, on average; of their answers so
     many stand beside what is known instead, `recalled`. A memory is as strong as the app has it, or fainter by chance,
-    down to `faint`.
+    down to `faint`. A share `everyday` is written by the `usual` author, as people talk to a stranger: a run that goes
+    on forgets what it draws no more.
     """
 
     codec: Codec
@@ -128,6 +129,8 @@ class Batcher:
     besides: float = 1.0
     faint: float = 1.0
     recalled: float = 0.0
+    everyday: float = 0.0
+    usual: Author | None = None
 
     def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
         """One batch of about `load.tokens` tokens, `plain_share` of them plain rows."""
@@ -138,16 +141,22 @@ class Batcher:
         most = -(-load.tokens // TOKENS_A_MEMORY)
         while size < load.tokens * (1 - plain_share) and len(contexts) < most:
             owner = len(contexts)
-            told, questions = self.conversation(rng) if rng.random() < CONVERSATIONS else self.facts(rng, load)
+            told, questions = (
+                self.conversation(rng) if rng.random() < CONVERSATIONS else self._drawing(rng).facts(rng, load)
+            )
             contexts.append((owner, told))
             asked.append((owner, questions))
             unmoved.append((owner, self.unmoved_windows(rng, self.besides * load.besides)))
             size += sum(len(w.ids) for sort in (contexts, asked, unmoved) for w in sort[-1][1])
         plain: list[Window] = []
         while sum(len(w.ids) for w in plain) < size * plain_share / (1 - plain_share):
-            plain += self.plain_windows(rng)
+            plain += self._drawing(rng).plain_windows(rng)
         rows = pack(contexts, ROWS), pack([(PADDING, plain)], [PLAIN_ROW]), pack(asked, ROWS), pack(unmoved, ROWS)
         return Batch(*rows, torch.tensor([rng.uniform(self.faint, 1.0) for _ in contexts]))
+
+    def _drawing(self, rng: Random) -> Batcher:
+        """Who draws next: by one author or by the other."""
+        return replace(self, author=self.usual) if self.usual and rng.random() < self.everyday else self
 
     def sample(self, rng: Random, rows: int, length: int) -> Tensor:
         """What is read, turns that tell facts and others, one after the other in rows (rows, length)."""
@@ -157,7 +166,7 @@ class Batcher:
 
     def _read(self, rng: Random) -> Iterator[list[int]]:
         while True:
-            told, _ = self.facts(rng, Load(facts=4, fillers=4, tokens=0))
+            told, _ = self._drawing(rng).facts(rng, Load(facts=4, fillers=4, tokens=0))
             yield from (window.ids for window in (*told, *self.plain_windows(rng)))
 
     def facts(self, rng: Random, load: Load) -> tuple[list[Window], list[Window]]:

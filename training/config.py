@@ -27,6 +27,7 @@ class TrainConfig:
     context_length: int = 1024
     tokens: int = 30_000_000
     batch_tokens: int = 12_000
+    accumulate: int = 1  # batches a step of the optimiser goes by: each has one load, and what one says of it is noise
     lr: float = 2e-3
     base_lr: float = 1.0  # of it, for the base; 0: the base stays as it is, which takes half the time
     plain: float = 0.25  # of the tokens are read by the bare base alone, for its English
@@ -38,7 +39,7 @@ class TrainConfig:
     settle: bool = False  # the learning rate falls by the end of this start, however many tokens it sees
     workers: int = 0  # processes that draw batches ahead; 0: the training process draws them itself
     wider: bool = False  # draw also the phrasings, values and kinds of catalogue/wider/
-    everyday: bool = False  # draw what people tell a stranger most often, in plain words, most often
+    everyday: float = 0.0  # of what is drawn is what people tell a stranger most often, in plain words, most often
     heavy: float = 0.0  # of the steps with a full load have memories of 40 to 100 facts
     never_told: float = 0.7  # questions about what was never told, for each fact that is asked for
     recalled: float = 0.0  # of the answers to those stand beside what is known and could have been mistaken for it
@@ -51,13 +52,16 @@ class TrainConfig:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}.")
         if not 0 < self.plain < 1:
             raise ValueError(f"plain {self.plain} must be a share above 0 and below 1.")
-        if not 0 <= self.recalled <= 1:
-            raise ValueError(f"recalled {self.recalled} must be a share from 0 to 1.")
+        for name in ("everyday", "recalled"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be a share from 0 to 1.")
         if not 0 < self.faint <= 1:
             raise ValueError(f"faint {self.faint} must be above 0 and at most 1.")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate {self.accumulate} must be at least 1.")
         if self.workers < 0 or self.minutes < 0:
             raise ValueError(f"workers {self.workers} and minutes {self.minutes} must not be negative.")
         if self.settle and not self.minutes:
             raise ValueError("settle needs the minutes that this start has.")
-        if self.batch_tokens > self.tokens:
+        if self.batch_tokens * self.accumulate > self.tokens:
             raise ValueError(f"batch_tokens {self.batch_tokens} is more than tokens {self.tokens}.")

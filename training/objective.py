@@ -6,6 +6,7 @@ is moved by it (a Kullback-Leibler divergence, as in distillation, with the bare
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -35,6 +36,11 @@ class Loss:
     language: Tensor
     exact: Tensor
     moved: Tensor
+
+
+def mean(losses: Sequence[Loss]) -> Loss:
+    """The mean of every part."""
+    return Loss(*(torch.stack(parts).mean() for parts in zip(*(vars(loss).values() for loss in losses), strict=True)))
 
 
 def loss_of(base: Base, generator: Generator, batch: Batch) -> Loss:

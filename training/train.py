@@ -13,7 +13,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
@@ -21,7 +21,6 @@ from random import Random
 from typing import Any, TextIO
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from core.families import checked_target
@@ -33,7 +32,7 @@ from training.everyday import CLOSE, PAIRS, SLANG, TOGETHER, everyday
 from training.facts import Values
 from training.kinds import load_kinds
 from training.loading import drawn
-from training.objective import Loss, loss_of
+from training.objective import Loss, loss_of, mean
 from training.run import PRETRAINED, TOKENIZER, Progress, Run, load_tokenizer, matmul_rate
 from training.scenes import load_scenes
 from training.sources import Sources
@@ -70,7 +69,8 @@ def main() -> None:
     (config.out / "run.json").write_text(json.dumps(asdict(config), default=str, indent=1))
     run = Run(config, tokenizer, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     drawn_from = Codec(tokenizer), author, sources.plain, sources.talk
-    batcher = Batcher(*drawn_from, config.never_told, config.besides, config.faint, config.recalled)
+    shares = config.never_told, config.besides, config.faint, config.recalled, config.everyday
+    batcher = Batcher(*drawn_from, *shares, usual=everyday_author(author) if config.everyday else None)
     if not run.resume():
         if config.start:
             run.begin_from(config.start)
@@ -83,14 +83,17 @@ def main() -> None:
 
 
 def author_of(config: TrainConfig, sources: Sources) -> Author:
-    """Who writes the run's memories: evenly of all there is, or as people talk to a stranger."""
+    """Who writes the run's memories, evenly of all there is."""
     held_out = {value.lower() for kind in load_kinds(held_out=True) for value in kind.values}
     words = [word for word in sources.words if word not in held_out]
     kinds = load_kinds(held_out=False, wider=config.wider)
-    author = Author(kinds, sources.chat, Values(novel=NOVEL, words=words), AMID, NEAR)
-    if not config.everyday:
-        return author
-    author = replace(author, kinds=everyday(kinds), combined={**author.combined, **PAIRS}, together=TOGETHER)
+    return Author(kinds, sources.chat, Values(novel=NOVEL, words=words), AMID, NEAR)
+
+
+def everyday_author(author: Author) -> Author:
+    """The same, who writes as people talk to a stranger."""
+    kinds, combined = everyday(author.kinds), {**author.combined, **PAIRS}
+    author = replace(author, kinds=kinds, combined=combined, together=TOGETHER)
     return replace(author, asked=ASKED, near=CLOSE, scenes=load_scenes(), slang=SLANG)
 
 
@@ -122,22 +125,23 @@ def train(run: Run, batcher: Batcher, deadline: float = math.inf, clock: Callabl
         return
     before, ceiling = replace(progress), matmul_rate(device, run.dtype)
     others: dict[str, Any] = {"matmul_gflops": round(ceiling / 1e9)}  # once, in the first record of a start
-    batches = drawn(config, batcher, progress.step, pinned=device.type == "cuda")
+    batches = drawn(config, batcher, progress.step * config.accumulate, pinned=device.type == "cuda")
     bar = tqdm(total=config.tokens, initial=progress.tokens, unit="tok", unit_scale=True, mininterval=5)
     began = started = saved = clock()
     with (config.out / LOG).open("a") as log, closing(batches), bar:
         while progress.tokens < config.tokens and started < deadline:
-            batch = next(batches)
+            parts = [next(batches) for _ in range(config.accumulate)]
             waited = clock() - started
-            loss = step(run, batch, (deadline - started) / (deadline - began) if config.settle else 1.0)
+            loss = step(run, parts, (deadline - started) / (deadline - began) if config.settle else 1.0)
             # Reading the loss waits for the device, so it comes before the clock is read.
             values = {name: f"{getattr(loss, name):.2f}" for name in ("answers", "exact", "language", "moved")}
             bar.set_postfix(values, refresh=False)
-            progress.step, progress.tokens = progress.step + 1, progress.tokens + batch.tokens
+            tokens, memories = (sum(getattr(part, name) for part in parts) for name in ("tokens", "memories"))
+            progress.step, progress.tokens = progress.step + 1, progress.tokens + tokens
             progress.seconds += clock() - started
-            record(log, progress, loss, memories=batch.memories, waited=round(waited, 3), **others)
+            record(log, progress, loss, memories=memories, waited=round(waited, 3), **others)
             others = {}
-            bar.update(batch.tokens)
+            bar.update(tokens)
             if clock() - saved > 60 * config.save_minutes:
                 run.save()
                 saved = clock()
@@ -155,19 +159,24 @@ def speed(before: Progress, after: Progress, flops_per_token: float, ceiling: fl
     )
 
 
-def step(run: Run, batch: Batch, time_left: float = 1.0) -> Loss:
-    """One optimiser step, with a share of the time left; matrix products in the number type that is fast here."""
+def step(run: Run, batches: Sequence[Batch], time_left: float = 1.0) -> Loss:
+    """One optimiser step by the mean loss of batches, with a share of the time left.
+
+    Matrix products are in the number type that is fast here.
+    """
     device, needed = run.base.device, run.dtype != run.base.dtype
-    with torch.autocast(device.type, torch.bfloat16, enabled=needed):
-        loss = loss_of(run.base, run.generator, batch.to(device))
-    descend(run, loss.total, time_left)
-    return loss
+    losses = []
+    for batch in batches:
+        with torch.autocast(device.type, torch.bfloat16, enabled=needed):
+            loss = loss_of(run.base, run.generator, batch.to(device))
+        (loss.total / len(batches)).backward()
+        losses.append(replace(loss, total=loss.total.detach()))
+    descend(run, time_left)
+    return mean(losses)
 
 
-def descend(run: Run, loss: Tensor, time_left: float = 1.0) -> None:
-    """Step down a loss, at the rate that the run's progress gives."""
-    run.modules.zero_grad(set_to_none=True)
-    loss.backward()
+def descend(run: Run, time_left: float = 1.0) -> None:
+    """Step down the gradients there are, which are gone then, at the rate that the run's progress gives."""
     run.collect_gradients()
     torch.nn.utils.clip_grad_norm_(run.modules.parameters(), 1.0)
     share = rate(run.config, run.progress.step, run.progress.tokens, time_left)
@@ -175,6 +184,7 @@ def descend(run: Run, loss: Tensor, time_left: float = 1.0) -> None:
         for group in optimizer.param_groups:
             group["lr"] = run.config.lr * group["share"] * share
         optimizer.step()
+    run.modules.zero_grad(set_to_none=True)
     run.show_weights()
 
 

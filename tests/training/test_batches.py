@@ -190,6 +190,18 @@ def test_now_and_then_words_come_in_lower_case_with_their_names(codec: Codec) ->
     assert any("vienna" in text and "live in Vienna" in text for text in texts)
 
 
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 5, 17), (1.0, 18, 24)])
+def test_a_share_of_the_memories_is_written_by_the_usual_author(
+    codec: Codec, share: float, least: int, most: int
+) -> None:
+    even = small_author()
+    usual = replace(even, kinds=[replace(kind, answer=("Usually it is {v}.",)) for kind in even.kinds])
+    batcher = replace(small_batcher(codec), everyday=share, usual=usual)
+    drawn = [batcher.draw(Random(seed), Load(1, 0, 1), 0.0).asked.ids.tolist() for seed in range(24)]
+    texts = [str(tiny_tokenizer().decode([token for row in rows for token in row])) for rows in drawn]
+    assert least <= sum("Usually" in text for text in texts) <= most
+
+
 def test_a_batch_asks_every_fact_twice(codec: Codec) -> None:
     for seed in range(20):
         said = small_author().memory(Random(seed), 3, 0)

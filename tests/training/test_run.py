@@ -59,9 +59,10 @@ def new_run(folder: Path) -> Run:
     return Run(small_config(folder), tiny_tokenizer(), CPU)
 
 
-def go_on(folder: Path, steps: int) -> tuple[Run, list[Batch]]:
-    """Resume what is in the folder and train `steps` more."""
-    run, batcher = new_run(folder), Dying(steps)
+def go_on(folder: Path, steps: int, accumulate: int = 1) -> tuple[Run, list[Batch]]:
+    """Resume what is in the folder and train `steps` more, each by so many batches."""
+    run, batcher = new_run(folder), Dying(steps * accumulate)
+    run.config = replace(run.config, accumulate=accumulate)
     run.resume()
     with pytest.raises(Killed):
         train(run, batcher)
@@ -106,6 +107,16 @@ def test_a_resumed_run_logs_every_step_once(broken: tuple[Run, list[Batch]]) -> 
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
 
 
+def test_a_resumed_run_goes_on_after_all_the_batches_of_its_steps(tmp_path: Path) -> None:
+    _, whole = go_on(tmp_path / "whole", 2, accumulate=2)
+    _, first = go_on(tmp_path / "resumed", 1, accumulate=2)
+    run, second = go_on(tmp_path / "resumed", 1, accumulate=2)
+    assert [batch.asked.ids.tolist() for batch in first + second] == [batch.asked.ids.tolist() for batch in whole]
+    assert (run.progress.step, run.progress.tokens) == (2, sum(batch.tokens for batch in whole))
+    lines = [json.loads(line) for line in (tmp_path / "resumed" / LOG).read_text().splitlines()]
+    assert [line["memories"] for line in lines] == [sum(b.memories for b in drawn) for drawn in (first, second)]
+
+
 def test_training_changes_every_weight(unbroken: tuple[Run, list[Batch]], tmp_path: Path) -> None:
     before = dict(new_run(tmp_path / "new").modules.named_parameters())
     after = dict(unbroken[0].modules.named_parameters())
@@ -120,7 +131,7 @@ def test_a_folder_without_checkpoint_begins_anew(tmp_path: Path) -> None:
 
 def test_saving_and_resuming_gives_the_same_weights_and_optimiser(tmp_path: Path) -> None:
     run = new_run(tmp_path)
-    step(run, small_batcher(Codec(run.tokenizer)).draw(Random(0), Load(1, 0, 300)))
+    step(run, [small_batcher(Codec(run.tokenizer)).draw(Random(0), Load(1, 0, 300))])
     run.save()
     again = new_run(tmp_path)
     assert again.resume()
@@ -333,7 +344,7 @@ def test_a_run_with_more_layers_begins_with_the_function_of_its_start(trained: P
 
 def losses(folder: Path, batches: list[Batch]) -> tuple[Run, list[float]]:
     run = new_run(folder)
-    return run, [float(step(run, batch).total.detach()) for batch in batches]
+    return run, [float(step(run, [batch]).total) for batch in batches]
 
 
 def test_a_base_that_computes_in_bfloat16_learns_what_one_in_float32_does(
@@ -354,10 +365,30 @@ def test_a_base_that_computes_in_bfloat16_learns_what_one_in_float32_does(
     assert rotary.dtype == torch.float32
 
 
+def stepped(folder: Path, batches: list[Batch]) -> tuple[float, dict[str, torch.Tensor]]:
+    """The loss of one step by these batches, and the weights after it."""
+    run = new_run(folder)
+    return float(step(run, batches).total), dict(run.modules.named_parameters())
+
+
+def test_a_step_by_several_batches_goes_by_the_mean_of_their_losses(tmp_path: Path) -> None:
+    drawing = small_batcher(Codec(tiny_tokenizer()))
+    first, second = (drawing.draw(Random(number), Load(facts=2, fillers=1, tokens=400)) for number in range(2))
+    alone, weights = stepped(tmp_path / "alone", [first])
+    other, _ = stepped(tmp_path / "other", [second])
+    twice, same = stepped(tmp_path / "twice", [first, first])
+    both, others = stepped(tmp_path / "both", [first, second])
+    assert both == pytest.approx((alone + other) / 2, rel=1e-5) and alone != other
+    assert twice == pytest.approx(alone, rel=1e-6)
+    for name, weight in weights.items():
+        torch.testing.assert_close(same[name], weight, atol=1e-4, rtol=1e-4)
+    assert not all(torch.allclose(others[name], weight, atol=1e-4) for name, weight in weights.items())
+
+
 def test_a_base_without_a_rate_stays_as_it_is(tmp_path: Path) -> None:
     run = Run(replace(small_config(tmp_path), base_lr=0.0), tiny_tokenizer(), CPU)
     base, generator = ({n: p.clone() for n, p in part.named_parameters()} for part in (run.base.model, run.generator))
-    step(run, small_batcher(Codec(tiny_tokenizer())).draw(Random(0), Load(facts=2, fillers=1, tokens=400)))
+    step(run, [small_batcher(Codec(tiny_tokenizer())).draw(Random(0), Load(facts=2, fillers=1, tokens=400))])
     assert all(torch.equal(p, base[n]) for n, p in run.base.model.named_parameters())
     assert not all(torch.equal(p, generator[n]) for n, p in run.generator.named_parameters())
     assert run.flops_per_token < new_run(tmp_path / "moving").flops_per_token

@@ -54,4 +54,4 @@ def test_a_gpu_heals_a_base_alone_first(tmp_path: Path, with_generator: bool, mo
     assert [config.tokens for config in configs] == [20_000_000] * len(healing) + [1_000_000]
     assert (len(healing), last.start) == ((0, start) if with_generator else (1, None))
     assert last.pretrained == (start / "base" if with_generator else tmp_path / "out" / "healed" / "base")
-    assert (last.everyday, last.settle, last.target) == (True, True, "mlp")
+    assert (last.everyday, last.settle, last.target) == (0.7, True, "mlp")

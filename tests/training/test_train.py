@@ -17,7 +17,7 @@ from training.codec import Codec
 from training.config import TrainConfig
 from training.run import CHECKPOINT, Progress, Run, matmul_rate
 from training.sources import Sources
-from training.train import LOG, author_of, main, speed, train
+from training.train import LOG, author_of, everyday_author, main, speed, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # fewer cores than workers: slow only
 CPU = torch.device("cpu")
@@ -105,10 +105,10 @@ def test_the_measured_rate_is_one_that_a_machine_can_have() -> None:
     assert 1e7 < matmul_rate(CPU, torch.float32) < 1e15
 
 
-def test_everyday_talk_is_drawn_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_everyday_talk_is_written_by_another_author(tmp_path: Path) -> None:
     corpora = write_corpora(tmp_path)
-    usual = author_of(TrainConfig(tmp_path, corpora, wider=True, everyday=True), Sources(corpora))
     even = author_of(TrainConfig(tmp_path, corpora, wider=True), Sources(corpora))
+    usual = everyday_author(even)
     assert usual.scenes and usual.slang and usual.together and usual.asked
     assert not (even.scenes or even.slang or even.together or even.asked)
     assert len(usual.kinds) > len(even.kinds) and len(usual.combined) > len(even.combined)

@@ -57,7 +57,7 @@ if [ -n "${START:-}" ]; then
     [ -d "$base" ] || "$python" -m training.export "$out/healing" "$out/healed"
     TOKENS=${TOKENS:-$("$python" -c "$within" "$out/healing/log.jsonl" "$whole")}
   fi
-  model=(--pretrained "$base" "${memory[@]}" --base-lr 0.3 --plain 0.18 --besides 0.7 --wider --everyday --never-told 1 --recalled "${RECALLED:-0}" --heavy 0.2 --faint 0.7
+  model=(--pretrained "$base" "${memory[@]}" --base-lr 0.3 --plain 0.18 --besides 0.7 --wider --everyday "${EVERYDAY:-0.7}" --never-told 1 --recalled "${RECALLED:-0}" --heavy 0.2 --faint 0.7
     --batch-tokens "${BATCH:-96000}" --lr 2.2e-3 --warmup-steps 50)
   if [ -d "$START/generator" ]; then model+=(--start "$START"); fi
 else
