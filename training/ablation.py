@@ -25,7 +25,7 @@ from training.config import TrainConfig
 from training.corpora import dialogue_turns, read_records
 from training.objective import score
 from training.packing import Rows, pack
-from training.run import Run
+from training.run import Run, fast_dtype
 from training.sources import NAMES, Sources
 from training.tokenizer import train_tokenizer
 from training.train import descend
@@ -64,9 +64,8 @@ def read(run: Run, codec: Codec, sources: Sources, label: str) -> None:
     with tqdm(total=config.tokens, desc=label, unit="tok", unit_scale=True, mininterval=5) as bar:
         while progress.tokens < config.tokens:
             rows = plain_rows(codec, sources, rng, config.batch_tokens)
-            with torch.autocast("cpu", torch.bfloat16, enabled=run.dtype == torch.bfloat16):
-                found = score(run.base, rows)
-            (found.loss / found.weight).backward()
+            found = score(run.base, rows)
+            run.backward(found.loss / found.weight)
             descend(run)
             seen = int((rows.windows != PADDING).sum())
             progress.step, progress.tokens = progress.step + 1, progress.tokens + seen
@@ -85,8 +84,9 @@ def ablate(config: TrainConfig, chosen: Sequence[Mix]) -> list[dict[str, Any]]:
     tokenizer = train_tokenizer(Sources(config.corpora).texts(Random(0), 20_000), config.vocab_size)
     codec, rows = Codec(tokenizer), []
     held_out = {name: held_out_rows(codec, config.corpora, name) for name in HELD_OUT}
+    device = torch.device("cpu")
     for name, seed, without in chosen:
-        run = Run(TrainConfig(**vars(config) | {"seed": seed}), tokenizer, torch.device("cpu"))
+        run = Run(TrainConfig(**vars(config) | {"seed": seed}), tokenizer, device, fast_dtype(device))
         read(run, codec, Sources(config.corpora, without), name)
         rows.append({"mix": name} | perplexities(run, held_out))
         print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)

@@ -50,25 +50,28 @@ class Progress:
 
 
 class Run:
-    """Base and generator, trained jointly, with their optimiser."""
+    """Base and generator, trained jointly, with their optimiser; the base reads in `dtype` (see `fast_dtype`)."""
 
-    def __init__(self, config: TrainConfig, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         torch.manual_seed(config.seed)
         settle_attention(device)
-        self.config, self.tokenizer = config, tokenizer
+        self.config, self.tokenizer, self.dtype = config, tokenizer, dtype
         model = LlamaForCausalLM(_base_config(config, tokenizer)).to(device)
         if device.type == "cpu":
             model.set_attn_implementation("eager")  # SDPA's backward takes four times as long for such short rows
-        self.base = Base(_computing(model), config.target, config.before, config.after)
+        self.base = Base(
+            _in_bfloat16(model) if dtype == torch.bfloat16 else model, config.target, config.before, config.after
+        )
         self.base.model.requires_grad_(config.base_lr > 0)
         self.generator = GatedGenerator(generator_config_of(self.base, config.state_size)).to(device)
         self.modules = nn.ModuleDict({"base": model, "generator": self.generator})
         self.progress = Progress()
-
-    @cached_property
-    def dtype(self) -> torch.dtype:
-        """The number type of matrix products; measured when first asked for, since an export needs none."""
-        return fast_dtype(self.base.device)
 
     @cached_property
     def optimizers(self) -> list[torch.optim.Optimizer]:
@@ -88,11 +91,13 @@ class Run:
         if kept:
             torch._foreach_copy_(used, kept)
 
-    def collect_gradients(self) -> None:
-        """Move gradients to the parameters that the optimisers step."""
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients to those of the parameters that the optimisers step."""
+        loss.backward()
         for kept, used in zip(*self._copied, strict=True):
-            kept.grad = None if used.grad is None else used.grad.float()
-            used.grad = None
+            if used.grad is not None:
+                kept.grad = used.grad.float() if kept.grad is None else kept.grad.add_(used.grad)
+                used.grad = None
 
     def begin_from(self, folder: Path) -> None:
         """Take the weights of a model folder with the same tokenizer, of the same size or smaller."""
@@ -177,16 +182,13 @@ class Run:
         return True
 
 
-def _computing(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """What passes go through: on a GPU a copy in bfloat16, whose norms are one kernel each.
-
-    There a step of a small base waits for its kernels to be launched. On an H100 one of 48,000 tokens took 0.16 s so;
-    one of 32,000 with autocast took 0.20 s.
-    """
-    return _in_bfloat16(model) if model.device.type == "cuda" else model
-
-
 def _in_bfloat16(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """What passes go through: a copy, whose norms are one kernel each on a GPU.
+
+    There a step of a small base waits for its kernels to be launched: on an H100 one of 48,000 tokens took 0.16 s so,
+    one of 32,000 with autocast 0.20 s. Two cores with bfloat16 units wait for memory, and autocast casts every input of
+    every product: steps of the shipped base were a quarter longer with it.
+    """
     computing = deepcopy(model)
     for parameter in computing.parameters():  # positions stay in float32
         parameter.data = parameter.data.bfloat16()

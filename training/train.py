@@ -33,7 +33,7 @@ from training.facts import Values
 from training.kinds import load_kinds
 from training.loading import drawn
 from training.objective import Loss, loss_of, mean
-from training.run import PRETRAINED, TOKENIZER, Progress, Run, load_tokenizer, matmul_rate
+from training.run import PRETRAINED, TOKENIZER, Progress, Run, fast_dtype, load_tokenizer, matmul_rate
 from training.scenes import load_scenes
 from training.sources import Sources
 from training.tokenizer import train_tokenizer
@@ -67,7 +67,8 @@ def main() -> None:
         train_tokenizer(texts, config.vocab_size).save_pretrained(config.out / TOKENIZER)
     tokenizer = load_tokenizer(config.out / TOKENIZER)
     (config.out / "run.json").write_text(json.dumps(asdict(config), default=str, indent=1))
-    run = Run(config, tokenizer, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = Run(config, tokenizer, device, fast_dtype(device))
     drawn_from = Codec(tokenizer), author, sources.plain, sources.talk
     shares = config.never_told, config.besides, config.faint, config.recalled, config.everyday
     batcher = Batcher(*drawn_from, *shares, usual=everyday_author(author) if config.everyday else None)
@@ -160,16 +161,11 @@ def speed(before: Progress, after: Progress, flops_per_token: float, ceiling: fl
 
 
 def step(run: Run, batches: Sequence[Batch], time_left: float = 1.0) -> Loss:
-    """One optimiser step by the mean loss of batches, with a share of the time left.
-
-    Matrix products are in the number type that is fast here.
-    """
-    device, needed = run.base.device, run.dtype != run.base.dtype
+    """One optimiser step by the mean loss of batches, with a share of the time left."""
     losses = []
     for batch in batches:
-        with torch.autocast(device.type, torch.bfloat16, enabled=needed):
-            loss = loss_of(run.base, run.generator, batch.to(device))
-        (loss.total / len(batches)).backward()
+        loss = loss_of(run.base, run.generator, batch.to(run.base.device))
+        run.backward(loss.total / len(batches))
         losses.append(replace(loss, total=loss.total.detach()))
     descend(run, time_left)
     return mean(losses)
@@ -177,7 +173,6 @@ def step(run: Run, batches: Sequence[Batch], time_left: float = 1.0) -> Loss:
 
 def descend(run: Run, time_left: float = 1.0) -> None:
     """Step down the gradients there are, which are gone then, at the rate that the run's progress gives."""
-    run.collect_gradients()
     torch.nn.utils.clip_grad_norm_(run.modules.parameters(), 1.0)
     share = rate(run.config, run.progress.step, run.progress.tokens, time_left)
     for optimizer in run.optimizers:

@@ -21,7 +21,6 @@ from core.engine import Engine, load_engine
 from core.origin import Origin
 from tests.tiny import tiny_tokenizer
 from tests.training.small import small_batcher, small_config, write_corpora
-from training import run as running
 from training import train as training
 from training.batches import Batch, Batcher, Load
 from training.codec import Codec
@@ -54,9 +53,9 @@ class Dying(Batcher):
         return self.drawn[-1]
 
 
-def new_run(folder: Path) -> Run:
+def new_run(folder: Path, dtype: torch.dtype = torch.float32) -> Run:
     folder.mkdir(exist_ok=True)
-    return Run(small_config(folder), tiny_tokenizer(), CPU)
+    return Run(small_config(folder), tiny_tokenizer(), CPU, dtype)
 
 
 def go_on(folder: Path, steps: int, accumulate: int = 1) -> tuple[Run, list[Batch]]:
@@ -342,20 +341,16 @@ def test_a_run_with_more_layers_begins_with_the_function_of_its_start(trained: P
         torch.testing.assert_close(deep.base.model(ids).logits, expected, atol=1e-4, rtol=1e-4)
 
 
-def losses(folder: Path, batches: list[Batch]) -> tuple[Run, list[float]]:
-    run = new_run(folder)
+def losses(folder: Path, batches: list[Batch], dtype: torch.dtype = torch.float32) -> tuple[Run, list[float]]:
+    run = new_run(folder, dtype)
     return run, [float(step(run, [batch]).total) for batch in batches]
 
 
-def test_a_base_that_computes_in_bfloat16_learns_what_one_in_float32_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_base_that_computes_in_bfloat16_learns_what_one_in_float32_does(tmp_path: Path) -> None:
     drawing = small_batcher(Codec(tiny_tokenizer()))
     batches = [drawing.draw(Random(number), Load(facts=2, fillers=1, tokens=400)) for number in range(8)]
     _, whole = losses(tmp_path / "whole", batches)
-    monkeypatch.setattr(running, "_computing", running._in_bfloat16)
-    monkeypatch.setattr(running, "fast_dtype", lambda device: torch.bfloat16)
-    run, few = losses(tmp_path / "few", batches)
+    run, few = losses(tmp_path / "few", batches, torch.bfloat16)
     assert few == pytest.approx(whole, abs=0.05) and few != whole
     assert all(p.dtype == torch.float32 for p in run.modules.parameters())
     kept, used = run.modules["base"], run.base.model
@@ -365,19 +360,20 @@ def test_a_base_that_computes_in_bfloat16_learns_what_one_in_float32_does(
     assert rotary.dtype == torch.float32
 
 
-def stepped(folder: Path, batches: list[Batch]) -> tuple[float, dict[str, torch.Tensor]]:
+def stepped(folder: Path, batches: list[Batch], dtype: torch.dtype) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss of one step by these batches, and the weights after it."""
-    run = new_run(folder)
+    run = new_run(folder, dtype)
     return float(step(run, batches).total), dict(run.modules.named_parameters())
 
 
-def test_a_step_by_several_batches_goes_by_the_mean_of_their_losses(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_step_by_several_batches_goes_by_the_mean_of_their_losses(tmp_path: Path, dtype: torch.dtype) -> None:
     drawing = small_batcher(Codec(tiny_tokenizer()))
     first, second = (drawing.draw(Random(number), Load(facts=2, fillers=1, tokens=400)) for number in range(2))
-    alone, weights = stepped(tmp_path / "alone", [first])
-    other, _ = stepped(tmp_path / "other", [second])
-    twice, same = stepped(tmp_path / "twice", [first, first])
-    both, others = stepped(tmp_path / "both", [first, second])
+    alone, weights = stepped(tmp_path / "alone", [first], dtype)
+    other, _ = stepped(tmp_path / "other", [second], dtype)
+    twice, same = stepped(tmp_path / "twice", [first, first], dtype)
+    both, others = stepped(tmp_path / "both", [first, second], dtype)
     assert both == pytest.approx((alone + other) / 2, rel=1e-5) and alone != other
     assert twice == pytest.approx(alone, rel=1e-6)
     for name, weight in weights.items():

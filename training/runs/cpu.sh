@@ -7,10 +7,10 @@
 # Usage: [MINUTES=145] [TOKENS=N] training/runs/cpu.sh CORPORA OUT; the model folder is OUT/model
 set -euo pipefail
 python=${PYTHON:-python} minutes=${MINUTES:-145}
-a_second=2300 a_step=6000 # a memory takes steps to learn, not tokens alone
-if grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo; then a_second=3500 a_step=12000; fi
+a_second=2300 a_step=6000 compile=--compile # a memory takes steps to learn, not tokens alone
+if grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo; then a_second=5000 a_step=12000 compile=; fi # where fusing gains nothing
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 # see third.sh
-"$python" -m training.train --corpora "$1" --out "$2/run" --wider --compile \
+"$python" -m training.train --corpora "$1" --out "$2/run" --wider $compile \
   --hidden-size 256 --layers 6 --heads 4 --state-size 96 --vocab-size 4096 \
   --tokens "${TOKENS:-$((a_second * 60 * minutes))}" --minutes "$minutes" --settle --batch-tokens "$a_step" --lr 2e-3 --warmup-steps 50 --seed "${SEED:-0}"
 "$python" -m training.export "$2/run" "$2/model"
