@@ -166,8 +166,9 @@ class Batcher:
 
     def _read(self, rng: Random) -> Iterator[list[int]]:
         while True:
-            told, _ = self._drawing(rng).facts(rng, Load(facts=4, fillers=4, tokens=0))
-            yield from (window.ids for window in (*told, *self.plain_windows(rng)))
+            drawing = self._drawing(rng)
+            told, _ = drawing.facts(rng, Load(facts=4, fillers=4, tokens=0))
+            yield from (window.ids for window in (*told, *drawing.plain_windows(rng)))
 
     def facts(self, rng: Random, load: Load) -> tuple[list[Window], list[Window]]:
         """A person who tells facts, and is asked for them."""

@@ -64,4 +64,7 @@ class TrainConfig:
         if self.settle and not self.minutes:
             raise ValueError("settle needs the minutes that this start has.")
         if self.batch_tokens * self.accumulate > self.tokens:
-            raise ValueError(f"batch_tokens {self.batch_tokens} is more than tokens {self.tokens}.")
+            raise ValueError(
+                f"batch_tokens {self.batch_tokens} and accumulate {self.accumulate} make a step of more than "
+                f"tokens {self.tokens}."
+            )

@@ -61,7 +61,7 @@ class Run:
     ) -> None:
         torch.manual_seed(config.seed)
         settle_attention(device)
-        self.config, self.tokenizer, self.dtype = config, tokenizer, dtype
+        self.config, self.tokenizer = config, tokenizer
         model = LlamaForCausalLM(_base_config(config, tokenizer)).to(device)
         if device.type == "cpu":
             model.set_attn_implementation("eager")  # SDPA's backward takes four times as long for such short rows
@@ -76,7 +76,7 @@ class Run:
     @cached_property
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """One for matrices and one for all else."""
-        return _optimizers(self.modules, self.config, self.dtype)
+        return _optimizers(self.modules, self.config, self.base.dtype)
 
     @property
     def _copied(self) -> tuple[list[Tensor], list[Tensor]]:

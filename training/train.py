@@ -124,7 +124,7 @@ def train(run: Run, batcher: Batcher, deadline: float = math.inf, clock: Callabl
     config, progress, device = run.config, run.progress, run.base.device
     if progress.tokens >= config.tokens:
         return
-    before, ceiling = replace(progress), matmul_rate(device, run.dtype)
+    before, ceiling = replace(progress), matmul_rate(device, run.base.dtype)
     others: dict[str, Any] = {"matmul_gflops": round(ceiling / 1e9)}  # once, in the first record of a start
     batches = drawn(config, batcher, progress.step * config.accumulate, pinned=device.type == "cuda")
     bar = tqdm(total=config.tokens, initial=progress.tokens, unit="tok", unit_scale=True, mininterval=5)

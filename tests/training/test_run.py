@@ -204,10 +204,20 @@ def test_the_rate_rises_stays_and_falls_to_zero(tmp_path: Path) -> None:
     assert rate(config, 20, 900, time_left=0.9) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("given", [{"hidden_size": 33}, {"batch_tokens": 30_000}])
-def test_options_that_contradict_each_other_are_refused(tmp_path: Path, given: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"hidden_size": 33},
+        {"batch_tokens": 30_000},
+        {"accumulate": 0},
+        {"accumulate": 1000},
+        {"everyday": 1.5},
+        {"recalled": -0.1},
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(tmp_path: Path, given: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="|".join(f"{name} {value}" for name, value in given.items())):
-        replace(small_config(tmp_path), **given)
+        replace(small_config(tmp_path), **given)  # type: ignore[arg-type]
 
 
 def flags(config: TrainConfig) -> list[str]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Going on from weights over a pretrained base, the shipped ones unless START says, with what people tell a stranger most
-# often drawn most often: scenes, plain phrasings, usual kinds. On two cores with bfloat16 units some 700 tokens a
-# second, without 363.
+# often drawn most often: scenes, plain phrasings, usual kinds. On two cores with bfloat16 units 786 tokens a
+# second and more since, without 363 (models/README.md).
 # EVERYDAY of what is drawn is that; the rest is drawn as before, so that it is not forgotten. A step goes by ACCUMULATE
 # batches, since each has one load: of a batch this small that holds 70 facts there are two, and what they say is noise.
 # RECALLED of the denials stand beside what is known instead: "Your dog is called Rex, but you haven't told me ...".

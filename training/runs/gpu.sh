@@ -24,6 +24,8 @@
 # 12 layers in 8 bits are 57 MB (training.compression, which needs compressed-tensors and what that needs: pydantic,
 # loguru): small enough to be carried there, and to be bundled. An H100 makes 286,000 tokens/s of steps of 48,000 and 289,000
 # of steps of 96,000, an eighth of the measured matmul rate. Beginning takes 10 s a process, an export 15 s.
+# EVERYDAY of what is drawn is what people tell a stranger most often, the rest all there is, evenly; RECALLED of the denials
+# stand beside what is known instead (see everyday.sh).
 # The shipped weights are two runs: HEALING=0.45 MINUTES=3.6 SETTLE=1 BATCH=48000 over the base alone (with the mix of 03ac363), then
 # MINUTES=9.15 SETTLE=1 over what that exported. What the next one is to mend is in models/README.md.
 set -euo pipefail
