@@ -4,7 +4,7 @@
 #   install  PACK/wheels and PACK/start-1: the packages, and the first part of the weights to go on from
 #   train    PACK/start-2 and PACK/corpora: gpu.sh for MINUTES, once more with two thirds of a batch where that fails early;
 #            weights and loss log are in OUT
-#   recall   nothing: benchmarks/runs/recall.sh with the new weights for LIMIT seconds, without its two longest; OUT/recall
+#   recall   nothing: benchmarks/runs/recall.sh with the new weights for LIMIT seconds, without its two longest; OUT/recall.tgz
 # An H100 got through ten of its twelve larger sets of cases in 150 seconds. Only install and train were tried, small, on a CPU.
 # Usage: [WORK=/tmp/borrowed] [MINUTES=9.15] [LIMIT=190] training/runs/borrowed.sh install|train|recall PACK OUT
 set -euo pipefail
@@ -45,6 +45,8 @@ case $call in
     mkdir -p "$out/recall"
     STREAMS=12 TOGETHER=64 SKIP=2 timeout "${LIMIT:-190}" "$(dirname "$0")/../../benchmarks/runs/recall.sh" "$out/recall" || true
     ls "$out/recall"
+    tar -C "$out" -czf "$out/recall.tgz" recall # few files may come back from where a GPU is lent
+    rm -r "$out/recall"
     ;;
 esac
 echo "$call: $((SECONDS - began)) s"
