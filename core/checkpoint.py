@@ -178,6 +178,11 @@ def save_generator(folder: Path, generator: GatedGenerator, base: str | None = N
     (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
+def save_guidance(folder: Path, guidance: float) -> None:
+    """Write beside a generator how far replies are guided by a memory, from 1 (not) to MOST_GUIDANCE."""
+    (folder / GENERATION).write_text(json.dumps({"guidance_scale": guidance}, indent=1) + "\n", encoding="utf-8")
+
+
 def guidance_of(folder: Path) -> float:
     """How far replies are guided by a memory, 1 for not: `guidance_scale`, as transformers calls it, by the generator.
 

@@ -1,4 +1,4 @@
-"""`python -m training.export RUN MODEL [--bits 8]`: write the model folder of a run, as the app opens it.
+"""`python -m training.export RUN MODEL [--bits 8] [--guidance 1.25]`: write the model folder of a run, as the app opens it.
 
 In bfloat16, or the base in few bits (training.compression, which needs compressed-tensors).
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from core.checkpoint import fingerprint, save_checkpoint
+from core.checkpoint import fingerprint, save_checkpoint, save_guidance
 from core.origin import Origin
 from training.config import TrainConfig
 from training.run import TOKENIZER, Run, load_tokenizer
@@ -56,10 +56,12 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--max-shard-size", default="50GB", help="of the base's weight files, such as 14MB")
     parser.add_argument("--bits", type=int, choices=range(2, 9), help="of the base's weights (default: bfloat16)")
+    parser.add_argument("--guidance", type=float, default=1.0, help="how far replies are guided by a memory")
     arguments = parser.parse_args()
     where = arguments.run, arguments.model
     write = partial(export_in_bits, *where, arguments.bits) if arguments.bits else partial(export, *where)
     print(write(arguments.max_shard_size))
+    save_guidance(arguments.model / "generator", arguments.guidance)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from core.device import Placement
 from core.origin import Origin
 from tests.tiny import tiny_tokenizer
 from tests.training.small import small_config
-from training.export import export
+from training.export import export, main
 from training.run import TOKENIZER, Run
 
 CPU = Placement(torch.device("cpu"), torch.float32, "sdpa", "test")
@@ -62,6 +62,15 @@ def test_an_export_leaves_nothing_of_the_one_before(run_folder: Path, tmp_path: 
     whole = export(run_folder, tmp_path / "model")
     assert whole == export(run_folder, tmp_path / "other")
     assert export(run_folder, tmp_path / "model", SHARD) == first
+
+
+def test_a_model_is_exported_with_how_far_its_replies_are_guided(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for asked, guidance in ((["--guidance", "1.25"], 1.25), ([], 1.0)):
+        monkeypatch.setattr("sys.argv", ["export", str(run_folder), str(tmp_path / "model"), *asked])
+        main()
+        assert load_checkpoint(Origin(str(tmp_path / "model")), CPU).guidance == guidance
 
 
 def test_a_run_of_before_an_option_is_exported_with_its_default(run_folder: Path, tmp_path: Path) -> None:

@@ -19,15 +19,16 @@
 #
 # With START, a folder with a pretrained base in START/base (training.trimming) and, to go on from a run, its generator in
 # START/generator (training.export; what MEMORY says has to be so in it), that is trained in place of a model from nothing, as
-# pretrained.sh does, and exported in BITS a weight. A base alone heals first, for HEALING minutes, mostly in plain English;
+# pretrained.sh does, and exported in BITS a weight, its replies guided by GUIDANCE. A base alone heals first, for HEALING minutes, mostly in plain English;
 # without TOKENS the healing's speed says how many WHOLE minutes of pieces (MINUTES, where nothing is said) will reach.
 # 12 layers in 8 bits are 57 MB (training.compression, which needs compressed-tensors and what that needs: pydantic,
-# loguru): small enough to be carried there, and to be bundled. An H100 makes 286,000 tokens/s of steps of 48,000 and 289,000
-# of steps of 96,000, an eighth of the measured matmul rate. Beginning takes 10 s a process, an export 15 s.
+# loguru): small enough to be carried there, and to be bundled. An H100 makes 311,000 tokens/s of steps
+# of 96,000, an eighth of the measured matmul rate. Beginning takes 10 s a process, an export 15 s.
 # EVERYDAY of what is drawn is what people tell a stranger most often, the rest all there is, evenly; RECALLED of the denials
 # stand beside what is known instead (see everyday.sh).
-# The shipped weights are two runs: HEALING=0.45 MINUTES=3.6 SETTLE=1 BATCH=48000 over the base alone (with the mix of 03ac363), then
-# MINUTES=9.15 SETTLE=1 over what that exported. What the next one is to mend is in models/README.md.
+# The shipped weights are three runs: HEALING=0.45 MINUTES=3.6 SETTLE=1 BATCH=48000 over the base alone (with the mix of 03ac363),
+# MINUTES=9.15 SETTLE=1 over what that exported (with the mix of 1b07c7b), and EVERYDAY=0.7 RECALLED=0.3 MINUTES=9.15 SETTLE=1
+# over what that exported; GUIDANCE=1.25 was chosen then. What the next one is to mend is in models/README.md.
 set -euo pipefail
 corpora=$1 out=$2 export=${3:-}
 python=${PYTHON:-python3}
@@ -71,7 +72,7 @@ train --out "$out" "${model[@]}" --tokens "${TOKENS:-700000000}" --seed "${SEED:
 
 if [ -n "$export" ]; then
   mkdir -p "$export"
-  "$python" -m training.export "$out" "$out/model" --max-shard-size 14MB ${START:+--bits "${BITS:-8}"}
+  "$python" -m training.export "$out" "$out/model" --max-shard-size 14MB ${START:+--bits "${BITS:-8}"} --guidance "${GUIDANCE:-1}"
   cp "$out/log.jsonl" "$out/model/"
   tar -C "$out/model" -c . | split -b 14500000 -d - "$export/model.tar."
 fi
