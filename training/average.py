@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from core.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from core.checkpoint import fingerprint, load_checkpoint, save_checkpoint, save_guidance
 from core.device import Placement
 from core.generator import GatedGenerator, GatedLayer, Generator
 from core.origin import Origin
@@ -29,7 +29,7 @@ def average(out: Path, models: Sequence[tuple[Path, float]], strengths: Sequence
 
     A narrower state than the widest is widened first, as a run does that starts from it. Each layer's memory is then
     made as many times as strong as `strengths` says: what was learnt suits phrasings that were trained on, and is too
-    faint for others. ValueError where the models differ in anything else.
+    faint for others. Replies are guided as the first's are. ValueError where the models differ in anything else.
     """
     whole = sum(share for _, share in models)
     opened = [load_checkpoint(Origin(str(folder)), CPU) for folder, _ in models]
@@ -41,6 +41,7 @@ def average(out: Path, models: Sequence[tuple[Path, float]], strengths: Sequence
     _mean_into(generators[0], generators, shares)
     _strengthen(generators[0], strengths or [1.0] * generators[0].config.layers)
     save_checkpoint(out, first.base.model, generators[0], first.tokenizer)
+    save_guidance(out / "generator", first.guidance)
     return fingerprint(Origin(str(out)).parts())
 
 

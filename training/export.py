@@ -1,4 +1,4 @@
-"""`python -m training.export RUN MODEL [--bits 8] [--guidance 1.25]`: write the model folder of a run, as the app opens it.
+"""`python -m training.export RUN MODEL [--bits 8] [--guidance 1.25]`: write a run's model folder, as the app opens it.
 
 In bfloat16, or the base in few bits (training.compression, which needs compressed-tensors).
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.checkpoint import load_checkpoint, save_checkpoint
+from core.checkpoint import load_checkpoint, save_checkpoint, save_guidance
 from core.generator import GatedGenerator
 from core.origin import Origin
 from tests.tiny import tiny_folder, tiny_generator, tiny_model, tiny_tokenizer
@@ -43,7 +43,9 @@ def test_each_counts_by_its_share_and_the_result_opens(tmp_path: Path) -> None:
 
 def test_a_model_by_itself_stays_as_it_is(tmp_path: Path) -> None:
     one = tiny_folder(tmp_path / "one")
+    save_guidance(one / "generator", 1.5)
     average(tmp_path / "mean", [(one, 0.5)])
+    assert load_checkpoint(Origin(str(tmp_path / "mean")), CPU).guidance == 1.5
     mean, plain = weights(tmp_path / "mean"), weights(one)
     assert [key for key in plain if not torch.equal(mean[key], plain[key])] == []
 
