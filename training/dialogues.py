@@ -15,6 +15,7 @@ from training.corpora import Turn
 from training.everyday import USUAL
 from training.facts import COMBINED, Fact, Question, Values, draw_facts, is_confused
 from training.kinds import Kind
+from training.questions import checked, either, nobody, who
 from training.remarks import NICE_FOR_THEM, NOTHING_YET, SUMMARIES, THANKS, UPDATED
 from training.scenes import Scene, goes_with, play
 from training.sentences import favoured, joined, question, sentence
@@ -22,6 +23,7 @@ from training.untold import Untold, denial_and
 
 MOST_SUMMED_UP = 5
 SLANG = 0.2
+IDENTIFYING = 0.15  # of the questions about a name, so many are about whose it is
 SCENIC = 0.7  # so likely comes a scene, and so likely another
 JOINTS = [" and ", " and ", ", and ", ". ", ". ", ", ", "; ", ". Also, ", " - ", " but "]
 Chat = Callable[[Random], list[Turn]]
@@ -51,6 +53,7 @@ class Author:
     a share is `asked` for before they are told, and as many at once afterwards. What is told in one message of two
     facts is `combined`; `together` are kinds that people tell together, or ask for after the other. Much is told
     in `scenes`, if there are any; questions may be in `slang`, other words for the one that a fact is about.
+    `identities` answer who somebody is, by the kind that told the name.
     """
 
     kinds: list[Kind]
@@ -63,6 +66,7 @@ class Author:
     together: Collection[frozenset[str]] = ()
     scenes: Sequence[Scene] = ()
     slang: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    identities: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def _untold(self) -> Untold:
@@ -230,19 +234,16 @@ class Author:
         return Turn(self.chat(rng)[0].user, fact.say(rng.choice(rng.choice((kind.answer, kind.react)))))
 
     def ask(self, rng: Random, fact: Fact) -> Question:
-        """A question about a fact and its answer; sometimes "Do I live in Rome?" or "... in Rome or Oslo?"."""
+        """A question and its answer; sometimes "Do I live in Rome?", "... in Rome or Oslo?", "Who is Tom?"."""
+        if fact.kind.name in self.identities and rng.random() < IDENTIFYING:
+            return who(rng, fact, self.identities[fact.kind.name])
         answer = fact.say(favoured(rng, fact.kind.answer))
         draw = rng.random()
         if fact.kind.check and draw < 0.04:
-            both = [fact.value, self.values.draw(rng, fact.kind)]
-            either = replace(fact, value=" or ".join(rng.sample(both, 2)))
-            return Question(Turn(either.say(rng.choice(fact.kind.check)), answer), (fact.value,))
+            return either(rng, fact, self.values.draw(rng, fact.kind), answer)
         if fact.kind.check and draw < 0.2:
             value = fact.value if rng.random() < 0.4 else self.values.draw(rng, fact.kind)
-            asked = Fact(fact.kind, value, fact.slot)
-            lead = "Yes" if value == fact.value else "No"
-            turn = Turn(asked.say(rng.choice(fact.kind.check)), f"{lead}, {answer[0].lower()}{answer[1:]}")
-            return Question(turn, (fact.value, lead))
+            return checked(rng, fact, value, answer)
         text = self._in_slang(rng, fact).say(rng.choice(fact.kind.ask))
         return Question(Turn(question(rng, text), answer), (fact.value,))
 
@@ -264,6 +265,8 @@ class Author:
         """
         fact = self._untold.draw(rng, facts)
         kind = fact.kind
+        if kind.name in self.identities and rng.random() < IDENTIFYING and fact.value not in [f.value for f in facts]:
+            return nobody(rng, fact)
         template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
         asked = self._in_slang(rng, fact).say(template)
         turn = Turn(question(rng, asked), fact.say(favoured(rng, kind.unknown)))

@@ -26,6 +26,8 @@ USUAL = (
         "relative_job",
         "relative_age",
     ),
+    *("pet_breed", "pet_names", "children_names", "relative_study", "relative_origin", "subject_taught"),
+    *("business_kind", "former_job", "study_city", "home_region", "health_condition", "usual_exercise"),
 )
 """The kinds, those first that are said first when all that is known is asked for."""
 
@@ -57,6 +59,21 @@ TOGETHER = (
     frozenset({"relative_name", "relative_age"}),
     frozenset({"relative_city", "home_city"}),
     frozenset({"travel_plan", "home_city"}),
+    frozenset({"moving_to", "home_city"}),
+    frozenset({"years_lived_here", "home_city"}),
+    frozenset({"years_at_job", "job"}),
+    frozenset({"number_of_children", "children_names"}),
+    frozenset({"relative_origin", "relative_city"}),
+    frozenset({"relative_study", "relative_job"}),
+    frozenset({"friend_name", "friend_job"}),
+    frozenset({"pet_name", "pet_breed"}),
+    frozenset({"pet_age", "pet_breed"}),
+    frozenset({"pet_color", "pet_breed"}),
+    frozenset({"study_subject", "study_city"}),
+    frozenset({"business_kind", "business_name"}),
+    frozenset({"age", "birth_year"}),
+    frozenset({"birthday_date", "birth_year"}),
+    frozenset({"wedding_month", "wedding_place"}),
 )
 """Kinds that are easily taken for each other. People tell both, or one, and ask for the other."""
 
@@ -67,6 +84,14 @@ PAIRS = {
     ("name", "job"): ["I'm {v}, a {w}", "my name is {v} and I'm a {w}", "I'm {v} and I work as a {w}"],
     ("job", "employer"): ["I'm a {v} at {w}", "I work for {w} as a {v}", "I work as a {v} at {w}"],
     ("home_city", "origin"): ["I live in {v} but I'm from {w}", "I'm from {w} and live in {v}"],
+    ("pet_name", "pet_breed"): ["my {s} {v} is a {w}", "{v} is our {s}, a {w}", "we have a {s}, {v}, she's a {w}"],
+    ("relative_name", "relative_study"): ["my {s} {v} studies {w}", "my {s} {v} is studying {w}"],
+    ("relative_name", "relative_origin"): ["my {s} {v} is from {w}", "my {s} {v} comes from {w}"],
+    ("study_subject", "study_city"): ["I study {v} in {w}", "I'm studying {v} in {w}", "studying {v} in {w} atm"],
+    ("job", "years_at_job"): ["I've been a {v} for {w}", "I have worked as a {v} for {w}"],
+    ("home_city", "years_lived_here"): ["I've lived in {v} for {w}", "been living in {v} for {w}"],
+    ("name", "subject_taught"): ["I'm {v}, I teach {w}", "my name is {v} and I teach {w}"],
+    ("business_name", "business_kind"): ["I run a {w} called {v}", "{v} is my own {w}"],
     ("favorite_food", "disliked_food"): ["I love eating {v} but hate {w}", "I like {v}, but I don't like {w}"],
 }
 """Two facts on one person, told as one: see `dialogues.COMBINED`."""
@@ -89,6 +114,15 @@ SLANG = {
     "cat": ("kitty",),
 }
 """Other words for those that facts are about, as questions have them."""
+
+IDENTITIES = {
+    "relative_name": "{v} is your {s}.",
+    "pet_name": "{v} is your {s}.",
+    "two_animals": "{v} is your {s}.",
+    "coworker_name": "{v} is your {s}.",
+    "boss_or_teacher_name": "{v} is your {s}.",
+}
+"""What somebody is whose name is known, by the kind that told it."""
 
 
 def everyday(kinds: Sequence[Kind]) -> list[Kind]:

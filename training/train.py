@@ -28,7 +28,7 @@ from training.batches import Batch, Batcher
 from training.codec import Codec
 from training.config import TrainConfig
 from training.dialogues import Author
-from training.everyday import CLOSE, PAIRS, SLANG, TOGETHER, everyday
+from training.everyday import CLOSE, IDENTITIES, PAIRS, SLANG, TOGETHER, everyday
 from training.facts import Values
 from training.kinds import load_kinds
 from training.loading import drawn
@@ -95,7 +95,7 @@ def everyday_author(author: Author) -> Author:
     """The same, who writes as people talk to a stranger."""
     kinds, combined = everyday(author.kinds), {**author.combined, **PAIRS}
     author = replace(author, kinds=kinds, combined=combined, together=TOGETHER)
-    return replace(author, asked=ASKED, near=CLOSE, scenes=load_scenes(), slang=SLANG)
+    return replace(author, asked=ASKED, near=CLOSE, scenes=load_scenes(), slang=SLANG, identities=IDENTITIES)
 
 
 def parse() -> TrainConfig:
