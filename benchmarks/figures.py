@@ -17,7 +17,7 @@ RESULTS = HOME / "benchmarks" / "results"
 RECALL = (
     "Recall (`benchmarks/runs/recall.sh`; share right, its 95 % interval, probes). But for the first three rows, cases "
     "are generated with values and phrasings held out of training; *update* also fails when the old value is said, "
-    "*falsely denied* are told facts said to be unknown; rows with a star were answered on a GPU, in float32:"
+    "*falsely denied* are told facts said to be unknown; where a way has a star, a GPU answered, in float32:"
 )
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 PAGES = (HOME / "README.md", *sorted((HOME / "models").glob("*/README.md")))
