@@ -5,7 +5,8 @@
 #   train    PACK/start-2 and PACK/corpora: gpu.sh for MINUTES, once more with two thirds of a batch where that fails early;
 #            weights and loss log are in OUT
 #   recall   nothing: benchmarks/runs/recall.sh with the new weights for LIMIT seconds, without its two longest; OUT/recall.tgz
-# An H100 got through ten of its twelve larger sets of cases in 150 seconds. Only install and train were tried, small, on a CPU.
+# An H100 got through ten of its twelve larger sets of cases in 150 seconds. Where an idle machine is taken back soon, call
+# recall at once; the fourth stage's came too late. Installing takes 4 s there, training and exporting 585.
 # Usage: [WORK=/tmp/borrowed] [MINUTES=9.15] [LIMIT=190] training/runs/borrowed.sh install|train|recall PACK OUT
 set -euo pipefail
 call=$1 pack=$2 out=$3 work=${WORK:-/tmp/borrowed} began=$SECONDS

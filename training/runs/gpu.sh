@@ -28,7 +28,7 @@
 # stand beside what is known instead (see everyday.sh).
 # The shipped weights are three runs: HEALING=0.45 MINUTES=3.6 SETTLE=1 BATCH=48000 over the base alone (with the mix of 03ac363),
 # MINUTES=9.15 SETTLE=1 over what that exported (with the mix of 1b07c7b), and MINUTES=9.15 SETTLE=1 once more over
-# what that exported (as at 542ecc8, EVERYDAY=0.7 RECALLED=0.3); GUIDANCE was chosen then. What the next one is to mend is in models/README.md.
+# what that exported (as at 542ecc8, EVERYDAY=0.7 RECALLED=0.3 NEVER_TOLD=1); GUIDANCE was chosen then. What the next one is to mend is in models/README.md.
 set -euo pipefail
 corpora=$1 out=$2 export=${3:-}
 python=${PYTHON:-python3}
@@ -60,7 +60,7 @@ if [ -n "${START:-}" ]; then
     [ -d "$base" ] || "$python" -m training.export "$out/healing" "$out/healed"
     TOKENS=${TOKENS:-$("$python" -c "$within" "$out/healing/log.jsonl" "$whole")}
   fi
-  model=(--pretrained "$base" "${memory[@]}" --base-lr 0.3 --plain 0.18 --besides 0.7 --wider --everyday "${EVERYDAY:-0.7}" --never-told 1 --recalled "${RECALLED:-0.3}" --heavy 0.2 --faint 0.7
+  model=(--pretrained "$base" "${memory[@]}" --base-lr 0.3 --plain 0.18 --besides 0.7 --wider --everyday "${EVERYDAY:-0.7}" --never-told "${NEVER_TOLD:-0.8}" --recalled "${RECALLED:-0.3}" --heavy 0.2 --faint 0.7
     --batch-tokens "${BATCH:-96000}" --lr 2.2e-3 --warmup-steps 50)
   if [ -d "$START/generator" ]; then model+=(--start "$START"); fi
 else
