@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from core.checkpoint import fingerprint, save_checkpoint, save_guidance
+from core.checkpoint import MOST_GUIDANCE, fingerprint, save_checkpoint, save_guidance
 from core.origin import Origin
 from training.config import TrainConfig
 from training.run import TOKENIZER, Run, load_tokenizer
@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--bits", type=int, choices=range(2, 9), help="of the base's weights (default: bfloat16)")
     parser.add_argument("--guidance", type=float, default=1.0, help="how far replies are guided by a memory")
     arguments = parser.parse_args()
+    if not 1 <= arguments.guidance <= MOST_GUIDANCE:
+        parser.error(f"--guidance is {arguments.guidance:g}; it has to be from 1 to {MOST_GUIDANCE:g}")
     where = arguments.run, arguments.model
     write = partial(export_in_bits, *where, arguments.bits) if arguments.bits else partial(export, *where)
     print(write(arguments.max_shard_size))

@@ -12,35 +12,43 @@ from training.corpora import Turn
 from training.facts import Fact, Question
 from training.sentences import question
 
-WHO = (
-    *("who is {v}", "whos {v}", "who's {v} again?", "who was {v} again", "so who is {v} then", "who is {v} to me"),
-    *(
-        "do u know who {v} is",
-        "u remember {v}? who is it",
-        "remind me who {v} is",
-        "{v} is who again",
-        "wait who is {v}",
-    ),
-    *("did i tell you who {v} is", "any idea who {v} is", "tell me who {v} is", "Who is {v} in my life?"),
-    *(
-        "{v} is who, in my life?",
-        "Do you remember who {v} is?",
-        "Do you know who {v} is?",
-        "Have I told you who {v} is?",
-    ),
-    *(
-        "Did I ever mention who {v} is?",
-        "What is {v} to me?",
-        "When I say {v}, who do I mean?",
-        "Who did I say {v} was?",
-    ),
-    *("And {v}, who's that?", "How do I know {v}?", "Could you remind me who {v} is, please?"),
-    *("Can you tell me who {v} is?", "If I talk about {v}, do you know who that is?"),
-)
-NOBODY = (
-    *("You haven't told me who {v} is.", "I don't know who {v} is.", "You didn't mention who {v} is."),
-    *("You haven't mentioned {v} to me.", "You haven't told me who {v} is to you, so I can't say."),
-)
+WHO = [
+    "who is {v}",
+    "whos {v}",
+    "who's {v} again?",
+    "who was {v} again",
+    "so who is {v} then",
+    "who is {v} to me",
+    "do u know who {v} is",
+    "u remember {v}? who is it",
+    "remind me who {v} is",
+    "{v} is who again",
+    "wait who is {v}",
+    "did i tell you who {v} is",
+    "any idea who {v} is",
+    "tell me who {v} is",
+    "Who is {v} in my life?",
+    "{v} is who, in my life?",
+    "Do you remember who {v} is?",
+    "Do you know who {v} is?",
+    "Have I told you who {v} is?",
+    "Did I ever mention who {v} is?",
+    "What is {v} to me?",
+    "When I say {v}, who do I mean?",
+    "Who did I say {v} was?",
+    "And {v}, who's that?",
+    "How do I know {v}?",
+    "Could you remind me who {v} is, please?",
+    "Can you tell me who {v} is?",
+    "If I talk about {v}, do you know who that is?",
+]
+NOBODY = [
+    "You haven't told me who {v} is.",
+    "I don't know who {v} is.",
+    "You didn't mention who {v} is.",
+    "You haven't mentioned {v} to me.",
+    "You haven't told me who {v} is to you, so I can't say.",
+]
 
 
 def either(rng: Random, fact: Fact, other: str, answer: str) -> Question:

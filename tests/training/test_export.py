@@ -73,6 +73,15 @@ def test_a_model_is_exported_with_how_far_its_replies_are_guided(
         assert load_checkpoint(Origin(str(tmp_path / "model")), CPU).guidance == guidance
 
 
+def test_a_guidance_that_could_not_be_opened_is_refused_before_anything_is_written(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["export", str(run_folder), str(tmp_path / "model"), "--guidance", "0.5"])
+    with pytest.raises(SystemExit):
+        main()
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_run_of_before_an_option_is_exported_with_its_default(run_folder: Path, tmp_path: Path) -> None:
     stored = json.loads((run_folder / "run.json").read_text())
     older = {name: value for name, value in stored.items() if name not in ("workers", "minutes", "compile")}

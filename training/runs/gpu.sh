@@ -19,7 +19,8 @@
 #
 # With START, a folder with a pretrained base in START/base (training.trimming) and, to go on from a run, its generator in
 # START/generator (training.export; what MEMORY says has to be so in it), that is trained in place of a model from nothing, as
-# pretrained.sh does, and exported in BITS a weight, its replies guided by GUIDANCE. A base alone heals first, for HEALING minutes, mostly in plain English;
+# pretrained.sh does, and exported in BITS a weight, its replies guided by GUIDANCE. A base alone heals first, for HEALING
+# minutes, mostly in plain English;
 # without TOKENS the healing's speed says how many WHOLE minutes of pieces (MINUTES, where nothing is said) will reach.
 # 12 layers in 8 bits are 57 MB (training.compression, which needs compressed-tensors and what that needs: pydantic,
 # loguru): small enough to be carried there, and to be bundled. An H100 makes 311,000 tokens/s of steps
@@ -28,7 +29,8 @@
 # stand beside what is known instead (see everyday.sh).
 # The shipped weights are three runs: HEALING=0.45 MINUTES=3.6 SETTLE=1 BATCH=48000 over the base alone (with the mix of 03ac363),
 # MINUTES=9.15 SETTLE=1 over what that exported (with the mix of 1b07c7b), and MINUTES=9.15 SETTLE=1 once more over
-# what that exported (as at 542ecc8, EVERYDAY=0.7 RECALLED=0.3 NEVER_TOLD=1); GUIDANCE was chosen then. What the next one is to mend is in models/README.md.
+# what that exported (as at 542ecc8, EVERYDAY=0.7 RECALLED=0.3 NEVER_TOLD=1); GUIDANCE was chosen then.
+# What the next one is to mend is in models/README.md.
 set -euo pipefail
 corpora=$1 out=$2 export=${3:-}
 python=${PYTHON:-python3}
