@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from training.corpora import Turn
 from training.dialogues import Author, Memory
@@ -33,12 +34,16 @@ PARTS = {"telling": ("clauses", "tells", "change"), "value": ("values",), "quest
 
 @dataclass(frozen=True)
 class Probe:
-    """A question, strings of which the reply must hold one (`any_of`), and strings of which it must hold none."""
+    """A question, strings of which the reply must hold one (`any_of`), and strings of which it must hold none.
+
+    What is typed `before` it, in the same conversation, gets the model's own replies, of which nothing is asked.
+    """
 
     ask: str
     any_of: tuple[str, ...]
     none_of: tuple[str, ...]
     kind: str
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,12 +98,17 @@ def read_cases(path: Path) -> list[Case]:
 def _case(line: str, number: int) -> Case:
     try:
         data = json.loads(line)
-        probes = [Probe(p["ask"], _strings(p["any"]), _strings(p.get("not", [])), p["kind"]) for p in data["probes"]]
+        probes = [_probe(entry) for entry in data["probes"]]
         if unknown := {probe.kind for probe in probes} - set(KINDS):
             raise ValueError(f"kind {sorted(unknown)} is none of {KINDS}")
         return Case(data["id"], tuple(map(_strings, data["conversations"])), tuple(probes))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"Line {number} is not a recall case ({type(error).__name__}: {error}).") from error
+
+
+def _probe(entry: dict[str, Any]) -> Probe:
+    wanted, unwanted = _strings(entry["any"]), _strings(entry.get("not", []))
+    return Probe(entry["ask"], wanted, unwanted, entry["kind"], _strings(entry.get("before", [])))
 
 
 def _strings(value: object) -> tuple[str, ...]:

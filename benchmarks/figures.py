@@ -15,7 +15,7 @@ from benchmarks.cases import KINDS
 HOME = Path(__file__).parent.parent
 RESULTS = HOME / "benchmarks" / "results"
 RECALL = (
-    "Recall (`benchmarks/runs/recall.sh`; share right, its 95 % interval, probes). But for the first three rows, cases "
+    "Recall (`benchmarks/runs/recall.sh`; share right, its 95 % interval, probes). But for the first four rows, cases "
     "are generated with values and phrasings held out of training; *update* also fails when the old value is said, "
     "*falsely denied* are told facts said to be unknown; where a way has a star, a GPU answered, in float32:"
 )
@@ -24,6 +24,7 @@ PAGES = (HOME / "README.md", *sorted((HOME / "models").glob("*/README.md")))
 RECALLS = {
     "everyday": "150 people as they type (benchmarks/everyday.jsonl)",
     "second": "200 others as they type (benchmarks/second.jsonl), read by nobody who made the data",
+    "followups": "60 people asked on (benchmarks/followups.jsonl): *and how old is he?* after a first question",
     "sample": "tests/fixtures/cases/recall_sample.jsonl",
     "generated": "1 to 4 facts",
     "200": "the same, 200 cases of another seed",
@@ -92,7 +93,7 @@ def _cell(shares: dict[str, Any], kind: str) -> str:
 
 def side_effects(result: dict[str, Any]) -> str:
     """What a memory does to text that is not about it."""
-    sessions, talk = result["msc"], result["small_talk"]
+    sessions, talk, asides = result["msc"], result["small_talk"], result["asides"]
     ways = ", ".join(f"{way} {value:.1f}" for way, value in sessions["perplexity"].items())
     lines = [
         "Side effects (`python -m benchmarks.perplexity --msc FILE --plain FILE... "
@@ -103,7 +104,12 @@ def side_effects(result: dict[str, Any]) -> str:
     for name, row in result["plain"].items():
         low, high = row["interval"]
         lines.append(f"{row['ratio']:.2f} times ({low:.2f}-{high:.2f}) that of an empty memory on {name},")
-    lines.append(f"and {talk['mention']} of {talk['messages']} replies to small talk mention a fact unasked.")
+    lines.append(f"and {talk['mention']} of {talk['messages']} replies to small talk mention a fact unasked. Of")
+    lines.append(
+        f"{asides['messages']} questions that only sound as if they were about the user (advice, mostly; training saw "
+        f"none of them) {asides['mention']} are answered with a fact and {asides['denied']} as if one had been asked "
+        f"for and never told ({asides['denied_without']} by the base without a memory)."
+    )
     return "\n".join(lines)
 
 

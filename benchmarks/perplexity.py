@@ -2,7 +2,8 @@
 
 On third sessions of Multi-Session Chat three ways: `memory` (sessions 1 and 2 folded turn by turn), `none`, `prompt`
 (their last tokens before the session's own, as many as the base's context allows). Then whether 50 unrelated facts in
-memory harm other conversations, or are mentioned unasked in small talk. A session is read in stretches of at most
+memory harm other conversations, are mentioned unasked in small talk, or have questions that only sound as if they were
+about the user (`asides`, which training never saw) answered as if they were. A session is read in stretches of at most
 `--window` tokens, alike for all ways; what is scored is in `benchmarks/scoring.py`. Intervals: bootstrap by dialogue.
 """
 
@@ -22,7 +23,7 @@ from app.errors import EXPECTED
 from app.settings import load_settings
 from benchmarks.cases import Probe
 from benchmarks.dialogues import SPEAKERS, Conversation, read_sample, turns_of
-from benchmarks.recall import GREEDY, is_right
+from benchmarks.recall import GREEDY, is_admission, is_right
 from benchmarks.report import finish, interval, origin
 from benchmarks.scoring import Score, Scorer, perplexity, resampled, spread, tokens_of
 from core.adapter import Adapter
@@ -31,7 +32,7 @@ from core.engine import Engine, load_engine
 from training.dialogues import Author, Memory
 from training.facts import Values
 from training.kinds import load_kinds
-from training.remarks import load_small_talk
+from training.remarks import held_out_asides, load_small_talk
 
 WAYS = ("memory", "none", "prompt")
 FACTS = 50  # unrelated ones, in each memory of the side effects
@@ -84,8 +85,9 @@ def run(
     loads = [Load.draw(scorer.engine, f"{seed}-{number}") for number in range(MEMORIES)]
     sides["plain"] = {name: unrelated(scorer, talks, loads, seed) for name, talks in plain.items()}
     _print_unrelated(sides["plain"])
-    sides["small_talk"] = small_talk(scorer.engine, loads, seed)
-    _print_small_talk(sides["small_talk"])
+    for name, texts in (("small_talk", small_talk_messages(Random(seed))), ("asides", held_out_asides())):
+        sides[name] = unasked(scorer.engine, texts, loads)
+        _print_unasked(name, sides[name])
     facts = {"facts": min(load.facts for load in loads), "memories": len(loads)}
     how = {"window": scorer.window, "speakers": list(scorer.speakers), "seed": seed}
     return sides | facts | how | origin(scorer.engine)
@@ -172,16 +174,27 @@ def unrelated(
     }
 
 
-def small_talk(engine: Engine, loads: Sequence[Load], seed: int) -> dict[str, Any]:
-    """How many replies to small talk mention a value in memory that the reply without the memory does not."""
-    asked = small_talk_messages(Random(seed))
-    unasked = []
-    for text, load in zip(tqdm(asked, desc="small talk", leave=False, disable=None), cycle(loads), strict=False):
+def unasked(engine: Engine, texts: Sequence[str], loads: Sequence[Load]) -> dict[str, Any]:
+    """How many replies to messages that ask for no fact are about the user all the same.
+
+    Those that `mention` a value in memory which the reply without the memory does not, and those that are `denied`, as
+    if they had asked for a fact: with the memory, and without.
+    """
+    rows: list[dict[str, Any]] = []
+    for text, load in zip(tqdm(texts, desc="unasked", leave=False, disable=None), cycle(loads), strict=False):
         plain, reply = (answer(engine, adapter, text) for adapter in (None, load.adapter))
-        if values := sorted(mentioned(reply, load.values) - mentioned(plain, load.values)):
-            unasked.append({"message": text, "reply": reply, "without": plain, "values": values})
-    count = len(unasked)
-    return {"messages": len(asked), "mention": count, "interval": interval(count, len(asked)), "replies": unasked}
+        values = sorted(mentioned(reply, load.values) - mentioned(plain, load.values))
+        rows.append({"message": text, "reply": reply, "without": plain, "values": values})
+    mention, denied = sum(bool(row["values"]) for row in rows), sum(is_admission(row["reply"]) for row in rows)
+    return {
+        "messages": len(rows),
+        "mention": mention,
+        "interval": interval(mention, len(rows)),
+        "denied": denied,
+        "denied_interval": interval(denied, len(rows)),
+        "denied_without": sum(is_admission(row["without"]) for row in rows),
+        "replies": [row for row in rows if row["values"] or is_admission(row["reply"])],
+    }
 
 
 def small_talk_messages(rng: Random) -> list[str]:
@@ -219,8 +232,9 @@ def _print_unrelated(results: Mapping[str, Mapping[str, Any]]) -> None:
         print(f"{name:28}{row['empty']:>9.2f}{row['full']:>9.2f}  ratio {row['ratio']:.4f}, 95 % {row['interval']}")
 
 
-def _print_small_talk(result: Mapping[str, Any]) -> None:
-    print(f"\nSmall talk: {result['mention']} of {result['messages']} replies mention a fact unasked")
+def _print_unasked(name: str, result: Mapping[str, Any]) -> None:
+    print(f"\n{name}: {result['mention']} of {result['messages']} replies mention a fact unasked,", end=" ")
+    print(f"{result['denied']} deny one ({result['denied_without']} without a memory)")
     for row in result["replies"]:
         print(f"{row['message']!r} -> {row['reply']!r}")
 

@@ -137,7 +137,8 @@ def run(
                     right[way][probe.kind] += is_right(reply, probe)
                     denied[way] += probe.kind != "abstain" and is_admission(reply)
                     if verbose and way == "memory" and not is_right(reply, probe):
-                        print(f"{case.id} {probe.kind}: {probe.ask!r} -> {reply!r}, expected {probe.any_of[0]!r}")
+                        typed = " / ".join((*probe.before, probe.ask))
+                        print(f"{case.id} {probe.kind}: {typed!r} -> {reply!r}, expected {probe.any_of[0]!r}")
     counts, told = {kind: asked[kind] for kind in KINDS}, sum(asked[kind] for kind in KINDS if kind != "abstain")
     shares = {way: {kind: _share(right[way][kind], asked[kind]) for kind in KINDS} for way in ways}
     _print_table(shares, asked)
@@ -207,8 +208,17 @@ def fitting(engine: Engine, messages: list[Message]) -> list[Message]:
 
 def ask(engine: Engine, adapter: Adapter | None, history: list[Message], probes: Sequence[Probe]) -> list[str]:
     """Every probe, each in a conversation of its own that holds `history` and is not folded."""
-    prompts = [fitting(engine, [*history, Message("user", probe.ask)]) for probe in probes]
-    return ["".join(engine.reply(adapter, prompt, GREEDY)) for prompt in prompts]
+    return [list(conversation(engine, adapter, history, probe))[-1] for probe in probes]
+
+
+def conversation(engine: Engine, adapter: Adapter | None, history: list[Message], probe: Probe) -> Iterator[str]:
+    """The replies to what is typed before a probe, and to the probe."""
+    messages = list(history)
+    for text in (*probe.before, probe.ask):
+        messages.append(Message("user", text))
+        reply = "".join(engine.reply(adapter, fitting(engine, messages), GREEDY))
+        messages.append(Message("assistant", reply))
+        yield reply
 
 
 def is_right(reply: str, probe: Probe) -> bool:

@@ -19,6 +19,7 @@ from training.codec import BOTH, REPLY, Codec, Window, joined
 from training.corpora import Turn
 from training.dialogues import MOST_SUMMED_UP, Author, Memory
 from training.facts import Fact, Question
+from training.followups import FollowUps
 from training.packing import Rows, laid_in_rows, pack
 from training.sentences import garbled
 
@@ -37,6 +38,7 @@ CONVERSATIONS = 0.12  # of the memories hold people's talk instead of facts
 STRANGERS = 0.15  # of what is drawn for plain rows: questions of somebody who has told nothing, so many at once
 QUESTIONS = 6
 CROWDED = 2.0  # times as many questions about what was never told, where much was: everything echoes a little there
+FOLLOWED = 0.3  # of the facts that are asked for, so many lead to another question, that leaves out whom it is about
 SUMMARIES = 0.3  # of the memories are asked for all they know; half as many of those that hold more than is said
 
 
@@ -118,7 +120,7 @@ class Batcher:
     For each fact that is asked for, so many questions are about what was `never_told`, on average; of their answers so
     many stand beside what is known instead, `recalled`. A memory is as strong as the app has it, or fainter by chance,
     down to `faint`. A share `everyday` is written by the `usual` author, as people talk to a stranger: a run that goes
-    on forgets what it draws no more.
+    on forgets what it draws no more. Some questions are followed by others, if there are any `follow_ups`.
     """
 
     codec: Codec
@@ -131,6 +133,7 @@ class Batcher:
     recalled: float = 0.0
     everyday: float = 0.0
     usual: Author | None = None
+    follow_ups: FollowUps | None = None
 
     def draw(self, rng: Random, load: Load, plain_share: float = 0.25) -> Batch:
         """One batch of about `load.tokens` tokens, `plain_share` of them plain rows."""
@@ -223,6 +226,7 @@ class Batcher:
         if rng.random() < (SUMMARIES if len(memory.facts) <= MOST_SUMMED_UP else SUMMARIES / 2):
             questions.append(self.author.summary(rng, memory.facts))
         windows = [self._after_others(rng, question, memory.facts, memory.turns[-3:]) for question in questions]
+        windows += self._followed(rng, facts, memory.facts)
         if rng.random() >= besides:
             return windows
         for _ in range(NEWS):
@@ -232,6 +236,15 @@ class Batcher:
             told = [*memory.facts, *news]
             windows.append(self.codec.replied([*earlier, self._hasty(rng, turn, told)], values_of(told)))
         return windows + [self.codec.window([turn], REPLY) for _ in range(2) for turn in self.author.chat(rng)]
+
+    def _followed(self, rng: Random, asked: Sequence[Fact], facts: Sequence[Fact]) -> Iterator[Window]:
+        """Questions that go on from one just answered, for some of what is asked."""
+        if self.follow_ups is None:
+            return
+        for fact in asked:
+            if rng.random() < FOLLOWED and (two := self.follow_ups.draw(rng, fact, facts)):
+                first, then = two
+                yield self.codec.asked([first], [then._replace(turn=self._hasty(rng, then.turn, facts))])
 
     def unmoved_windows(self, rng: Random, chance: float) -> list[Window]:
         """With some chance talk of people of whom the memory knows nothing: every word of it counts."""

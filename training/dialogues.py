@@ -265,7 +265,8 @@ class Author:
         """
         fact = self._untold.draw(rng, facts)
         kind = fact.kind
-        if kind.name in self.identities and rng.random() < IDENTIFYING and fact.value not in [f.value for f in facts]:
+        named = any(fact.value in other.value for other in facts)  # "Miso" is in "Miso and Gravy"
+        if kind.name in self.identities and rng.random() < IDENTIFYING and not named:
             return nobody(rng, fact)
         template = rng.choice(kind.check if kind.check and rng.random() < 0.06 else kind.ask)
         asked = self._in_slang(rng, fact).say(template)

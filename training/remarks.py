@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 from training.corpora import Turn
 from training.kinds import CATALOGUE
@@ -46,12 +47,29 @@ NOTHING_YET = [
 ]
 
 
-def load_small_talk() -> Callable[[Random], list[Turn]]:
-    """One exchange of the small-talk catalogue at a time."""
-    exchanges = tomllib.loads((CATALOGUE / "smalltalk.toml").read_text(encoding="utf-8"))["exchange"]
+def load_small_talk(name: str = "smalltalk") -> Callable[[Random], list[Turn]]:
+    """One exchange of a file of the catalogue at a time: of its small talk, or of its `asides`."""
+    exchanges = _exchanges(name)
 
     def draw(rng: Random) -> list[Turn]:
         exchange = rng.choice(exchanges)
         return [Turn(rng.choice(exchange["user"]), rng.choice(exchange["reply"]))]
 
     return draw
+
+
+def with_asides(chat: Callable[[Random], list[Turn]], share: float) -> Callable[[Random], list[Turn]]:
+    """The chat, of which a share is questions that sound as if they were about the user, and are not."""
+    asides = load_small_talk("asides")
+    return lambda rng: asides(rng) if rng.random() < share else chat(rng)
+
+
+def held_out_asides() -> list[str]:
+    """Those that training does not draw, one of each topic."""
+    return [exchange["held_out"] for exchange in _exchanges("asides")]
+
+
+def _exchanges(name: str) -> list[dict[str, Any]]:
+    catalogue = tomllib.loads((CATALOGUE / f"{name}.toml").read_text(encoding="utf-8"))
+    exchanges: list[dict[str, Any]] = catalogue["exchange"]
+    return exchanges

@@ -28,11 +28,13 @@ from training.batches import Batch, Batcher
 from training.codec import Codec
 from training.config import TrainConfig
 from training.dialogues import Author
-from training.everyday import CLOSE, IDENTITIES, PAIRS, SLANG, TOGETHER, everyday
+from training.everyday import ASIDES, CLOSE, IDENTITIES, PAIRS, SLANG, TOGETHER, everyday
 from training.facts import Values
+from training.followups import FollowUps, load_follow_ups
 from training.kinds import load_kinds
 from training.loading import drawn
 from training.objective import Loss, loss_of, mean
+from training.remarks import with_asides
 from training.run import PRETRAINED, TOKENIZER, Progress, Run, fast_dtype, load_tokenizer, matmul_rate
 from training.scenes import load_scenes
 from training.sources import Sources
@@ -71,7 +73,8 @@ def main() -> None:
     run = Run(config, tokenizer, device, fast_dtype(device))
     drawn_from = Codec(tokenizer), author, sources.plain, sources.talk
     shares = config.never_told, config.besides, config.faint, config.recalled, config.everyday
-    batcher = Batcher(*drawn_from, *shares, usual=everyday_author(author) if config.everyday else None)
+    usual = everyday_author(author) if config.everyday else None
+    batcher = Batcher(*drawn_from, *shares, usual=usual, follow_ups=follow_ups_of(usual) if usual else None)
     if not run.resume():
         if config.start:
             run.begin_from(config.start)
@@ -94,8 +97,14 @@ def author_of(config: TrainConfig, sources: Sources) -> Author:
 def everyday_author(author: Author) -> Author:
     """The same, who writes as people talk to a stranger."""
     kinds, combined = everyday(author.kinds), {**author.combined, **PAIRS}
-    author = replace(author, kinds=kinds, combined=combined, together=TOGETHER)
+    author = replace(author, kinds=kinds, combined=combined, together=TOGETHER, chat=with_asides(author.chat, ASIDES))
     return replace(author, asked=ASKED, near=CLOSE, scenes=load_scenes(), slang=SLANG, identities=IDENTITIES)
+
+
+def follow_ups_of(author: Author) -> FollowUps:
+    """What goes on from a question, of the kinds that an author knows."""
+    kinds = {kind.name: kind for kind in author.kinds}
+    return FollowUps(kinds, author.values, load_follow_ups(), author.together)
 
 
 def parse() -> TrainConfig:

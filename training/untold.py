@@ -53,7 +53,7 @@ class Untold:
             kind = rng.choice(kinds)
             slots = self._slots_told(kind, facts) if closely and self.together else []
             fact = Fact(kind, self.values.draw(rng, kind), rng.choice(slots or kind.slots))
-            if _is_never_told(fact, facts, self.together):
+            if is_never_told(fact, facts, self.together):
                 return fact
         raise ValueError(f"{len(facts)} facts leave nothing untold in a catalogue of {len(self.kinds)} kinds.")
 
@@ -105,7 +105,7 @@ def _are_names(kind: Kind, other: Kind) -> bool:
     return kind.name.endswith("name") and other.name.endswith("name")
 
 
-def _is_never_told(fact: Fact, told: Sequence[Fact], together: Collection[frozenset[str]]) -> bool:
+def is_never_told(fact: Fact, told: Sequence[Fact], together: Collection[frozenset[str]]) -> bool:
     """Whether no fact told could pass for an answer; of another person or animal the same kind may be asked."""
     if fact.slot and fact.kind.name in {other.kind.name for other in told}:
         return not any(alike(fact.key, other.key) for other in told)

@@ -20,7 +20,7 @@ from benchmarks.scoring import Scorer
 from core.chat import Message
 from core.engine import Engine
 from tests.tiny import tiny_engine, tiny_folder
-from training.remarks import load_small_talk
+from training.remarks import held_out_asides, load_small_talk
 
 
 def talk(*texts: str) -> tuple[Message, ...]:
@@ -147,10 +147,22 @@ def test_a_value_that_is_said_without_the_memory_too_does_not_count(
     replies = {True: "Oslo and Rome!", False: "Rome!"}
     monkeypatch.setattr(benchmark, "answer", lambda engine, adapter, text: replies[adapter is not None])
     counts = [
-        benchmark.small_talk(engine, [load._replace(values=frozenset(values))], 0)["mention"]
+        benchmark.unasked(engine, ["Hi.", "Rain?"], [load._replace(values=frozenset(values))])["mention"]
         for values in ({"Rome"}, {"Rome", "Oslo"})
     ]
-    assert counts == [0, 40]
+    assert counts == [0, 2]
+
+
+def test_a_denial_of_what_nobody_asked_for_counts_with_the_memory_and_without(
+    engine: Engine, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replies = {("Rain?", True): "You haven't told me.", ("Soup?", True): "I don't know.", ("Soup?", False): "No idea."}
+    monkeypatch.setattr(
+        benchmark, "answer", lambda engine, adapter, text: replies.get((text, adapter is not None), "Oh!")
+    )
+    result = benchmark.unasked(engine, ["Hi.", "Rain?", "Soup?"], [load])
+    assert (result["messages"], result["mention"], result["denied"], result["denied_without"]) == (3, 0, 2, 1)
+    assert [row["message"] for row in result["replies"]] == ["Rain?", "Soup?"]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -187,9 +199,10 @@ def test_the_command_prints_tables_and_one_json_line_last(
     printed = capsys.readouterr().out.strip().splitlines()
     result = json.loads(printed[-1])
     assert result == json.loads((tmp_path / "out.json").read_text())
-    assert {"msc", "plain", "small_talk", "facts", "window", "seed", "model", "device", "commit"} <= set(result)
+    assert {"msc", "plain", "small_talk", "asides", "facts", "window", "seed"} <= set(result)
+    assert {"model", "device", "commit"} <= set(result)
     assert list(result["plain"]) == ["rain.test"]
-    assert result["small_talk"]["messages"] == 40
+    assert (result["small_talk"]["messages"], result["asides"]["messages"]) == (40, len(held_out_asides()))
 
 
 @pytest.mark.parametrize("flag", ["--msc", "--plain"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from app.settings import Settings
 from benchmarks import recall
 from benchmarks.cases import KINDS, Case, Probe
 from benchmarks.recall import WAYS, fitting, is_admission, is_right, run, told_in_prompt
+from core.adapter import Adapter
 from core.chat import Message
+from core.decoding import Sampling
 from core.engine import Engine
 from tests.tiny import tiny_engine, tiny_folder
 from training.corpora import Turn
@@ -117,6 +120,21 @@ def test_a_later_turn_is_folded_and_in_the_prompt(engine: Engine) -> None:
     assert [message.text for message in told_in_prompt(engine, case)][-2:] == ["Hi!", "Hello Bob."]
     before, after = (recall.adapter_after(engine, engine.empty_state(), turns) for turns in ((), later))
     assert any(not torch.equal(one, other) for one, other in zip(before.lora_B, after.lora_B, strict=True))
+
+
+def test_what_is_typed_before_a_question_gets_replies_that_stand_in_its_prompt(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts: list[list[str]] = []
+
+    def reply(adapter: Adapter | None, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        prompts.append([message.text for message in messages])
+        yield f"reply {len(prompts)}"
+
+    monkeypatch.setattr(engine, "reply", reply)
+    said = recall.ask(engine, None, [], [replace(LIVE, before=("Hi.", "Who is Tom?")), MOVED])
+    assert said == ["reply 3", "reply 4"]
+    assert prompts[2:] == [["Hi.", "reply 1", "Who is Tom?", "reply 2", LIVE.ask], [MOVED.ask]]
 
 
 def test_an_admission_is_told_from_an_answer() -> None:

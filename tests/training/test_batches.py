@@ -13,7 +13,7 @@ from benchmarks.cases import ADMISSIONS
 from core.base import Base
 from core.generator import PADDING
 from tests.tiny import tiny_model, tiny_tokenizer
-from tests.training.small import small_author, small_batcher
+from tests.training.small import JOB, SISTER, SMALL_KINDS, small_author, small_batcher
 from training.batches import (
     ASKED,
     NEWS,
@@ -29,9 +29,14 @@ from training.batches import (
     load_at,
 )
 from training.codec import VALUE_WEIGHT, Codec, Window
+from training.corpora import Turn
+from training.dialogues import Memory
+from training.facts import Fact
+from training.followups import FollowUp, FollowUps
 from training.packing import IGNORED, pack
 from training.remarks import NOTHING_YET
 
+TURNS = [Turn("My brother is a nurse.", "Your brother is a nurse.")]
 LENGTHS = [5, 9, 1, 7, 12, 3, 8, 2, 16]
 
 
@@ -208,6 +213,18 @@ def test_a_batch_asks_every_fact_twice(codec: Codec) -> None:
         asked = small_batcher(codec).question_windows(Random(seed), said)
         others = sum(VALUE_WEIGHT in window.weights for window in asked) - 2 * len(said.facts)
         assert 0 <= others <= NEWS + 1  # or a summary
+
+
+def test_some_questions_lead_to_another_whose_answer_alone_is_learnt(codec: Codec) -> None:
+    asks = {SISTER.name: FollowUp(("and {his} name?",))}
+    follow_ups = FollowUps({kind.name: kind for kind in SMALL_KINDS}, small_author().values, asks, ())
+    batcher, said = replace(small_batcher(codec), follow_ups=follow_ups), Memory(TURNS, [Fact(JOB, "nurse", "brother")])
+    asked = [one for seed in range(40) for one in batcher.question_windows(Random(seed), said, 0)]
+    followed = [one for one in asked if "his name" in decoded(one, range(len(one.ids))).lower()]
+    assert followed
+    for one in followed:
+        learnt = decoded(one, [place for place, weight in enumerate(one.weights) if weight])
+        assert "nurse" not in learnt and "You have not told me about your brother." in learnt
 
 
 def test_a_batch_has_about_the_tokens_asked_for(codec: Codec) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from random import Random
 
+from benchmarks.recall import is_admission
 from tests.training.test_facts import normal
 from training.dialogues import Author
-from training.everyday import CLOSE, PAIRS, PLAIN, SLANG, TOGETHER, USUAL, everyday
+from training.everyday import ASIDES, CLOSE, PAIRS, PLAIN, SLANG, TOGETHER, USUAL, everyday
 from training.facts import COMBINED, Fact, Values, draw_facts
-from training.kinds import PHRASINGS, load_kinds
-from training.remarks import load_small_talk
+from training.kinds import CATALOGUE, PHRASINGS, load_kinds
+from training.remarks import held_out_asides, load_small_talk, with_asides
 from training.untold import Untold
 
 KINDS = load_kinds(held_out=False, wider=True)
@@ -102,3 +104,25 @@ def test_a_denial_may_go_on_with_what_is_known_of_the_same_animal() -> None:
         assert ("Biscuit" in more.turn.assistant) == (more.values == ("Biscuit",))
         told_more += bool(more.values)
     assert 100 < told_more < 190  # the rest is like nothing that was told
+
+
+def test_asides_ask_for_no_fact_and_get_an_answer_that_states_and_denies_none() -> None:
+    exchanges = tomllib.loads((CATALOGUE / "asides.toml").read_text(encoding="utf-8"))["exchange"]
+    asides = [text for exchange in exchanges for text in (*exchange["user"], exchange["held_out"])]
+    asked = {normal(text) for kind in (*KINDS, *HELD_OUT.values()) for text in (*kind.ask, *kind.check)}
+    assert not asked & {normal(text) for text in asides} and len({*map(normal, asides)}) == len(asides) > 400
+    replies = [text for exchange in exchanges for text in exchange["reply"]]
+    assert not [text for text in replies if is_admission(text) or text.startswith("Your ")]
+
+
+def test_training_draws_no_held_out_aside() -> None:
+    draw = load_small_talk("asides")
+    drawn = {draw(Random(seed))[0].user for seed in range(9000)}
+    assert len(drawn) > 380 and not drawn & {*held_out_asides()}
+
+
+def test_a_share_of_everyday_talk_is_asides() -> None:
+    asides, plain = load_small_talk("asides"), load_small_talk()
+    known = {turn.user for seed in range(9000) for turn in asides(Random(seed))}
+    drawn = [with_asides(plain, ASIDES)(Random(seed))[0].user for seed in range(500)]
+    assert 0.2 < sum(text in known for text in drawn) / 500 < 0.4

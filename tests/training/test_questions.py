@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from training.dialogues import Author
@@ -41,3 +42,11 @@ def test_who_was_never_told_is_not_known_and_who_was_is_never_denied() -> None:
     denied = [asked for asked in drawn if asked.turn.assistant.startswith(tuple(denials))]
     assert 20 < len(denied) < 90 and all(asked.values == () for asked in denied)
     assert not about_whose(drawn, "Tom")
+
+
+def test_who_is_one_of_two_told_in_one_breath_is_never_denied() -> None:
+    pair = next(kind for kind in KINDS if kind.name == "pet_names")
+    kinds, both = [pair, replace(NAMES[0], values=("Miso",))], Fact(pair, "Miso and Gravy", "cats")
+    author = Author(kinds, load_small_talk(), Values(), identities=IDENTITIES)
+    drawn = [author.unknown(Random(seed), [both]) for seed in range(200)]
+    assert not any(asked.turn.assistant.endswith(("who Miso is.", "Miso to me.")) for asked in drawn)

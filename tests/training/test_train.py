@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -15,9 +16,10 @@ from tests.tiny import tiny_tokenizer
 from tests.training.small import small_batcher, small_config, write_corpora
 from training.codec import Codec
 from training.config import TrainConfig
+from training.remarks import load_small_talk
 from training.run import CHECKPOINT, Progress, Run, matmul_rate
 from training.sources import Sources
-from training.train import LOG, author_of, everyday_author, main, speed, train
+from training.train import LOG, author_of, everyday_author, follow_ups_of, main, speed, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # fewer cores than workers: slow only
 CPU = torch.device("cpu")
@@ -112,3 +114,7 @@ def test_everyday_talk_is_written_by_another_author(tmp_path: Path) -> None:
     assert usual.scenes and usual.slang and usual.together and usual.asked
     assert not (even.scenes or even.slang or even.together or even.asked)
     assert len(usual.kinds) > len(even.kinds) and len(usual.combined) > len(even.combined)
+    asides = {load_small_talk("asides")(Random(seed))[0].user for seed in range(2000)}
+    assert asides & {usual.chat(Random(seed))[0].user for seed in range(99)}
+    assert not asides & {even.chat(Random(seed))[0].user for seed in range(99)}
+    assert {*follow_ups_of(usual).asks} <= {*follow_ups_of(usual).kinds}
