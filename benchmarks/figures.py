@@ -104,7 +104,7 @@ def side_effects(result: dict[str, Any]) -> str:
     for name, row in result["plain"].items():
         low, high = row["interval"]
         lines.append(f"{row['ratio']:.2f} times ({low:.2f}-{high:.2f}) that of an empty memory on {name},")
-    lines.append(f"and {talk['mention']} of {talk['messages']} replies to small talk mention a fact unasked. Of")
+    lines.append(f"and {talk['mention']} of {talk['messages']} replies to small talk that training saw mention one. Of")
     lines.append(
         f"{asides['messages']} questions that only sound as if they were about the user (advice, mostly; training saw "
         f"none of them) {asides['mention']} are answered with a fact and {asides['denied']} as if one had been asked "

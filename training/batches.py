@@ -36,7 +36,7 @@ LOWERED = 0.15  # of those, that are all in lower case instead, names as well
 MISHEARD = 0.35  # of the turns that are folded only, and get a reply beside the point
 CONVERSATIONS = 0.12  # of the memories hold people's talk instead of facts
 STRANGERS = 0.15  # of what is drawn for plain rows: questions of somebody who has told nothing, so many at once
-QUESTIONS = 6
+QUESTIONS, REMARKS = 6, 3  # and so many remarks that ask for nothing: whoever only learns to deny denies those too
 CROWDED = 2.0  # times as many questions about what was never told, where much was: everything echoes a little there
 FOLLOWED = 0.3  # of the facts that are asked for, so many lead to another question, that leaves out whom it is about
 SUMMARIES = 0.3  # of the memories are asked for all they know; half as many of those that hold more than is said
@@ -264,7 +264,9 @@ class Batcher:
     def stranger_windows(self, rng: Random) -> list[Window]:
         """Questions of somebody who told nothing: where the base itself denies, only what memory holds is answered."""
         questions = [self.author.summary(rng, []), *(self.author.unknown(rng, []) for _ in range(QUESTIONS - 1))]
-        return [self._after_others(rng, question, [], weight=PROMPT_WEIGHT) for question in questions]
+        denied = [self._after_others(rng, question, [], weight=PROMPT_WEIGHT) for question in questions]
+        remarks = (self.author.chat(rng)[:1] for _ in range(REMARKS))
+        return denied + [self.codec.window(turns, REPLY, weight=PROMPT_WEIGHT) for turns in remarks]
 
     def plain_windows(self, rng: Random) -> list[Window]:
         """Language modelling: corpora, and whole histories with the question in the same window (RECIPE 10)."""

@@ -37,7 +37,7 @@ PLAIN, SHARE = 12, 0.5  # of what is told and asked, so much is in the plain phr
 OFTEN = 60  # the first of the words that a kind is about ("dog") is drawn as often as so many of the last
 
 CLOSE = 0.7  # of what is asked and was never told, so much could be taken for what was told: see Author
-ASIDES = 0.3  # of small talk: questions with the words of those about oneself, to which no fact is an answer
+ASIDES = 0.5  # of small talk: questions with the words of those about oneself, to which no fact is an answer
 
 TOGETHER = (
     frozenset({"favorite_food", "disliked_food"}),

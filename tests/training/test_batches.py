@@ -20,6 +20,7 @@ from training.batches import (
     PLAIN_ROW,
     PROMPT_WEIGHT,
     QUESTIONS,
+    REMARKS,
     ROWS,
     TALK_WEIGHT,
     TOKENS_A_MEMORY,
@@ -152,15 +153,20 @@ def test_a_conversation_is_gone_on_with_and_said_again(codec: Codec) -> None:
     assert texts[2] == texts[0]
 
 
-def test_the_bare_base_learns_to_deny_what_a_stranger_asks(codec: Codec) -> None:
+def test_the_bare_base_learns_to_deny_what_a_stranger_asks_and_to_answer_other_remarks(codec: Codec) -> None:
     batcher = small_batcher(codec)
     drawn = [batcher.plain_windows(Random(seed)) for seed in range(60)]
-    strangers = [windows for windows in drawn if len(windows) == QUESTIONS]
+    strangers = [windows for windows in drawn if len(windows) == QUESTIONS + REMARKS]
     assert strangers
     for window in (window for windows in strangers for window in windows):
         assert set(window.weights) == {0.0, PROMPT_WEIGHT}  # no value among them, which would count more
-        answer = decoded(window, [i for i, weight in enumerate(window.weights) if weight])
-        assert any(admission in answer for admission in (*ADMISSIONS, *NOTHING_YET))
+    answers = [
+        [decoded(one, [i for i, weight in enumerate(one.weights) if weight]) for one in windows]
+        for windows in strangers
+    ]
+    for denied in (answer for said in answers for answer in said[:QUESTIONS]):
+        assert any(admission in denied for admission in (*ADMISSIONS, *NOTHING_YET))
+    assert all("It is." in answer for said in answers for answer in said[QUESTIONS:])
 
 
 def test_no_more_facts_of_a_memory_are_asked_than_may_be(codec: Codec) -> None:
