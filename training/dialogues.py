@@ -5,7 +5,7 @@ Composes the catalogue's facts and small talk into conversations; tokens and bat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
@@ -16,7 +16,7 @@ from training.everyday import USUAL
 from training.facts import COMBINED, Fact, Question, Values, draw_facts, is_confused
 from training.kinds import Kind
 from training.questions import checked, either, nobody, who
-from training.remarks import NICE_FOR_THEM, NOTHING_YET, SUMMARIES, THANKS, UPDATED
+from training.remarks import NICE_FOR_THEM, NOTHING_YET, SUMMARIES, THANKS, UPDATED, Chat
 from training.scenes import Scene, goes_with, play
 from training.sentences import favoured, joined, question, sentence
 from training.untold import Untold, denial_and
@@ -26,7 +26,6 @@ SLANG = 0.2
 IDENTIFYING = 0.15  # of the questions about a name, so many are about whose it is
 SCENIC = 0.7  # so likely comes a scene, and so likely another
 JOINTS = [" and ", " and ", ", and ", ". ", ". ", ", ", "; ", ". Also, ", " - ", " but "]
-Chat = Callable[[Random], list[Turn]]
 
 
 class Step(NamedTuple):

@@ -51,12 +51,11 @@ class FollowUps:
     def draw(self, rng: Random, fact: Fact, facts: Sequence[Fact]) -> tuple[Turn, Question] | None:
         """A question about the fact, and the one that follows it; none where nothing goes on from such a fact."""
         told = [other for other in facts if self._goes_on(fact, other)]
-        unknown = not told or rng.random() > TOLD
-        options = list(self._never_told(rng, fact, facts)) if unknown else told
-        if not options:
+        known = bool(told) and rng.random() < TOLD
+        other = rng.choice(told) if known else next(self._never_told(rng, fact, facts), None)
+        if other is None:
             return None
-        other = rng.choice(options)
-        answers, values = (other.kind.unknown, ()) if unknown else (other.kind.answer, (other.value,))
+        answers, values = (other.kind.answer, (other.value,)) if known else (other.kind.unknown, ())
         asked = question(rng, other.say(self._words(rng, fact, other)))
         first = Turn(question(rng, fact.say(rng.choice(fact.kind.ask))), fact.say(favoured(rng, fact.kind.answer)))
         return first, Question(Turn(asked, other.say(favoured(rng, answers))), values)
@@ -69,9 +68,9 @@ class FollowUps:
         return follow_up is not None and (of_the_same or fact.kind.name in follow_up.after)
 
     def _never_told(self, rng: Random, fact: Fact, facts: Sequence[Fact]) -> Iterator[Fact]:
-        """Of each kind that goes on from the fact one that nothing told could be the answer to."""
-        kinds = [self.kinds[name] for name in self.asks if name in self.kinds]
-        for kind in (kind for kind in (fact.kind, *kinds) if kind.name != fact.kind.name or fact.slot):
+        """Of each kind that goes on from the fact, in any order, one that nothing told could be the answer to."""
+        kinds = {fact.kind.name: fact.kind} | {name: self.kinds[name] for name in self.asks if name in self.kinds}
+        for kind in rng.sample(list(kinds.values()), len(kinds)):
             slot = fact.slot if fact.slot in kind.slots and kind.name != fact.kind.name else rng.choice(kind.slots)
             other = Fact(kind, self.values.draw(rng, kind), slot)
             if self._goes_on(fact, other) and is_never_told(other, facts, self.together):

@@ -1,4 +1,4 @@
-"""What is said beside facts: small talk, thanks, changes noted, and the ways to ask for all that is known."""
+"""What is said beside facts: small talk, asides, thanks, changes noted, and the ways to ask for all that is known."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 from training.corpora import Turn
 from training.kinds import CATALOGUE
+
+Chat = Callable[[Random], list[Turn]]
+"""A few turns, drawn."""
 
 THANKS = [
     "Thanks for telling me!",
@@ -47,7 +50,7 @@ NOTHING_YET = [
 ]
 
 
-def load_small_talk(name: str = "smalltalk") -> Callable[[Random], list[Turn]]:
+def load_small_talk(name: str = "smalltalk") -> Chat:
     """One exchange of a file of the catalogue at a time: of its small talk, or of its `asides`."""
     exchanges = _exchanges(name)
 
@@ -58,7 +61,7 @@ def load_small_talk(name: str = "smalltalk") -> Callable[[Random], list[Turn]]:
     return draw
 
 
-def with_asides(chat: Callable[[Random], list[Turn]], share: float) -> Callable[[Random], list[Turn]]:
+def with_asides(chat: Chat, share: float) -> Chat:
     """The chat, of which a share is questions that sound as if they were about the user, and are not."""
     asides = load_small_talk("asides")
     return lambda rng: asides(rng) if rng.random() < share else chat(rng)
