@@ -76,7 +76,7 @@ class Parcel:
 
 
 def wrap(memory: Memory, turns: Sequence[Turn], proof: Proof | None, texts: bool = True) -> bytes:
-    """The file of a memory and its ledger, whose texts stay out where `texts` is false."""
+    """The file of a memory and its ledger, whose texts stay out where `texts` is false; of the same, the same bytes."""
     numbers = {talk: number for number, talk in enumerate(dict.fromkeys(turn.conversation_id for turn in turns))}
     entries = [_entry(turn, numbers[turn.conversation_id]) for turn in turns]
     entries = entries if texts else [replace(entry, user_text="", reply_text=None) for entry in entries]
@@ -91,9 +91,9 @@ def wrap(memory: Memory, turns: Sequence[Turn], proof: Proof | None, texts: bool
         "digests": {name: _digest(data) for name, data in parts.items()},
     }
     file = BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for name, data in ({MANIFEST: _line(manifest).encode()} | parts).items():
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)  # dated 1980, not now
     return file.getvalue()
 
 

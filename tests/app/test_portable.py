@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -67,6 +68,14 @@ def test_a_memory_that_was_taken_in_is_the_same_and_clean(
     assert all(getattr(one, name) == getattr(other, name) for one, other in pairs for name in same)
     assert [talk.turns for talk in there.list_conversations(twin.id)] == [1, 2]
     assert service.verify(twin.id).is_clean
+
+
+def test_the_same_memory_is_the_same_file_whenever_it_is_taken_along(
+    file: bytes, service: Service, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = time.localtime(time.time() + 86_400)
+    monkeypatch.setattr(time, "localtime", lambda *_: later)  # what a zip dates its parts by
+    assert service.export_memory(ada.id) == file
 
 
 def test_a_memory_that_was_taken_in_goes_on(file: bytes, elsewhere: tuple[Service, Store]) -> None:
