@@ -15,7 +15,7 @@ from benchmarks.cases import KINDS
 HOME = Path(__file__).parent.parent
 RESULTS = HOME / "benchmarks" / "results"
 RECALL = (
-    "Recall (`benchmarks/runs/recall.sh`; share right, its 95 % interval, probes). But for the first four rows, cases "
+    "Recall (`benchmarks/runs/recall.sh`; share right, its 95 % interval, probes). But for the first five rows, cases "
     "are generated with values and phrasings held out of training; *update* also fails when the old value is said, "
     "*falsely denied* are told facts said to be unknown; where a way has a star, a GPU answered, in float32:"
 )
@@ -25,6 +25,7 @@ RECALLS = {
     "everyday": "150 people as they type (benchmarks/everyday.jsonl)",
     "second": "200 others as they type (benchmarks/second.jsonl), read by nobody who made the data",
     "followups": "60 people asked on (benchmarks/followups.jsonl): *and how old is he?* after a first question",
+    "followups_second": "40 others asked on (benchmarks/followups_second.jsonl), read by nobody who made the data",
     "sample": "tests/fixtures/cases/recall_sample.jsonl",
     "generated": "1 to 4 facts",
     "200": "the same, 200 cases of another seed",

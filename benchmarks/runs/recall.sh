@@ -27,6 +27,7 @@ cases() { echo "$1 --generate $((share * $2)) --seed ${SEED:-2027} ${*:3}"; }
   echo everyday --cases benchmarks/everyday.jsonl
   echo second --cases benchmarks/second.jsonl
   echo followups --cases benchmarks/followups.jsonl
+  echo followups_second --cases benchmarks/followups_second.jsonl
   echo sample --cases tests/fixtures/cases/recall_sample.jsonl
 } | sed "s|^\([^ ]*\)|--json $results/recall_\1.json|" |
   tail -n "+$((1 + ${SKIP:-0}))" | xargs -P "${STREAMS:-2}" -L 1 "$python" -m benchmarks.recall --together "${TOGETHER:-16}"

@@ -227,7 +227,9 @@ def test_the_cases_are_those_that_the_published_figures_were_measured_on(near: b
     assert sha256(text.encode()).hexdigest().startswith(digest)
 
 
-@pytest.mark.parametrize(("name", "least"), [("everyday", 150), ("second", 200), ("followups", 60)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("everyday", 150), ("second", 200), ("followups", 60), ("followups_second", 40)]
+)
 def test_cases_that_people_wrote_can_be_asked_and_answered(name: str, least: int) -> None:
     cases = read_cases(HOME / "benchmarks" / f"{name}.jsonl")
     assert len({case.id for case in cases}) == len(cases) >= least
