@@ -25,7 +25,7 @@ RECALLS = {
     "everyday": "150 people as they type (benchmarks/everyday.jsonl)",
     "second": "200 others as they type (benchmarks/second.jsonl), read by nobody who made the data",
     "followups": "60 people asked on (benchmarks/followups.jsonl): *and how old is he?* after a first question",
-    "followups_second": "40 others asked on (benchmarks/followups_second.jsonl), read by nobody who made the data",
+    "followups_second": "40 others asked on (benchmarks/followups_second.jsonl), whose misses nobody has read",
     "sample": "tests/fixtures/cases/recall_sample.jsonl",
     "generated": "1 to 4 facts",
     "200": "the same, 200 cases of another seed",
