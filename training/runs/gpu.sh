@@ -27,9 +27,10 @@
 # of 96,000, an eighth of the measured matmul rate. Beginning takes 10 s a process, an export 15 s.
 # EVERYDAY of what is drawn is what people tell a stranger most often, the rest all there is, evenly; RECALLED of the denials
 # stand beside what is known instead (see everyday.sh).
-# The shipped weights are three runs: HEALING=0.45 MINUTES=3.6 SETTLE=1 BATCH=48000 over the base alone (with the mix of 03ac363),
+# The shipped weights are an hour of everyday.sh over three runs of this: HEALING=0.45 MINUTES=3.6 SETTLE=1
+# BATCH=48000 over the base alone (with the mix of 03ac363),
 # MINUTES=9.15 SETTLE=1 over what that exported (with the mix of 1b07c7b), and MINUTES=9.15 SETTLE=1 once more over
-# what that exported (as at 542ecc8, EVERYDAY=0.7 RECALLED=0.3 NEVER_TOLD=1); GUIDANCE was chosen then. everyday.sh went on.
+# what that exported (as at 542ecc8, EVERYDAY=0.7 RECALLED=0.3 NEVER_TOLD=1); GUIDANCE was chosen then.
 # What the next one is to mend is in models/README.md.
 set -euo pipefail
 corpora=$1 out=$2 export=${3:-}
