@@ -40,8 +40,8 @@ class ChatHandlers:
 
     @property
     def usual(self) -> Shown:
-        """How a conversation is answered of which nobody said how: `show_manner` but for the status."""
-        return self.show_manner(None, None)[:-1]
+        """How a conversation is answered of which nobody said how."""
+        return self.manner_of(None, None)
 
     def start_anew(self, user: User | None, search: str = "") -> Shown:
         """An empty prompt: (conversation, conversations, chat, box, status).
@@ -62,12 +62,16 @@ class ChatHandlers:
         chat = self._chat(named(user), conversation_id)
         return conversation_id, SAME, chat, resting_box(user), self._status(user, conversation_id)
 
+    def open_in_its_manner(self, user: User | None, conversation_id: int | None) -> Shown:
+        """The same, after how it is answered: (strength, instructions, temperature, *the chat)."""
+        return *self.manner_of(user, conversation_id), *self.open_conversation(user, conversation_id)
+
     def send(
         self, tab: Tab, number: int, user: User | None, here: Here, content: object, search: str = "", *dials: Any
     ) -> Iterator[Shown]:
         """Stream a turn: (conversation, conversations, chat, box, status). Nothing while one is being written.
 
-        The conversations are those that are searched for; the `dials` are those that `show_manner` sets.
+        The conversations are those that are searched for; the `dials` are those of `manner_of`.
         """
         owner, text, manner = named(user), text_of(content), Manner(*dials)
         if isinstance(here, TemporaryChat):
@@ -202,15 +206,15 @@ class ChatHandlers:
         causes = self._service.why(owner.id, answered[-1].id)
         return wording.causes_shown(causes, self._service.reply_without(owner.id, answered[-1].id))
 
-    def show_manner(self, user: User | None, here: Here) -> Shown:
-        """How the conversation that was opened is answered: (strength, instructions, temperature, status)."""
-        manner = self._service.manner(user.id, here) if user and isinstance(here, int) else self._usual
-        return manner.strength, manner.instructions, manner.temperature, SAME
+    def manner_of(self, user: User | None, conversation_id: int | None) -> Shown:
+        """How a conversation is answered: (strength, instructions, temperature)."""
+        manner = (
+            self._usual if user is None or conversation_id is None else self._service.manner(user.id, conversation_id)
+        )
+        return manner.strength, manner.instructions, manner.temperature
 
-    def await_model(self, tab: Tab, _: int, user: User | None, here: Here) -> Shown:
+    def await_model(self, tab: Tab, number: int, user: User | None, here: Here) -> Shown:
         """While the model loads, and once it is there; a message says by itself what it waits for: (timer, status)."""
-        if tab.has_sent:
-            return gr.Timer(active=False), SAME
         timer = gr.Timer(active=False) if self._service.is_ready else SAME
         return timer, self._status(user, None if isinstance(here, TemporaryChat) else here)
 

@@ -20,32 +20,35 @@ SAME = gr.skip()
 
 
 def in_turn(
-    handler: Callable[..., Any], on_error: Sequence[Any], outlasting: bool = False
+    handler: Callable[..., Any], on_error: Sequence[Any], outlasting: bool = False, resting: bool = False
 ) -> Callable[..., Iterator[Any]]:
     """A guarded handler whose page sees what it shows until its next action: the handler takes (tab, number, ...).
 
-    What is `outlasting` is shown also after that, but never to another person.
+    What is `outlasting` is shown also after that, but never to another person; what is `resting`, before any message.
     """
     outermost = guarded(handler, on_error)
 
     @functools.wraps(handler)
     def shown(tab: Tab, number: int, *values: Any) -> Iterator[Any]:
-        yield from tab.show(number, outermost(tab, number, *values), outlasting)
+        yield from tab.show(number, outermost(tab, number, *values), outlasting, resting)
         # When a stream ends its last output is sent once more, and may arrive after the first of the next action.
         yield SAME
 
     return shown
 
 
-def leaving(handler: Callable[..., Any], departing: bool = False) -> Callable[..., Any]:
+def leaving(
+    handler: Callable[..., Any], emptied: Sequence[Any] = (), departing: bool = False
+) -> Callable[..., tuple[Any, ...]]:
     """A handler that shows something else: what was being written before the click is stopped and shown no more.
 
-    It is `departing` where another person may be in front of the page afterwards.
+    What is `emptied` comes before what it shows. It is `departing` where another person may be in front of the page
+    afterwards.
     """
 
-    def left(tab: Tab, number: int, *values: Any) -> Any:
+    def left(tab: Tab, number: int, *values: Any) -> tuple[Any, ...]:
         tab.leave(number, departing)
-        return handler(*values)
+        return *emptied, *handler(*values)
 
     left.__name__ = handler.__name__
     return left

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import gradio as gr
 
 from app import wording
+from app.clearing import Clearable, closing, manner
 from app.handlers import Handlers
-from app.wiring import LEDGER_IN_FRONT, QUIET, Actor, at_once, on, on_leaving, on_looking
+from app.wiring import LEDGER_IN_FRONT, QUIET, Actor, at_once, on_leaving, on_looking
 
 CHAT = "chat"
 LEDGER = ["turn", "folded", "message", "tokens", "fold ms", "left"]
@@ -28,20 +29,15 @@ DOWNLOAD = """(text) => {
 """The file is made in the browser, and its bytes are let go of: on a server they would outlive what is forgotten."""
 
 
-class Remembering(Actor, Protocol):
+class Remembering(Actor, Clearable, Protocol):
     """The page around the tab."""
 
     user: gr.State
     conversation: gr.State
     conversations: gr.Radio
-    search: gr.Textbox
     chat: gr.Chatbot
     status: gr.HTML
     tabs: gr.Tabs
-
-    @property
-    def dials(self) -> list[Any]:
-        """How the conversation is answered."""
 
 
 class MemoryPanel:
@@ -169,11 +165,14 @@ def wire_panel(page: Remembering, panel: MemoryPanel, opened: Callable[..., Any]
         search(changed.then)
         refreshed = [page.conversations, page.chat, page.status]
         on_looking(page, changed.then, handlers.refresh, [user, page.conversation, page.search], refreshed)
+    # Its cause and its text may say what is being corrected.
+    panel.correction.submit(None, None, [page.causes, panel.said, panel.changes], js="() => ['', '', '']", **QUIET)
     at_once(panel.export.click, panel.receipt, "Preparing the file")
     exporting = [panel.exported, panel.receipt]
     exported = on_looking(page, panel.export.click, handlers.export, [user], exporting, outlasting=True)
     exported.then(None, panel.exported, panel.exported, js=DOWNLOAD, **QUIET)
-    begun = on_leaving(page, panel.back_then.click, handlers.start_as_of, picked, page.conversing)
+    left = [(page.causes, ""), (page.search, ""), *manner(page, handlers.usual)]
+    begun = on_leaving(page, panel.back_then.click, handlers.start_as_of, picked, page.conversing, left)
     begun.then(lambda: gr.Tabs(selected=CHAT), None, page.tabs, **QUIET)
     panel.forget.click(lambda: gr.update(visible=True), None, panel.confirmation, **QUIET)
     panel.keep.click(lambda: gr.update(visible=False), None, panel.confirmation, **QUIET)
@@ -184,14 +183,8 @@ def wire_panel(page: Remembering, panel: MemoryPanel, opened: Callable[..., Any]
         (panel.really.click, handlers.forget, [user]),
     ]
     for event, forget, about in forgetting:
-        forgotten = on_leaving(page, event, forget, about, page.conversing)
-        show_manner_after(page, forgotten.then, handlers)
+        forgotten = on_leaving(page, event, forget, about, page.conversing, closing(page, handlers.usual))
         search(look_again(page, panel, forgotten.then, handlers).then)
-
-
-def show_manner_after(page: Remembering, event: Callable[..., Any], handlers: Handlers) -> None:
-    """Have the dials say how whatever is open is answered: also where what was to close it has failed."""
-    on(event, handlers.show_manner, [page.user, page.conversation], [*page.dials, page.status])
 
 
 def look_again(page: Remembering, panel: MemoryPanel, event: Callable[..., Any], handlers: Handlers) -> Any:

@@ -33,11 +33,6 @@ class Tab:
         """Return a new tab: pages copy the first value of their state, and each has its own."""
         return Tab()
 
-    @property
-    def has_sent(self) -> bool:
-        """Whether a message was begun here, whose stream then says how things are."""
-        return self._sent
-
     def begin(self, number: int) -> bool:
         """Begin a message; False if it was left before it came, or the newest message is still being answered."""
         with self._changed:
@@ -72,14 +67,17 @@ class Tab:
             self._departed = max(self._departed, number if departing else 0)
         self.stop(number)
 
-    def show(self, number: int, stream: Generator[Any], outlasting: bool = False) -> Iterator[Any]:
+    def show(
+        self, number: int, stream: Generator[Any], outlasting: bool = False, resting: bool = False
+    ) -> Iterator[Any]:
         """Pass on what an action shows, one output of the page at a time, until a newer action begins.
 
-        What is `outlasting` is passed on until a person departs.
+        What is `outlasting` is passed on until a person departs, and what is `resting` only until the first message
+        of the page: from then on messages say how things are.
         """
         with closing(stream):
             for shown in stream:
-                if not self._claim(number, outlasting):
+                if not self._claim(number, outlasting, resting):
                     return
                 try:
                     yield shown
@@ -87,10 +85,11 @@ class Tab:
                     # Whoever takes the next output has sent this one off.
                     self._release()
 
-    def _claim(self, number: int, outlasting: bool) -> bool:
+    def _claim(self, number: int, outlasting: bool, resting: bool) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: not self._showing, timeout=PATIENCE_SECONDS)
-            self._showing = number >= (self._departed if outlasting else self._newest)
+            in_time = number >= (self._departed if outlasting else self._newest)
+            self._showing = in_time and not (resting and self._sent)
             return self._showing
 
     def _release(self) -> None:

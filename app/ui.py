@@ -5,7 +5,7 @@ No rules and no words beyond labels. Events are private, but for one that takes 
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from starlette.middleware import Middleware
 from app import settings, wording
 from app.asking import HOTTEST
 from app.chat_handlers import Shown
+from app.clearing import closing, departing, found_out, manner
 from app.guards import SAME, in_turn
 from app.handlers import Handlers
-from app.memory_panel import CHAT, MemoryPanel, look_again, show_manner_after, wire_panel
+from app.memory_panel import CHAT, MemoryPanel, look_again, wire_panel
 from app.people_panel import PeoplePanel, wire_people
 from app.same_site import SameSite
 from app.steady import SteadyBlocks
@@ -65,8 +66,8 @@ DOWNLOAD = """(text) => {
 """The file is made in the browser, and its text is let go of: on a server it would outlive what is forgotten."""
 
 
-UNKNOWN = "() => [{__type__: 'update', visible: false}, '']"
-"""What the memory was found to know is shown no more."""
+MOVE_ON = "() => ['', {__type__: 'update', active: false}]"
+"""Where the last reply came from is no matter any more, and a message says by itself whether the model is there."""
 
 KEEP_SESSION = "(session) => { try { if (session) localStorage.setItem('imprint', session); } catch {} }"
 KEEP_GUEST = "(session) => { try { localStorage.setItem('imprint-guest', session); } catch {} }"
@@ -221,13 +222,11 @@ def build_page(handlers: Handlers) -> gr.Blocks:
 
 def _wire(page: Page, handlers: Handlers) -> None:
     here = [page.user, page.conversation]
+    for event in (page.box.submit, page.chat.example_select, page.retry.click):
+        event(None, None, [page.causes, page.timer], js=MOVE_ON, **QUIET)
     on_message(page, page.box.submit, handlers.send, [*here, page.box, page.search, *page.dials])
     on_message(page, page.chat.example_select, handlers.send_example, [*here, page.search, *page.dials])
     on_message(page, page.retry.click, handlers.retry, [*here, page.search, *page.dials])
-    on_leaving(page, page.take_back.click, handlers.take_back, [*here, page.search], page.conversing)
-    forgotten = on_leaving(page, page.forget_here.click, handlers.forget_here, here, page.conversing)
-    show_manner_after(page, forgotten.then, handlers)
-    look_again(page, page.memory, forgotten.then, handlers)
     listed = [page.conversations, page.status]
     on_looking(page, page.title.submit, handlers.rename, [*here, page.title, page.search], listed, outlasting=True)
     on_looking(page, page.search.change, handlers.search, [*here, page.search], listed, outlasting=True)
@@ -236,60 +235,48 @@ def _wire(page: Page, handlers: Handlers) -> None:
         saved.then(None, page.saved, page.saved, js=DOWNLOAD, **QUIET)
     acting = [page.tab, page.number]
     page.box.stop(handlers.stop, acting, None, js=LAST_ACTION, **QUIET)
-    named = [page.name, page.passphrase, page.session]
-    entering = (page.name.submit, page.passphrase.submit)
-    entered = [on_leaving(page, event, handlers.enter, named, page.entering, departing=True) for event in entering]
-    guest = page.guest.click(None, None, page.session, js=SAVED_GUEST, **QUIET)
-    entered.append(on_leaving(page, guest.then, handlers.enter_as_guest, [page.session], page.entering, departing=True))
-    entered[-1].then(None, page.session, None, js=KEEP_GUEST, **QUIET)
-    for event in (page.leave.click, page.memory.delete.click):
-        event(None, page.session, None, js=DROP_SESSION, **QUIET)
-    left = on_leaving(page, page.leave.click, handlers.leave, [page.session], page.entering, departing=True)
-    deleting = (page, page.memory.delete.click, handlers.delete_account, [page.user], page.entering)
-    deleted = on_leaving(*deleting, departing=True)
-    for one in entered:
-        one.then(None, page.session, None, js=KEEP_SESSION, **QUIET)
-    for one in (left, deleted) if settings.knows_hub() else ():
-        one.then(None, page.session, None, js=LEAVE_HUB, **QUIET)
-    on_leaving(page, page.anew.click, handlers.start_anew, [page.user, page.search], page.conversing)
-    on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user, page.search], page.conversing)
-    picked = [page.user, page.conversations]
-    opened = on_leaving(page, page.conversations.input, handlers.open_conversation, picked, page.conversing)
-    show_manner_after(page, opened.then, handlers)
-    waited = in_turn(handlers.await_model, [SAME])
+    waited = in_turn(handlers.await_model, [SAME], resting=True)
     page.timer.tick(waited, [*acting, *here], [page.timer, page.status], js=LAST_ACTION, **QUIET)
-
     at_once(page.why.click, page.causes, "Looking for what this reply came from")
     on_looking(page, page.why.click, handlers.explain, here, [page.causes])
-    _wire_clearing(page, handlers.usual)
+    _wire_conversations(page, handlers)
+    changed = _wire_entering(page, handlers)
     wire_panel(page, page.memory, page.memory_tab.select, handlers)
-    changed = [one.then for one in (*entered, left, deleted)]
     for event in changed:
         look_again(page, page.memory, event, handlers)
     wire_people(page, page.people, page.people_tab, handlers, changed)
 
 
-def _wire_clearing(page: Page, usual: Shown) -> None:
-    """What was found out about somebody goes with them, and with what was forgotten or corrected."""
-    memory = page.memory
-    entering = (page.name.submit, page.passphrase.submit, page.guest.click)
-    changing_person = (*entering, page.leave.click, memory.delete.click)
-    moving_on = (page.box.submit, page.chat.example_select, page.retry.click)
-    elsewhere = (page.anew.click, page.temporary.click, page.conversations.input, memory.back_then.click)
-    closing = [page.forget_here.click, memory.forget_turn.click, memory.forget_talk.click]
-    closing += [memory.really.click, memory.disputes.input]
-    forgetting = (*closing, page.take_back.click, memory.correction.submit)
-    for event in (*changing_person, *moving_on, *elsewhere, *forgetting):
-        event(None, None, page.causes, js="() => ''", **QUIET)
-    # Else the next conversation would keep the instructions of one that was forgotten.
-    for event in (*changing_person, *elsewhere, *closing):
-        event(None, None, page.title, js="() => ''", **QUIET)
-        event(None, None, page.dials, js=f"() => {json.dumps(usual)}", **QUIET)
-    for event in (*closing, memory.back_then.click):
-        event(None, None, page.search, js="() => ''", **QUIET)  # they list all conversations
-    for event in (*changing_person, *forgetting):
-        event(None, None, [memory.disputes, memory.known], js=UNKNOWN, **QUIET)
-        event(lambda: ("", ""), None, [memory.said, memory.changes], **QUIET)
-    for event in changing_person:
-        boxes = [page.search, memory.search, memory.correction, memory.probe]
-        event(lambda: ("",) * 4, None, boxes, **QUIET)
+def _wire_conversations(page: Page, handlers: Handlers) -> None:
+    """From one conversation to another, and what is forgotten of one."""
+    here, picked = [page.user, page.conversation, page.search], [page.user, page.conversations]
+    gone = closing(page, handlers.usual)
+    forgotten = on_leaving(page, page.forget_here.click, handlers.forget_here, here[:-1], page.conversing, gone)
+    look_again(page, page.memory, forgotten.then, handlers)
+    on_leaving(page, page.take_back.click, handlers.take_back, here, page.conversing, found_out(page))
+    left = [(page.causes, ""), *manner(page, handlers.usual)]
+    on_leaving(page, page.anew.click, handlers.start_anew, [page.user, page.search], page.conversing, left)
+    on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user, page.search], page.conversing, left)
+    opened, left = [*page.dials, *page.conversing], [(page.causes, ""), (page.title, "")]
+    on_leaving(page, page.conversations.input, handlers.open_in_its_manner, picked, opened, left)
+
+
+def _wire_entering(page: Page, handlers: Handlers) -> list[Callable[..., Any]]:
+    """Who enters and who leaves; return what follows when somebody has."""
+    named, gone = [page.name, page.passphrase, page.session], departing(page, handlers.usual)
+    outputs = (page.entering, gone, True)
+    entered = [
+        on_leaving(page, event, handlers.enter, named, *outputs) for event in (page.name.submit, page.passphrase.submit)
+    ]
+    guest = page.guest.click(None, None, page.session, js=SAVED_GUEST, **QUIET)
+    entered.append(on_leaving(page, guest.then, handlers.enter_as_guest, [page.session], *outputs))
+    entered[-1].then(None, page.session, None, js=KEEP_GUEST, **QUIET)
+    for event in (page.leave.click, page.memory.delete.click):
+        event(None, page.session, None, js=DROP_SESSION, **QUIET)
+    left = on_leaving(page, page.leave.click, handlers.leave, [page.session], *outputs)
+    deleted = on_leaving(page, page.memory.delete.click, handlers.delete_account, [page.user], *outputs)
+    for one in entered:
+        one.then(None, page.session, None, js=KEEP_SESSION, **QUIET)
+    for one in (left, deleted) if settings.knows_hub() else ():
+        one.then(None, page.session, None, js=LEAVE_HUB, **QUIET)
+    return [one.then for one in (*entered, left, deleted)]

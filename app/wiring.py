@@ -34,6 +34,10 @@ HOLD_BOX = "() => ({__type__: 'update', interactive: false})"
 """Until the page has left, nothing more is sent from it: it would go where the page was."""
 
 
+Emptied = Sequence[tuple[Any, Any]]
+"""Components, and what each of them shows when there is nothing to show."""
+
+
 class Actor(Protocol):
     """What acts on a page: its tab, the number of the action, and the box that messages are written in."""
 
@@ -58,14 +62,18 @@ def on_leaving(
     handler: Callable[..., Any],
     inputs: Sequence[Any],
     outputs: Sequence[Any],
+    emptied: Emptied = (),
     departing: bool = False,
 ) -> Any:
     """Leave what the page shows on an event; `outputs` end with the chat's box and the status.
 
-    It is `departing` where another person may be in front of the page afterwards.
+    What is `emptied` is so in the same moment: sooner, what is still on its way would fill it again, and later, what
+    was written since would be lost. It is `departing` where another person may be in front of the page afterwards.
     """
     event(None, None, page.box, js=HOLD_BOX, **QUIET)
-    left = in_turn(leaving(handler, departing), [*[SAME] * (len(outputs) - 2), gr.update(interactive=True)])
+    outputs = [*(component for component, _ in emptied), *outputs]
+    handler = leaving(handler, [value for _, value in emptied], departing)
+    left = in_turn(handler, [*[SAME] * (len(outputs) - 2), gr.update(interactive=True)])
     return event(left, [page.tab, page.number, *inputs], outputs, **NUMBERED)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from socket import socket
 
 import gradio as gr
 import pytest
@@ -79,9 +80,16 @@ def bob(store: Store) -> User:
 def page(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Blocks]:
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
     blocks = build_page(Handlers(service))
-    start_page(blocks, "127.0.0.1")
+    start_page(blocks, "127.0.0.1", free_port())
     yield blocks
     blocks.close(verbose=False)
+
+
+def free_port() -> int:
+    """A port that nobody listens on; of those that Gradio would look through, tests side by side find the same."""
+    with socket() as looking:
+        looking.bind(("127.0.0.1", 0))
+        return int(looking.getsockname()[1])
 
 
 def loaded(engine: FakeEngine) -> Future[FakeEngine]:

@@ -20,6 +20,8 @@ from tests.fakes import FakeEngine
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REPLY = "#chat .bot .message-content"
+MEMORY = "button[role='tab']:has-text('Memory')"
+FRAMES = "async () => { for (let n = 0; n < 3; n++) await new Promise((drawn) => requestAnimationFrame(drawn)); }"
 
 
 @pytest.fixture
@@ -49,10 +51,20 @@ def enter(tab: Any, page: gr.Blocks, name: str) -> None:
 
 
 def send(tab: Any, text: str, note: str = "Remembered") -> None:
-    """Send a message and wait for what the quiet line says then."""
+    """Send a message and wait for what the quiet line says then; where it never does, say what it says."""
     tab.fill("#box textarea", text)
     tab.keyboard.press("Enter")
-    tab.wait_for_selector(f"#status :text('{note}')")
+    try:
+        tab.wait_for_selector(f"#status :text('{note}')")
+    except Exception as error:
+        left = tab.input_value("#box textarea")
+        raise AssertionError(f"{tab.inner_text('#status')!r}, {tab.inner_text('#chat')!r}, {left!r}") from error
+
+
+def open_up(tab: Any, selector: str) -> None:
+    """Click on what opens a part of the page, until it is drawn: a frame after, Gradio fills it once more."""
+    tab.click(selector)
+    tab.evaluate(FRAMES)
 
 
 def test_two_tabs_with_two_names_never_mix(browser: Any, page: gr.Blocks) -> None:
@@ -69,7 +81,7 @@ def test_two_tabs_with_two_names_never_mix(browser: Any, page: gr.Blocks) -> Non
 def test_a_name_is_deleted_with_everything_and_the_page_is_nobodys(browser: Any, page: gr.Blocks, store: Store) -> None:
     tab = tab_of(browser, page, "Ada")
     send(tab, "I live in vienna")
-    tab.click("button[role='tab']:has-text('Memory')")
+    open_up(tab, MEMORY)
     tab.wait_for_selector("#ledger :text('I live in vienna'):visible")
     tab.click("#forget")
     tab.click("#delete")
@@ -122,7 +134,7 @@ def test_the_keyboard_stops_a_reply_and_starts_a_new_conversation(
 def test_a_question_of_ones_own_is_put_to_the_weights(browser: Any, page: gr.Blocks) -> None:
     tab = tab_of(browser, page, "Ada")
     send(tab, "My cat is red")
-    tab.click("button[role='tab']:has-text('Memory')")
+    open_up(tab, MEMORY)
     tab.fill("#probe input", "Where is my cat?")
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#known li:has-text('from turn 1: My cat is red')")
@@ -219,7 +231,7 @@ def test_forgetting_asks_first(browser: Any, page: gr.Blocks, store: Store) -> N
     tab = tab_of(browser, page, "Ada")
     send(tab, "I am Ada")
     ada = store.find_user("Ada")
-    tab.get_by_role("tab", name="Memory").click()
+    open_up(tab, MEMORY)
     tab.click("#forget:enabled")
     tab.wait_for_selector("#really")
     assert ada and store.load_memory(ada.id)
@@ -259,7 +271,7 @@ def test_a_turn_is_picked_forgotten_and_a_receipt_shown(browser: Any, page: gr.B
     tab = tab_of(browser, page, "Ada")
     send(tab, "I am Ada")
     send(tab, "I drink tea")
-    tab.get_by_role("tab", name="Memory").click()
+    open_up(tab, MEMORY)
     pick(tab, "I am Ada", "I drink tea")
     tab.wait_for_selector("#picked :text('I know nothing.')")
     tab.click("#forget-turn")
@@ -305,7 +317,7 @@ def test_the_dial_turns_the_memory_off_and_stays_with_its_conversation(browser: 
     send(tab, "I live in vienna")
     tab.click("#anew")
     tab.wait_for_selector("#status :text('Ready')")
-    tab.click("#this button")
+    open_up(tab, "#this button")
     turn_dial(tab, "0")
     send(tab, "Where do I live?")
     assert tab.inner_text(REPLY) == "I know nothing."
@@ -321,7 +333,7 @@ def test_the_memory_page_says_what_the_weights_know(
     monkeypatch.setattr("app.readout.QUESTIONS", ("Where is my cat?", "Do I drink tea?"))
     tab = tab_of(browser, page, "Ada")
     send(tab, "My cat is old")
-    tab.get_by_role("tab", name="Memory").click()
+    open_up(tab, MEMORY)
     tab.click("#ask")
     tab.wait_for_selector("#known li:has-text('I know cat.'):has-text('turn 1: My cat is old')")
     assert not tab.is_visible("#known li:has-text('Do I drink tea?')")
@@ -334,7 +346,7 @@ def test_one_click_keeps_one_of_two_turns_that_disagree(browser: Any, page: gr.B
     tab = tab_of(browser, page, "Ada")
     send(tab, "I live in oslo")
     send(tab, "I live in vienna")
-    tab.get_by_role("tab", name="Memory").click()
+    open_up(tab, MEMORY)
     tab.click("#ask")
     tab.click("#disputes label:has-text('I know oslo.')")
     tab.wait_for_selector("#receipt :text('forgot 1 turn')")
@@ -343,7 +355,7 @@ def test_one_click_keeps_one_of_two_turns_that_disagree(browser: Any, page: gr.B
     assert ada and [turn.user_text for turn in store.held_turns(ada.id)] == ["I live in oslo"]
     tab.get_by_role("tab", name="Chat").click()
     send(tab, "I live in vienna")
-    tab.get_by_role("tab", name="Memory").click()
+    open_up(tab, MEMORY)
     tab.click("#ask")
     tab.wait_for_selector("#disputes label:has-text('I know oslo.')")
 
@@ -371,7 +383,7 @@ def test_a_turn_is_answered_anew_and_taken_back(
 def test_a_conversation_is_saved_by_the_browser_and_forgotten(browser: Any, page: gr.Blocks, store: Store) -> None:
     tab = tab_of(browser, page, "Ada")
     send(tab, "I <b>live</b> in vienna")
-    tab.click("#this button")
+    open_up(tab, "#this button")
     with tab.expect_download() as download:
         tab.click("#save")
     with open(download.value.path(), encoding="utf-8") as file:
@@ -432,7 +444,7 @@ def test_a_turn_is_pinned_corrected_and_looked_back_from(browser: Any, page: gr.
     tab = tab_of(browser, page, "Ada")
     send(tab, "I am Ada")
     send(tab, "I drink tea")
-    tab.get_by_role("tab", name="Memory").click()
+    open_up(tab, MEMORY)
     pick(tab, "I am Ada", "I drink tea")
     tab.click("#pin")
     tab.wait_for_selector("#receipt :text('does not fade')")
@@ -463,13 +475,13 @@ def test_a_memory_is_downloaded_and_added_under_another_name(
 ) -> None:
     tab = tab_of(browser, page, "Ada")
     send(tab, "I am Ada")
-    tab.get_by_role("tab", name="Memory").click()
+    open_up(tab, MEMORY)
     with tab.expect_download() as download:
         tab.click("#export")
     download.value.save_as(tmp_path / "ada.imprint")
     other = tab_of(browser, page, "Bob")
     send(other, "I drink tea")
-    other.get_by_role("tab", name="Memory").click()
+    open_up(other, MEMORY)
     with other.expect_file_chooser() as chooser:
         other.click("#merge")
     chooser.value.set_files(tmp_path / "ada.imprint")
@@ -490,7 +502,7 @@ def test_nothing_serious_keeps_anybody_out(browser: Any, page: gr.Blocks, scheme
     send(tab, "I am Ada")
     send(tab, "I drink tea")
     found = serious(axe.run(tab).response)
-    tab.get_by_role("tab", name="Memory").click()
+    open_up(tab, MEMORY)
     pick(tab, "I am Ada", "I drink tea")
     tab.wait_for_selector("#main [aria-label='Empty value']", state="detached")  # plots that are not drawn yet
     found += serious(axe.run(tab).response)
@@ -503,24 +515,25 @@ def serious(response: dict[str, Any]) -> list[tuple[str, list[str]]]:
     return [(one["id"], [node["html"][:150] for node in one["nodes"]]) for one in bad]
 
 
-SLOW_ENDS = """
+SLOW = """
 const arrived = window.fetch;
 window.fetch = async (...request) => {
   const answer = await arrived(...request);
   if (!String(request[0].url ?? request[0]).includes('/queue/data')) return answer;
   const text = new TextDecoder();
   const late = new TransformStream({ async transform(chunk, out) {
-    if (text.decode(chunk).includes('close_stream')) await new Promise((over) => setTimeout(over, 1000));
+    if (text.decode(chunk).includes(LATE)) await new Promise((over) => setTimeout(over, 1000));
     out.enqueue(chunk);
   }});
   return new Response(answer.body.pipeThrough(late), answer);
 };
 """
+"""What the server says of this is heard a second later."""
 
 
 def test_a_click_while_the_stream_of_answers_ends_is_answered_all_the_same(browser: Any, page: gr.Blocks) -> None:
     tab = browser.new_page()
-    tab.add_init_script(SLOW_ENDS)
+    tab.add_init_script(SLOW.replace("LATE", "'close_stream'"))
     enter(tab, page, "Ada")
     send(tab, "I live in vienna")
     tab.click("#temporary")
@@ -534,7 +547,7 @@ def test_instructions_stay_with_their_conversation_and_are_shown_to_nobody_else(
     browser: Any, page: gr.Blocks, store: Store, engine: FakeEngine
 ) -> None:
     tab = tab_of(browser, page, "Ada")
-    tab.click("#this button")
+    open_up(tab, "#this button")
     tab.fill("#instructions textarea", "Talk like a pirate.")
     send(tab, "I live in vienna")
     assert [message.text for message in engine.prompts[-1]] == ["Talk like a pirate.", "I live in vienna"]
@@ -548,6 +561,17 @@ def test_instructions_stay_with_their_conversation_and_are_shown_to_nobody_else(
     tab.click("#leave")
     tab.wait_for_selector("#box textarea[placeholder^='Write a name']", state="attached")
     tab.wait_for_function(f"{INSTRUCTIONS} === ''")
+
+
+def test_what_is_written_before_an_event_is_over_stays(browser: Any, page: gr.Blocks, engine: FakeEngine) -> None:
+    tab = browser.new_page()
+    tab.add_init_script(SLOW.replace("LATE", "'process_completed'"))
+    enter(tab, page, "Ada")
+    open_up(tab, "#this button")
+    tab.fill("#instructions textarea", "Talk like a pirate.")
+    tab.wait_for_timeout(2000)
+    send(tab, "I live in vienna")
+    assert [message.text for message in engine.prompts[-1]] == ["Talk like a pirate.", "I live in vienna"]
 
 
 def test_a_stranger_chats_as_a_guest_and_is_still_there_after_a_reload(browser: Any, page: gr.Blocks) -> None:

@@ -117,10 +117,12 @@ def test_a_refused_message_leaves_room_for_the_next(handlers: Handlers, ada: Use
 
 
 def test_waiting_for_the_model_says_nothing_over_a_message(handlers: Handlers, ada: User) -> None:
-    tab = Tab()
-    assert "Ready" in handlers.await_model(tab, 0, ada, None)[-1]
+    tab, waited = Tab(), in_turn(handlers.await_model, [SAME], resting=True)
+    assert "Ready" in next(waited(tab, 0, ada, None))[-1]
     tab.begin(1)
-    assert handlers.await_model(tab, 1, ada, None)[-1] == SAME
+    assert list(waited(tab, 1, ada, None)) == [SAME]
+    tab.end(1)
+    assert list(waited(tab, 1, ada, None)) == [SAME]
 
 
 def test_without_a_name_nothing_is_sent(handlers: Handlers, store: Store) -> None:

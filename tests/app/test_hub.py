@@ -22,6 +22,7 @@ from app.service import Service
 from app.tab import Tab
 from app.ui import LEAVE_HUB, build_page, start_page
 from storage.store import Store
+from tests.app.conftest import free_port
 
 SECRET = "only-the-space-knows"
 PROFILE = {"sub": "64f1", "name": "Ada L", "preferred_username": "ada", "profile": "", "picture": ""}
@@ -45,7 +46,7 @@ def space(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Bloc
         monkeypatch.setattr(f"gradio.oauth.OAUTH_{name}", value)
     monkeypatch.setattr("gradio.oauth.OPENID_PROVIDER_URL", "https://example.invalid")
     page = build_page(Handlers(service))
-    start_page(page, "127.0.0.1")
+    start_page(page, "127.0.0.1", free_port())
     yield page
     page.close(verbose=False)
 

@@ -89,6 +89,8 @@ def test_the_page_shows_the_manner_of_the_conversation_that_is_opened(service: S
     *_, last = handlers.send(Tab(), 1, ada, None, "Hello", "", 0.35, PIRATE.text, 0.7)
     assert "Remembered" in last[-1]
     (talk,) = service.list_conversations(ada.id)
-    assert handlers.show_manner(ada, talk.id)[:3] == (0.35, PIRATE.text, 0.7)
-    for nobody in ((ada, None), (None, None), (ada, TemporaryChat())):
-        assert handlers.show_manner(*nobody)[:3] == (1.0, "", 0.0)
+    opened = handlers.open_in_its_manner(ada, talk.id)
+    assert opened[:3] == (0.35, PIRATE.text, 0.7)
+    assert opened[3:] == handlers.open_conversation(ada, talk.id)
+    for nobody in ((ada, None), (None, None)):
+        assert handlers.open_in_its_manner(*nobody)[:3] == handlers.usual == (1.0, "", 0.0)

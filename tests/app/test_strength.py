@@ -210,7 +210,7 @@ def test_the_page_shows_a_temporary_chat_and_says_that_it_is_not_remembered(
     assert "Not remembered" in last[-1]
     assert "temporary chat" in handlers.explain(Tab(), 0, ada, here)
     assert "Ready" in handlers.await_model(Tab(), 0, ada, here)[-1]
-    assert (handlers.show_manner(ada, here)[0], rows(settings)) == (1.0, before)
+    assert rows(settings) == before
 
 
 def test_without_a_name_there_is_no_temporary_chat(service: Service) -> None:
@@ -222,8 +222,8 @@ def test_the_dial_shows_the_strength_of_the_conversation_that_is_opened(service:
     handlers = Handlers(service)
     here = service.send(ada.id, None, "Hello", Manner(0.35))
     here.remembered.result(timeout=10)
-    assert handlers.show_manner(ada, here.turn.conversation_id)[0] == 0.35
-    assert handlers.show_manner(ada, None)[0] == handlers.show_manner(None, None)[0] == 1.0
+    assert handlers.manner_of(ada, here.turn.conversation_id)[0] == 0.35
+    assert handlers.manner_of(ada, None)[0] == handlers.manner_of(None, None)[0] == 1.0
 
 
 def test_a_reply_is_shown_next_to_the_one_without_memory(service: Service, ada: User) -> None:

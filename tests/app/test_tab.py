@@ -82,7 +82,20 @@ def test_an_action_shows_only_when_the_one_before_has_sent_off_its_output() -> N
         assert after.result(timeout=10) == "Ready"
 
 
+def test_what_rests_is_shown_until_a_message_begins_if_only_while_it_was_made() -> None:
+    tab = Tab()
+
+    def resting(begin: bool = False) -> Generator[str]:
+        if begin:
+            tab.begin(1)
+        yield "Ready"
+
+    assert list(tab.show(1, resting(), resting=True)) == ["Ready"]
+    assert list(tab.show(1, resting(begin=True), resting=True)) == []
+    assert list(tab.show(1, resting(), resting=False)) == ["Ready"]
+
+
 def test_every_page_has_a_tab_of_its_own() -> None:
     tab = Tab()
     tab.begin(1)
-    assert not copy.deepcopy(tab).has_sent
+    assert copy.deepcopy(tab).begin(1) and not tab.begin(1)
