@@ -33,6 +33,8 @@ RECALLS = {
     "planted": "the same, then 20 wrong replies",
     "after_50": "the same, then 50 unrelated turns",
     "after_200": "the same, then 200 unrelated turns",
+    "10_facts_second": "1 to 10 facts, 100 cases of another seed",
+    "after_50_second": "40 of these, then 50 unrelated turns",
     "30_facts": "30 facts",
     "100_facts": "100 facts",
     "unseen_kinds": "1 to 4 facts of kinds never trained",

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every recall figure of the README and the model card, STREAMS runs side by side: over two hours on two cores, of which
+# Every recall figure of the README and the model card, STREAMS runs side by side: two hours and a half on two cores, of which
 # the whole history of 100 facts in a prompt takes half an hour (the README has that row without it). On a GPU,
 # with STREAMS=12 TOGETHER=64 SKIP=2, which leaves out the first two, an H100 with 16 cores got through ten of the others in 150 seconds.
 # Usage: [SHARE=5] [SEED=2027] benchmarks/runs/recall.sh [RESULTS]; SHARE times as many generated cases narrow the intervals
@@ -13,11 +13,13 @@ cases() { echo "$1 --generate $((share * $2)) --seed ${SEED:-2027} ${*:3}"; }
   cases generated 350
   echo 200 --generate 200 --seed 2028
   cases after_200 20 --facts 10 --unrelated 200
+  echo 10_facts_second --generate 100 --seed 2058 --facts 10
   cases 100_facts 2 --facts 100 --exactly
   cases 30_facts 5 --facts 30 --exactly
   cases 10_facts 20 --facts 10
   cases planted 20 --facts 10 --planted 20
   cases after_50 20 --facts 10 --unrelated 50
+  echo after_50_second --ways memory none --generate 40 --seed 2058 --facts 10 --unrelated 50
   cases near_misses 60 --near
   cases unseen_kinds 40 --unseen-kinds
   cases as_trained 40 --seen telling value question
