@@ -56,15 +56,12 @@ class ChatHandlers:
         return TemporaryChat(), self._list(owner, None, search), empty, resting_box(owner), self._status(owner, None)
 
     def open_conversation(self, user: User | None, conversation_id: int | None) -> Shown:
-        """Show an earlier conversation: as `start_anew`."""
+        """Show an earlier conversation: (strength, instructions, temperature), then as `start_anew`."""
+        manner = self.manner_of(user, conversation_id)
         if conversation_id is None:
-            return self.start_anew(user)
+            return *manner, *self.start_anew(user)
         chat = self._chat(named(user), conversation_id)
-        return conversation_id, SAME, chat, resting_box(user), self._status(user, conversation_id)
-
-    def open_in_its_manner(self, user: User | None, conversation_id: int | None) -> Shown:
-        """The same, after how it is answered: (strength, instructions, temperature, *the chat)."""
-        return *self.manner_of(user, conversation_id), *self.open_conversation(user, conversation_id)
+        return *manner, conversation_id, SAME, chat, resting_box(user), self._status(user, conversation_id)
 
     def send(
         self, tab: Tab, number: int, user: User | None, here: Here, content: object, search: str = "", *dials: Any

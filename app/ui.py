@@ -258,7 +258,7 @@ def _wire_conversations(page: Page, handlers: Handlers) -> None:
     on_leaving(page, page.anew.click, handlers.start_anew, [page.user, page.search], page.conversing, left)
     on_leaving(page, page.temporary.click, handlers.start_temporarily, [page.user, page.search], page.conversing, left)
     opened, left = [*page.dials, *page.conversing], [(page.causes, ""), (page.title, "")]
-    on_leaving(page, page.conversations.input, handlers.open_in_its_manner, picked, opened, left)
+    on_leaving(page, page.conversations.input, handlers.open_conversation, picked, opened, left)
 
 
 def _wire_entering(page: Page, handlers: Handlers) -> list[Callable[..., Any]]:

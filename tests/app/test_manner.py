@@ -89,8 +89,6 @@ def test_the_page_shows_the_manner_of_the_conversation_that_is_opened(service: S
     *_, last = handlers.send(Tab(), 1, ada, None, "Hello", "", 0.35, PIRATE.text, 0.7)
     assert "Remembered" in last[-1]
     (talk,) = service.list_conversations(ada.id)
-    opened = handlers.open_in_its_manner(ada, talk.id)
-    assert opened[:3] == (0.35, PIRATE.text, 0.7)
-    assert opened[3:] == handlers.open_conversation(ada, talk.id)
+    assert handlers.open_conversation(ada, talk.id)[:4] == (0.35, PIRATE.text, 0.7, talk.id)
     for nobody in ((ada, None), (None, None)):
-        assert handlers.open_in_its_manner(*nobody)[:3] == handlers.usual == (1.0, "", 0.0)
+        assert handlers.open_conversation(*nobody)[:4] == (*handlers.usual, None) == (1.0, "", 0.0, None)

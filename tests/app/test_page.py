@@ -79,7 +79,7 @@ def test_no_event_is_public_but_the_chat_for_programs(page: gr.Blocks) -> None:
 
 
 def test_no_message_and_no_leaving_is_dropped_by_the_page_itself(page: gr.Blocks) -> None:
-    numbered = {"send", "send_example", "enter", "start_anew", "start_temporarily", "open_in_its_manner", "forget"}
+    numbered = {"send", "send_example", "enter", "start_anew", "start_temporarily", "open_conversation", "forget"}
     modes = {fn.name: fn.trigger_mode for fn in page.fns.values() if fn.name in numbered}
     assert modes == dict.fromkeys(numbered, "multiple")
 

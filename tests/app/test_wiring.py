@@ -38,21 +38,23 @@ def test_whatever_closes_a_conversation_takes_its_name_and_instructions_off_the_
 @pytest.mark.parametrize("element", ["name", "passphrase", "leave", "delete", "really", "conversations"])
 def test_what_leaves_the_page_leaves_it_as_the_next_is_shown(blocks: gr.Blocks, element: str) -> None:
     """An event of its own may come too late, and take what was written since, or too early, and be filled again."""
-    for fn in blocks.fns.values():
-        if any(_named(blocks, target) == element for target, _ in fn.targets) and fn.fn:
-            shown = {getattr(block, "elem_id", None) for block in fn.outputs}
-            assert {"chat", "box", "instructions", "title", "causes"} <= shown, fn.name
-            assert element == "conversations" or {"known", "changes", "disputes", "search"} <= shown, fn.name
+    events = [fn for fn in blocks.fns.values() if any(_named(blocks, target) == element for target, _ in fn.targets)]
+    asking = [fn for fn in events if fn.fn]
+    assert len(asking) == 1
+    shown = {getattr(block, "elem_id", None) for block in asking[0].outputs}
+    assert {"chat", "box", "instructions", "title", "causes"} <= shown
+    assert element == "conversations" or {"known", "changes", "disputes", "search"} <= shown
 
 
 @pytest.mark.parametrize("name", ["enter", "forget_here", "forget_turn", "forget_conversation", "forget", "settle"])
 def test_what_could_not_be_left_stays_on_the_page(blocks: gr.Blocks, name: str) -> None:
-    for fn in blocks.fns.values():
-        if fn.name == name:
-            shown, _ = fn.fn(Tab(), 1, *[None] * (len(fn.inputs) - 2))
-            *others, box, status = shown
-            assert others == [SAME] * len(others) and len(shown) == len(fn.outputs)
-            assert box["interactive"] and "alert" in status
+    leaving = [fn for fn in blocks.fns.values() if fn.name == name]
+    assert leaving
+    for fn in leaving:
+        shown, _ = fn.fn(Tab(), 1, *[None] * (len(fn.inputs) - 2))
+        *others, box, status = shown
+        assert others == [SAME] * len(others) and len(shown) == len(fn.outputs)
+        assert box["interactive"] and "alert" in status
 
 
 @pytest.mark.parametrize("element", ["take-back", "correction"])
