@@ -17,7 +17,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from core.base import Base
-from core.decoding import NOBODY, OPENING, Decoding, Row, rows_come_and_go
+from core.decoding import NOBODY, Decoding, Row, rows_come_and_go
+from core.weighing import Weighing
 
 if TYPE_CHECKING:
     from core.compiled import CompiledDecoding
@@ -49,6 +50,7 @@ class Batching:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="step")
         self._arrived = deque[_Reply]()
         self._batches = list[_Batch]()
+        self._openings = list[_Openings]()
 
     def tokens(self, row: Row, most: int) -> Generator[int]:
         """Yield up to `most` tokens of a row, up to one of `ends`, which is not yielded.
@@ -77,7 +79,7 @@ class Batching:
 
     def _tidy(self) -> None:
         """Keep nothing of rows that have ended; where somebody computes, that is looked at once they have."""
-        while any(not batch.replies for batch in list(self._batches)) and self._computing.acquire(blocking=False):
+        while any(not batch.replies for batch in self._under_way) and self._computing.acquire(blocking=False):
             try:
                 self._end()
             finally:
@@ -89,26 +91,35 @@ class Batching:
         try:
             for batch in self._batches:
                 batch.step(self._ends)
+            for openings in list(self._openings):
+                openings.step()
+                if openings.are_done:
+                    self._openings.remove(openings)
+                    self._place(openings.batch(self._ends))
             for replies in self._groups(arrived):
                 self._begin(replies)
             for batch in self._batches:
                 batch.shrink()
             self._end()
         except Exception as error:
-            _fail([*arrived, *(reply for batch in self._batches for reply in batch.replies)], error)
-            self._batches = []
+            _fail([*arrived, *(reply for batch in self._under_way for reply in batch.replies)], error)
+            self._batches, self._openings = [], []
             if self._compiled:
                 with suppress(Exception):
                     self._compiled.shrink()
 
     def _let_in(self) -> list[_Reply]:
-        """Those that have arrived and are still wanted, as far as there is room."""
-        room, new = self._most - sum(len(batch.replies) for batch in self._batches), list[_Reply]()
-        while self._arrived and len(self._arrived[0].rows) <= room:
+        """Those that have arrived and are still wanted, as far as there is room.
+
+        Openings begin together: whoever comes while others' are written waits until these are weighed.
+        """
+        room, new, waiting = self._most, list[_Reply](), list[_Reply]()
+        room -= sum(len(batch.replies) for batch in self._under_way)
+        while self._arrived and len(new) + len(waiting) < room:
             reply = self._arrived.popleft()
             if reply.wanted:
-                new.append(reply)
-                room -= len(reply.rows)
+                (waiting if reply.row.is_guided and self._openings else new).append(reply)
+        self._arrived.extendleft(reversed(waiting))
         return new
 
     def _end(self) -> None:
@@ -116,33 +127,51 @@ class Batching:
         for batch in [batch for batch in self._batches if not batch.replies]:
             batch.shrink()
             self._batches.remove(batch)
+        self._openings = [openings for openings in self._openings if openings.replies]
 
     def _groups(self, arrived: Sequence[_Reply]) -> list[list[_Reply]]:
-        """Those whose prompts are read at once: of like length, because all are as long as the longest then."""
+        """Those whose prompts are read at once: of like length, because all are as long as the longest then.
+
+        Apart from others those whose openings are weighed.
+        """
         if not self._together:
             return [[reply] for reply in arrived]
-        groups = defaultdict[tuple[bool, int], list[_Reply]](list)
+        groups = defaultdict[tuple[bool, bool, int], list[_Reply]](list)
         for reply in arrived:
             doublings = max(len(reply.row.prompt), SHORT).bit_length()
-            groups[bool(self._compiled and self._compiled.fits(reply)), doublings].append(reply)
+            groups[reply.row.is_guided, bool(self._compiled and self._compiled.fits(reply)), doublings].append(reply)
         return list(groups.values())
 
     def _begin(self, replies: Sequence[_Reply]) -> None:
-        """Read prompts, which gives each its first token, and have them go on with others."""
-        replies = [one for reply in replies for one in reply.rows]
+        """Read prompts, and have each go on with others: from its first token on, or from its opening."""
         try:
+            if replies[0].row.is_guided:
+                openings = _Openings(self._base, replies, self._ends)
+                openings.step()
+                self._openings.append(openings)
+                return
             batch = _Batch(Decoding(self._base, [reply.row for reply in replies]), replies)
             batch.step(self._ends)
         except Exception as error:
             _fail(replies, error)  # nothing but these has been touched
             return
-        if self._compiled and all(map(self._compiled.fits, replies)):
+        self._place(batch)
+
+    def _place(self, batch: _Batch) -> None:
+        """Have those that have begun go on with others."""
+        if not batch.replies:
+            return
+        if self._compiled and all(map(self._compiled.fits, batch.replies)):
             self._compiled.join(batch)
             self._batches += [self._compiled] * (self._compiled not in self._batches)
         elif others := [other for other in self._batches if self._together and other.takes(batch)]:
             others[0].join(batch)
         else:
             self._batches.append(batch)
+
+    @property
+    def _under_way(self) -> list[_Batch | _Openings]:
+        return [*self._batches, *self._openings]
 
 
 def _fail(replies: Sequence[_Reply], error: Exception) -> None:
@@ -164,11 +193,6 @@ class _Reply:
         self.error: Exception | None = None
 
     @property
-    def rows(self) -> list[_Reply]:
-        """Itself, and the bare row that guides it, if there is one: they come together."""
-        return [self, _Bare(self, self.row.bare)] if self.row.bare else [self]
-
-    @property
     def goes_on(self) -> bool:
         """Whether it is to be given more."""
         return self.wanted and self.left > 0
@@ -176,21 +200,6 @@ class _Reply:
     def give(self, token: int, ends: Collection[int]) -> None:
         self.tokens.append(token)  # before it can be seen that it was the last
         self.left = 0 if token in ends else self.left - 1
-
-
-class _Bare(_Reply):
-    """What guides the opening of a reply: computed so long, and nobody's to take."""
-
-    def __init__(self, reply: _Reply, row: Row) -> None:
-        super().__init__(row, OPENING)
-        self._reply = reply
-
-    @property
-    def goes_on(self) -> bool:
-        return self._reply.goes_on and self.left > 0
-
-    def give(self, token: int, ends: Collection[int]) -> None:
-        self.left -= 1
 
 
 ENDED = _Reply(NOBODY, 0)
@@ -233,3 +242,31 @@ class _Batch:
         if 2 * len(going) <= len(self._replies):
             self._replies = [self._replies[i] for i in self._decoding.keep(going)]
         self._replies = [reply if reply.goes_on else ENDED for reply in self._replies]
+
+
+class _Openings:
+    """Replies whose openings are weighed: they are given nothing before, and then all that was chosen."""
+
+    def __init__(self, base: Base, replies: Sequence[_Reply], ends: Collection[int]) -> None:
+        self._weighing, self._replies = Weighing(base, [reply.row for reply in replies], ends), list(replies)
+
+    @property
+    def replies(self) -> list[_Reply]:
+        """Those that go on."""
+        return [reply for reply in self._replies if reply.goes_on]
+
+    @property
+    def are_done(self) -> bool:
+        return self._weighing.is_done
+
+    def step(self) -> None:
+        self._weighing.step()
+
+    def batch(self, ends: Collection[int]) -> _Batch:
+        """What goes on after them."""
+        decoding, openings = self._weighing.weighed()
+        for reply, opening in zip(self._replies, openings.tolist(), strict=True):
+            for token in opening:
+                if reply.goes_on:
+                    reply.give(token, ends)
+        return _Batch(decoding, self._replies)

@@ -37,7 +37,7 @@ class CompiledDecoding(Decoding):
         self, base: Base, blank: Adapter, rows: int = ROWS, columns: int = COLUMNS, backend: str = "inductor"
     ) -> None:
         self._base, self._rows = base, [NOBODY] * rows
-        self._dice = [torch.Generator() for _ in range(rows)]
+        self.dice = [torch.Generator() for _ in range(rows)]
         self._taken = set[int]()
         self._column, self._columns = 0, min(columns, base.context_length)  # the next token's, and all
         self._mask = torch.zeros(rows, self._columns, dtype=torch.bool, device=base.device)
@@ -106,8 +106,8 @@ class CompiledDecoding(Decoding):
             self._ids[places] = other._ids
             for place, row in zip(places, other._rows, strict=True):
                 self._put(place, row.adapter)
-        for place, row, dice in zip(places, other._rows, other._dice, strict=True):
-            self._rows[place], self._dice[place] = row, dice
+        for place, row, dice in zip(places, other._rows, other.dice, strict=True):
+            self._rows[place], self.dice[place] = row, dice
         self._taken |= set(places)
         return places
 
@@ -131,7 +131,8 @@ class CompiledDecoding(Decoding):
         for layer in self._cache.layers:
             layer.keys[places] = layer.values[places] = 0
 
-    def _logits(self) -> Tensor:
+    def logits(self, last: int = 1) -> Tensor:
+        """See Decoding; of the newest token alone."""
         if self._column == self._columns:
             used = self._mask[sorted(self._taken)].any(0) if self._taken else self._mask[0]
             self._shift(-int(used.int().argmax()) if self._taken else -self._column)
@@ -146,7 +147,7 @@ class CompiledDecoding(Decoding):
             finally:
                 self._adding = False
 
-    def _advance(self, ids: Tensor) -> None:
+    def advance(self, ids: Tensor) -> None:
         self._ids.copy_(ids)
         self._column += 1
 
@@ -178,7 +179,7 @@ class CompiledDecoding(Decoding):
 
         def read(ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
             given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-            return model(**given, **named, use_cache=True, logits_to_keep=1).logits[:, -1]
+            return model(**given, **named, use_cache=True, logits_to_keep=1).logits
 
         return read
 

@@ -7,7 +7,6 @@ steps where `rows_come_and_go`. Knows tokens, not messages.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,9 +23,6 @@ from core.errors import PromptError
 COLDEST = 1e-5
 # Tokens that most often hold all of a nucleus; to sort a whole vocabulary takes far longer than to find these.
 NUCLEUS = 1024
-PLAUSIBLE = 0.1
-OPENING = 3
-"""Tokens of a reply that are guided: whether it answers or denies is decided in them, and the rest costs one row."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +50,18 @@ class Sampling:
 class Row:
     """One sequence to be continued: prompt ids, the memory to read them with (None: bare), how to choose.
 
-    `bare` is the same without the memory; where it is in the batch, what sets both apart guides the row's OPENING.
+    Its opening is weighed where `guidance` is not 1: how far what the memory changes counts more than what it does not.
     """
 
     prompt: Sequence[int]
     adapter: Adapter | None
     sampling: Sampling
-    bare: Row | None = None
     guidance: float = 1.0
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether a memory guides it, so that its opening is to be weighed (core/weighing.py)."""
+        return self.adapter is not None and self.guidance != 1
 
 
 NOBODY = Row((), None, Sampling())
@@ -74,7 +74,7 @@ class Decoding:
     def __init__(self, base: Base, rows: Sequence[Row]) -> None:
         self._base, self._rows = base, list(rows)
         self._adapters = Stack([row.adapter for row in rows], base.device, base.dtype)
-        self._dice = [torch.Generator().manual_seed(row.sampling.seed) for row in rows]
+        self.dice = [torch.Generator().manual_seed(row.sampling.seed) for row in rows]
         self._cache = caching.roomy_cache(base.model.config)
         self._named = {cache_argument(base): self._cache}
         self._ids, self._mask = left_padded([row.prompt for row in rows], base.device)
@@ -82,24 +82,12 @@ class Decoding:
     def step(self) -> list[int]:
         """Run the base on what is new and choose each row's next token."""
         with torch.inference_mode():
-            logits, led = self._logits().float(), self._led()
-            for row, bare in led.items():
-                logits[row] = guided(logits[row], logits[bare], self._rows[row].guidance)
-            tokens = chosen(logits, [row.sampling for row in self._rows], self._dice)
-            for row, bare in led.items():
-                tokens[bare] = tokens[row]
-            self._advance(torch.tensor(tokens, device=self._base.device)[:, None])
+            tokens = chosen(self.logits()[:, -1].float(), [row.sampling for row in self._rows], self.dice)
+            self.advance(torch.tensor(tokens, device=self._base.device)[:, None])
         return tokens
 
-    def _led(self) -> dict[int, int]:
-        """The place of each row that is guided now, and that of its bare one, which goes on as it does."""
-        places = {id(row): place for place, row in enumerate(self._rows)}
-        led = {place: places[id(row.bare)] for place, row in enumerate(self._rows) if id(row.bare) in places}
-        read = self._mask.sum(1).tolist() if led else []
-        return {row: bare for row, bare in led.items() if read[row] < len(self._rows[row].prompt) + OPENING}
-
-    def _logits(self) -> Tensor:
-        """What comes next in each row: (rows, vocabulary)."""
+    def logits(self, last: int = 1) -> Tensor:
+        """What comes next after the `last` tokens of each row, which are read with this: (rows, last, vocabulary)."""
         positions = (self._mask.cumsum(-1) - 1).clamp_min(0)[:, -self._ids.shape[1] :]
         with self._base.adapted(self._adapters.whole):
             output = self._base.model(
@@ -108,12 +96,13 @@ class Decoding:
                 position_ids=positions,
                 **self._named,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=last,
             )
-        return output.logits[:, -1]
+        logits: Tensor = output.logits
+        return logits
 
-    def _advance(self, ids: Tensor) -> None:
-        """Have the tokens that were chosen, (rows, 1), be what is new."""
+    def advance(self, ids: Tensor) -> None:
+        """Have these tokens, (rows, n), be what is new."""
         self._ids = ids
         self._mask = torch.cat([self._mask, torch.ones_like(ids)], 1)
 
@@ -134,8 +123,8 @@ class Decoding:
             self._mask = _placed(_widened(self._mask, length), _widened(other._mask, length), places)
             self._ids = _placed(self._ids, other._ids, places)
         self._adapters.put(places, [row.adapter for row in other._rows])
-        for place, row, dice in zip(places, other._rows, other._dice, strict=True):
-            self._rows[place : place + 1], self._dice[place : place + 1] = [row], [dice]
+        for place, row, dice in zip(places, other._rows, other.dice, strict=True):
+            self._rows[place : place + 1], self.dice[place : place + 1] = [row], [dice]
         return places
 
     def fits(self, row: Row) -> bool:
@@ -149,14 +138,19 @@ class Decoding:
         return (mine + theirs) * max(self._length, other._length) <= 2 * apart
 
     def keep(self, places: Sequence[int]) -> list[int]:
-        """Go on with these rows alone, if there are any; the places from before that there still are."""
+        """Go on with these rows alone, if there are any; the places from before that there still are.
+
+        A place that is named more than once goes on as so many rows.
+        """
         if not places:
             return list(range(len(self._rows)))
+        rows = [self._rows[i] for i in places]
         with torch.inference_mode():
             self._mask, self._ids = self._mask[places], self._ids[places]
             caching.keep(self._cache, places)
-        self._rows, self._dice = [self._rows[i] for i in places], [self._dice[i] for i in places]
-        self._adapters = Stack([row.adapter for row in self._rows], self._base.device, self._base.dtype)
+        if list(map(id, rows)) != list(map(id, self._rows)):
+            self._adapters = Stack([row.adapter for row in rows], self._base.device, self._base.dtype)
+        self._rows, self.dice = rows, [self.dice[i] for i in places]
         return list(places)
 
     def skip(self, places: Sequence[int]) -> None:
@@ -185,19 +179,6 @@ def rows_come_and_go(base: Base) -> bool:
 def cache_argument(base: Base) -> str:
     """What the base calls its key-value cache: the name changed in transformers 5.24."""
     return "cache" if "cache" in inspect.signature(base.model.forward).parameters else "past_key_values"
-
-
-def guided(logits: Tensor, bare: Tensor, guidance: float) -> Tensor:
-    """Log-chances of a next token, (vocabulary), moved further the way in which the memory has moved them.
-
-    Those without memory, `bare`, to the power of 1 - guidance, times those with it to the power of guidance: what is
-    classifier-free guidance for a prompt (Sanchez et al. 2023, "Stay on topic") and context-aware decoding for what is
-    read (Shi et al. 2023, "Trusting your evidence"). Only among tokens that the memory finds at least PLAUSIBLE times
-    as likely as its likeliest, since elsewhere the quotient is noise (Li et al. 2022, "Contrastive decoding").
-    """
-    remembered, bare = logits.log_softmax(-1), bare.log_softmax(-1)
-    plausible = remembered >= remembered.max() + math.log(PLAUSIBLE)
-    return (bare + guidance * (remembered - bare)).where(plausible, -torch.inf)
 
 
 def chosen(logits: Tensor, samplings: Sequence[Sampling], dice: Sequence[torch.Generator]) -> list[int]:

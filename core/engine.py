@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,7 @@ from core.base import Base
 from core.batching import Batching
 from core.chat import Message, encode
 from core.checkpoint import Checkpoint, load_checkpoint
-from core.decoding import OPENING, Decoding, Row, Sampling
+from core.decoding import Decoding, Row, Sampling, rows_come_and_go
 from core.device import Choice, resolve
 from core.errors import PromptError, StateError
 from core.generator import Generator
@@ -28,6 +29,7 @@ from core.provenance import Exchange, Parts, alone, contributions, influences, m
 from core.reading import read_parallel, read_sequential
 from core.state import State, total
 from core.text import TextStream
+from core.weighing import weighed
 
 if TYPE_CHECKING:
     from core.compiled import CompiledDecoding
@@ -45,7 +47,7 @@ class Engine:
         self.base: Base = checkpoint.base
         self.generator: Generator = checkpoint.generator
         self.tokenizer: PreTrainedTokenizerBase = checkpoint.tokenizer
-        self.guidance: float = checkpoint.guidance
+        self.guidance: float = checkpoint.guidance if rows_come_and_go(self.base) else 1.0
         self._common = dict[Tensor, Tensor]()  # from a factor of the generator's own to the same where the base is
         own = self.tokenizer.eos_token_id
         self._ends = self.base.ends | (frozenset() if own is None else {own})
@@ -229,13 +231,22 @@ class Engine:
         One step serves all rows, so prompts of like length waste least.
         """
         rows = [self._row(adapter, messages, sampling) for adapter, messages in asked]
-        decoding = Decoding(self.base, [*rows, *(row.bare for row in rows if row.bare)])
-        texts = [TextStream(self.tokenizer, sampling.stop) for _ in rows]
+        guided, plain = ([i for i, row in enumerate(rows) if row.is_guided is are] for are in (True, False))
+        written = {
+            i: text
+            for part in (guided, plain)
+            for i, text in zip(part, self._written([rows[i] for i in part]), strict=True)
+        }
+        return [written[i] for i in range(len(rows))]
+
+    def _written(self, rows: Sequence[Row]) -> list[str]:
+        """The replies of rows that are all guided, or none."""
+        if not rows:
+            return []
+        texts = [TextStream(self.tokenizer, row.sampling.stop) for row in rows]
         written, writing = [""] * len(rows), set(range(len(rows)))
-        for step in range(min(sampling.max_tokens, self.base.context_length - max(len(row.prompt) for row in rows))):
-            if step == OPENING and any(row.bare for row in rows):
-                decoding.keep(range(len(rows)))  # the bare ones have done their part
-            tokens = decoding.step()
+        room = self.base.context_length - max(len(row.prompt) for row in rows)
+        for tokens in islice(self._steps(rows), min(rows[0].sampling.max_tokens, room)):
             for i in sorted(writing):
                 ended = tokens[i] in self._ends
                 written[i] += "" if ended else texts[i].push(tokens[i])
@@ -245,10 +256,18 @@ class Engine:
                 break
         return [text + stream.finish() for text, stream in zip(written, texts, strict=True)]
 
+    def _steps(self, rows: Sequence[Row]) -> Iterator[list[int]]:
+        """The next token of each row, again and again."""
+        if rows[0].is_guided:
+            decoding, openings = weighed(self.base, rows, self._ends)
+            yield from openings.T.tolist()
+        else:
+            decoding = Decoding(self.base, rows)
+        while True:
+            yield decoding.step()
+
     def _row(self, adapter: Adapter | None, messages: Sequence[Message], sampling: Sampling) -> Row:
-        prompt = self._prompt(messages)
-        bare = Row(prompt, None, sampling) if adapter and self.guidance != 1 else None
-        return Row(prompt, adapter, sampling, bare, self.guidance)
+        return Row(self._prompt(messages), adapter, sampling, self.guidance)
 
     def _prompt(self, messages: Sequence[Message]) -> list[int]:
         """The tokens before a reply; raise PromptError where they leave no room for one."""

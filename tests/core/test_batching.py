@@ -13,16 +13,18 @@ from random import Random
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from core.adapter import Adapter, Stack
 from core.base import Base
-from core.batching import Batching
+from core.batching import Batching, _Reply
 from core.chat import Message
 from core.checkpoint import Checkpoint
 from core.compiled import CompiledDecoding
-from core.decoding import OPENING, Decoding, Row, Sampling, rows_come_and_go
+from core.decoding import Decoding, Row, Sampling, rows_come_and_go
 from core.engine import Engine
+from core.weighing import OPENING, OPENINGS, weighed
 from tests.core.families import generator_for, model_of
 from tests.tiny import tiny_engine, tiny_tokenizer
 
@@ -52,16 +54,14 @@ def rows_for(engine: Engine, count: int) -> list[Row]:
         )
         for number in range(count)
     ]
-    return [guided_by(row, 1.5) if row.adapter and number % 2 else row for number, row in enumerate(rows)]
-
-
-def guided_by(row: Row, guidance: float) -> Row:
-    return replace(row, bare=replace(row, adapter=None), guidance=guidance)
+    return [replace(row, guidance=1.5) if number % 2 else row for number, row in enumerate(rows)]
 
 
 def alone(base: Base, row: Row) -> list[int]:
-    decoding = Decoding(base, [row, *([row.bare] if row.bare else [])])
-    return [decoding.step()[0] for _ in range(row.sampling.max_tokens)]
+    decoding, openings = weighed(base, [row], ()) if row.is_guided else (Decoding(base, [row]), torch.zeros(1, 0))
+    opening: list[int] = openings[0].tolist()
+    rest = [decoding.step()[0] for _ in range(row.sampling.max_tokens - len(opening))]
+    return [*opening, *rest][: row.sampling.max_tokens]
 
 
 def together(batching: Batching, rows: list[Row], people: int) -> list[list[int]]:
@@ -86,39 +86,56 @@ def test_a_family_that_looks_at_windows_is_given_what_it_would_be_given_alone() 
 @pytest.fixture
 def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each step from now on has."""
-    noted, step = list[int](), Decoding.step
+    noted, logits = list[int](), Decoding.logits
 
-    def noting(decoding: Decoding) -> list[int]:
+    def noting(decoding: Decoding, last: int = 1) -> Tensor:
         noted.append(len(decoding._rows))
-        return step(decoding)
+        return logits(decoding, last)
 
-    monkeypatch.setattr(Decoding, "step", noting)
+    monkeypatch.setattr(Decoding, "logits", noting)
     return noted
 
 
 def test_one_step_serves_all(engine: Engine, rows: list[Row], widths: list[int]) -> None:
     batching = Batching(engine.base, ends=())
-    writing = [batching.tokens(row, 20) for row in rows[:6]]
+    writing = [batching.tokens(replace(row, guidance=1.0), 20) for row in rows[:6]]
     for tokens in writing:
         next(tokens)  # is read as it comes, which gives those before it a token more
     widths.clear()
     assert len(list(writing[-1])) == 19 == len(widths)
-    assert 6 <= widths[0] < 6 + sum(row.bare is not None for row in rows[:6])  # those that came first are led no longer
     assert [len(list(tokens)) for tokens in writing[:-1]] == [19] * 5
-    assert len(widths) == 19
+    assert widths[0] == 6 and len(widths) == 19
 
 
-def test_what_guides_an_opening_is_computed_no_longer(engine: Engine, rows: list[Row], widths: list[int]) -> None:
-    row = next(row for row in rows if row.bare)
-    list(Batching(engine.base, ends=()).tokens(row, 10))
-    assert widths == [2] * OPENING + [1] * (10 - OPENING)
+OPENED = [1, *[OPENINGS] * (OPENING - 1), 1, OPENINGS]
+"""Rows of the steps that an opening takes: its prompt and itself, and the same without the memory, read at once."""
 
 
-def test_whole_replies_are_not_computed_beside_what_guided_them(engine: Engine, widths: list[int]) -> None:
-    guiding = Engine(Checkpoint("g", "f" * 64, engine.base, engine.generator, engine.tokenizer, guidance=2.0))
-    adapter = guiding.materialise(guiding.fold(guiding.empty_state(), [Message("user", "My name is Ada.")]))
-    guiding.reply_all([(adapter, [Message("user", "Who am I?")])] * 3, Sampling(max_tokens=8))
-    assert widths[: OPENING + 1] == [6] * OPENING + [3]
+def test_what_an_opening_was_weighed_against_is_computed_no_longer(
+    engine: Engine, rows: list[Row], widths: list[int]
+) -> None:
+    row = next(row for row in rows if row.is_guided)
+    list(Batching(engine.base, ends=()).tokens(row, OPENING + 5))
+    assert widths == [*OPENED, *[1] * 5]
+
+
+def test_whoever_comes_while_openings_are_written_begins_with_the_next(
+    engine: Engine, rows: list[Row], widths: list[int]
+) -> None:
+    batching = Batching(engine.base, ends=())
+    replies = [_Reply(row, OPENING + 9) for row in rows if row.is_guided][:3]
+    batching._arrived.append(replies[0])
+    batching._step()
+    batching._arrived.extend(replies[1:])
+    for _ in range(OPENING):
+        batching._step()
+    assert widths == [*OPENED, 1, 2]  # the first goes on by itself, and the prompts of the others are read at once
+    while any(reply.left for reply in replies):
+        batching._step()
+    assert [list(reply.tokens) for reply in replies] == [
+        alone(engine.base, replace(reply.row, sampling=replace(reply.row.sampling, max_tokens=OPENING + 9)))
+        for reply in replies
+    ]
 
 
 def test_whoever_leaves_off_is_let_go_of(engine: Engine, rows: list[Row], widths: list[int]) -> None:

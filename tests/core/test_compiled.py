@@ -108,7 +108,7 @@ def test_what_cannot_be_compiled_is_one_sentence(monkeypatch: pytest.MonkeyPatch
     def broken(*_: object) -> None:
         raise RuntimeError("no compiler here\nand a long story")
 
-    monkeypatch.setattr(CompiledDecoding, "_logits", broken)
+    monkeypatch.setattr(CompiledDecoding, "logits", broken)
     engine = tiny_engine()
     with pytest.raises(DeviceError, match=r"cannot be compiled here \(no compiler here\); leave") as refused:
         compiled(engine)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.decoding import NUCLEUS, PLAUSIBLE, Sampling, chosen, fallen_on, guided, in_nucleus
+from core.decoding import NUCLEUS, Sampling, chosen, fallen_on, in_nucleus
 
 WORDS = 3 * NUCLEUS
 
@@ -73,14 +73,3 @@ def test_a_row_that_is_no_number_leaves_the_others_alone() -> None:
     rows, warm = logits(2), Sampling(temperature=1.0)
     broken = torch.stack([torch.full_like(rows[0], torch.nan), rows[1]])
     assert chosen(broken, [warm] * 2, dice(2))[1] == chosen(rows, [warm] * 2, dice(2))[1]
-
-
-def test_guidance_raises_what_the_memory_has_raised() -> None:
-    remembered, bare = torch.tensor([0.45, 0.4, 0.1, 0.05 * PLAUSIBLE]), torch.tensor([0.9, 0.05, 0.04, 0.0001])
-    result = guided(remembered.log(), bare.log(), 2.0)
-    assert int(remembered.argmax()) == 0 != int(result.argmax())
-    quotients = remembered**2 / bare / remembered.sum() ** 2 * bare.sum()
-    assert torch.allclose(result[:3].exp(), quotients[:3], rtol=1e-4)
-    assert result[3] == -torch.inf  # the largest quotient of all, of a token that nobody would say
-    plain = guided(remembered.log(), bare.log(), 1.0)
-    assert torch.allclose(plain[:3], remembered.log()[:3] - remembered.sum().log())

@@ -12,12 +12,13 @@ from app.ledger import COARSE, distance
 from core.base import Base
 from core.chat import Message, encode
 from core.checkpoint import Checkpoint
-from core.decoding import OPENING, Decoding, Row, Sampling, guided
+from core.decoding import Decoding, Row, Sampling
 from core.device import Choice
 from core.engine import Engine, load_engine
 from core.errors import PromptError, StateError
 from core.origin import Origin
 from core.state import State
+from core.weighing import weighed
 from tests.bundled import BUNDLED
 from tests.tiny import tiny_engine, tiny_folder, tiny_generator, tiny_model, tiny_tokenizer
 
@@ -85,27 +86,21 @@ def test_several_replies_at_once_are_those_of_each_alone(engine: Engine) -> None
     assert len(set(alone)) > 1
 
 
-def test_the_opening_of_a_reply_is_guided_by_what_its_memory_changes() -> None:
-    """Against the whole sequence read anew for each token, with the memory and without."""
+def test_the_opening_of_a_reply_is_weighed_where_its_memory_guides_it() -> None:
     plain = tiny_engine()
     checkpoint = Checkpoint("tiny", "f" * 64, plain.base, plain.generator, plain.tokenizer, guidance=2.0)
-    engine, sampling = Engine(checkpoint), Sampling(max_tokens=12)
+    engine, sampling = Engine(checkpoint), Sampling(max_tokens=16)
     adapter = plain.materialise(plain.fold(plain.empty_state(), [Message("user", "I live in Oslo.")]))
-    prompt = encode(plain.tokenizer, ASK, reply=True)
-    expected = list[int]()
-    for _ in range(12):
-        ids = torch.tensor([[*prompt, *expected]])
-        both = []
-        for one in (adapter, None):
-            with torch.inference_mode(), plain.base.adapted(one):
-                both.append(plain.base.model(input_ids=ids).logits[0, -1].float())
-        leading = guided(both[0], both[1], 2.0) if len(expected) < OPENING else both[0]
-        expected.append(int(leading.argmax()))
+    row = Row(encode(plain.tokenizer, ASK, reply=True), adapter, sampling, 2.0)
+    decoding, opening = weighed(plain.base, [row], engine._ends)
+    expected = [*opening[0].tolist(), *(decoding.step()[0] for _ in range(16 - opening.shape[1]))]
     written = plain.tokenizer.decode(expected, skip_special_tokens=True).lstrip()
     assert "".join(engine.reply(adapter, ASK, sampling)) == written
-    asked = [(adapter, ASK), (None, ASK)]
     bare = "".join(plain.reply(None, ASK, sampling))
-    assert engine.reply_all(asked, sampling) == [written, bare]
+    assert engine.reply_all([(None, ASK), (adapter, ASK), (None, ASK)], sampling) == [bare, written, bare]
+    assert engine.reply_all([(adapter, ASK)], Sampling(max_tokens=3)) == [
+        "".join(engine.reply(adapter, ASK, Sampling(max_tokens=3)))
+    ]
     assert written not in (bare, "".join(plain.reply(adapter, ASK, sampling)))
 
 
