@@ -15,4 +15,4 @@ export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 # see
 "$python" -m training.train --corpora "$1" --out "$2/run" --pretrained "$start/base" --start "$start" --wider --everyday "${EVERYDAY:-0.6}" \
   --target mlp --before 5 --after 3 --state-size 192 --base-lr 0.3 --plain 0.18 --besides 0.7 --never-told "${NEVER_TOLD:-1}" --recalled "${RECALLED:-0}" --heavy "${HEAVY:-0.2}" --faint 0.7 \
   --tokens "${TOKENS:-2000000}" --minutes "${MINUTES:-70}" --settle --batch-tokens "${BATCH:-6000}" --accumulate "${ACCUMULATE:-4}" --lr "${LR:-5e-4}" --warmup-steps 5 --seed "${SEED:-0}"
-"$python" -m training.export "$2/run" "$2/model" --max-shard-size 14MB --bits 8 --guidance "${GUIDANCE:-1.25}"
+"$python" -m training.export "$2/run" "$2/model" --max-shard-size 14MB --bits 8 --guidance "${GUIDANCE:-1.1}"

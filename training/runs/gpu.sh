@@ -75,7 +75,7 @@ train --out "$out" "${model[@]}" --tokens "${TOKENS:-700000000}" --seed "${SEED:
 
 if [ -n "$export" ]; then
   mkdir -p "$export"
-  "$python" -m training.export "$out" "$out/model" --max-shard-size 14MB ${START:+--bits "${BITS:-8}" --guidance "${GUIDANCE:-1.25}"}
+  "$python" -m training.export "$out" "$out/model" --max-shard-size 14MB ${START:+--bits "${BITS:-8}" --guidance "${GUIDANCE:-1.1}"}
   cp "$out/log.jsonl" "$out/model/"
   tar -C "$out/model" -c . | split -b 14500000 -d - "$export/model.tar."
 fi
