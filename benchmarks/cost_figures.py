@@ -26,12 +26,22 @@ def speed_table(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | {row['full']:.1f} ms | {ratio} |")
     for row in result["history"]:
         text = f"{row['text_bytes']:,} B of text, {row['kv_bytes']:,} B of KV cache"
-        prompt = "does not fit" if row["prompt"] is None else f"{row['prompt']:.1f} ms"
-        lines.append(f"| {row['turns']} turns: memory | {row['memory']:.1f} ms | {row['state_bytes']:,} B of state |")
+        memory = _reply(row["memory"], row["whole"], row["memory_tokens"])
+        prompt = _reply(row["prompt"], row["prompt_whole"], row["prompt_tokens"])
+        lines.append(f"| {row['turns']} turns: memory | {memory} | {row['state_bytes']:,} B of state |")
         lines.append(f"| {row['turns']} turns: all in the prompt | {prompt} | {text} |")
-    fairness = "At hand is not like for like: the empty memory's adapter is made anew. The prompt is re-read each time."
+    fairness = (
+        "At hand is not like for like: the empty memory's adapter is made anew. The prompt is re-read each time. Where "
+        "a memory guides, nothing is shown before the openings are weighed, which are most of a short reply."
+    )
     lines += ["", fairness]
     return "\n".join([*lines, "", f"Where memory is the worse choice: {result['memory_is_worse']['in_words']}"])
+
+
+def _reply(first: float | None, whole: float | None, tokens: int | None) -> str:
+    if first is None or whole is None:
+        return "does not fit"
+    return f"{first:.0f} ms, whole reply ({tokens} tokens) {whole:.0f} ms"
 
 
 def load_line(result: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """`python -m benchmarks.speed [--model DIR] [--repeats R] [--json OUT]`: what remembering costs in time and bytes.
 
 A fold against the bare forward pass of the same tokens; the time to the first piece of a reply with much and with
-nothing in memory; and memory against what one would do without it, the whole history in the prompt. Compared sides take
-turns in one process, and medians are given. Knows nothing of how good the replies are: see `benchmarks/recall.py`.
+nothing in memory; and memory against what one would do without it, the whole history in the prompt: to the first piece,
+which is a whole opening where a memory guides its reply, and to the last. Compared sides take turns in one process, and
+medians are given. Knows nothing of how good the replies are: see `benchmarks/recall.py`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ TURN_TOKENS = (16, 64, 256)
 HISTORIES = (10, 20, 40)
 EARLIER_TURNS = 500
 REPLY_TOKENS = 4
+WHOLE = 48  # tokens of a whole reply, at most
 ASK = "What did I tell you about my garden?"
 TOLD = (
     ("I moved to Vienna last spring.", "That sounds like a big change. How do you like it?"),
@@ -164,7 +166,8 @@ def memory_against_prompt(engine: Engine, turns: int, repeats: int) -> dict[str,
     """The same turns as a memory and as a prompt, which is None where the base cannot read that much.
 
     `memory` has its adapter ready, `made_anew` materialises it first. The prompt is read from its first token, as in
-    every new conversation whose key-value cache was not kept.
+    every new conversation whose key-value cache was not kept. `whole` is until the last piece, of so many tokens as
+    each says.
     """
     told = list(islice(cycle(TOLD), turns))
     history = [Message(role, text) for turn in told for role, text in zip(("user", "assistant"), turn, strict=True)]
@@ -175,7 +178,8 @@ def memory_against_prompt(engine: Engine, turns: int, repeats: int) -> dict[str,
     sides = _memory_sides(engine, state)
     if fits := engine.count_tokens(prompt) <= engine.max_prompt_tokens:
         sides["prompt"] = timed(engine.base.device, lambda: answer(engine, None, prompt))
-    took = interleaved(sides, repeats)
+        sides["prompt_whole"] = timed(engine.base.device, lambda: whole(engine, None, prompt))
+    took = {"prompt": None, "prompt_whole": None} | interleaved(sides, repeats)
     tokens = len(encode(engine.tokenizer, history, reply=False))
     sizes = {
         "state_bytes": len(state.to_bytes()),
@@ -183,7 +187,11 @@ def memory_against_prompt(engine: Engine, turns: int, repeats: int) -> dict[str,
         "kv_bytes": kv_bytes(engine, tokens),
         "text_bytes": sum(len(message.text.encode()) for message in history),
     }
-    return {"turns": turns, "tokens": tokens, **took, "prompt": took["prompt"] if fits else None, **sizes}
+    said = {
+        "memory_tokens": said_tokens(engine, whole(engine, engine.materialise(state), prompt[-1:])),
+        "prompt_tokens": said_tokens(engine, whole(engine, None, prompt)) if fits else None,
+    }
+    return {"turns": turns, "tokens": tokens, **took, **said, **sizes}
 
 
 def _memory_sides(engine: Engine, state: State) -> dict[str, Side]:
@@ -192,12 +200,23 @@ def _memory_sides(engine: Engine, state: State) -> dict[str, Side]:
         "materialise": timed(engine.base.device, lambda: engine.materialise(state)),
         "memory": timed(engine.base.device, lambda: answer(engine, adapter, ask)),
         "made_anew": timed(engine.base.device, lambda: answer(engine, engine.materialise(state), ask)),
+        "whole": timed(engine.base.device, lambda: whole(engine, adapter, ask)),
     }
 
 
 def answer(engine: Engine, adapter: Adapter | None, messages: Sequence[Message]) -> str:
     """The first piece of a reply; "" where it ends at once."""
     return next(engine.reply(adapter, messages, Sampling(max_tokens=REPLY_TOKENS)), "")
+
+
+def whole(engine: Engine, adapter: Adapter | None, messages: Sequence[Message]) -> str:
+    """A whole reply."""
+    return "".join(engine.reply(adapter, messages, Sampling(max_tokens=WHOLE)))
+
+
+def said_tokens(engine: Engine, reply: str) -> int:
+    """Of how many tokens a reply is, without its end."""
+    return len(engine.tokenizer(reply, add_special_tokens=False)["input_ids"])
 
 
 def kv_bytes(engine: Engine, tokens: int) -> int:
@@ -209,19 +228,27 @@ def memory_is_worse(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Where one is better off without a memory, by these figures; each bound is where it begins to pay."""
     last = histories[-1]
     text, cache = last["text_bytes"] / last["turns"], last["kv_bytes"] / last["tokens"]
-    slower = [row["turns"] for row in histories if row["prompt"] is not None and row["made_anew"] >= row["prompt"]]
+    read = [row for row in histories if row["prompt"] is not None]
+    slower = [row["turns"] for row in read if row["made_anew"] >= row["prompt"]]
+    slower_whole = [row["turns"] for row in read if row["whole"] >= row["prompt_whole"]]
     turns, tokens = ceil(last["state_bytes"] / text), ceil(last["state_bytes"] / cache)
     words = (
         f"its {last['state_bytes']:,} bytes are more than the plain text of fewer than {turns:,} turns, which is kept "
         f"as well, and more than a key-value cache of fewer than {tokens:,} tokens; with its adapter made anew, its "
-        f"first piece is no sooner than the prompt's at {' and '.join(map(str, slower)) or 'none'} of the histories."
+        f"first piece is no sooner than the prompt's at {_listed(slower)} of the histories, and its whole reply at "
+        f"{_listed(slower_whole)}."
     )
     return {
         "slower_at_turns": slower,
+        "slower_whole_at_turns": slower_whole,
         "larger_than_text_below": turns,
         "larger_than_kv_below": tokens,
         "in_words": words,
     }
+
+
+def _listed(turns: Sequence[int]) -> str:
+    return " and ".join(f"{count} turns" for count in turns) or "none"
 
 
 def _print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

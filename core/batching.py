@@ -263,10 +263,12 @@ class _Openings:
         self._weighing.step()
 
     def batch(self, ends: Collection[int]) -> _Batch:
-        """What goes on after them."""
+        """Those that go on after them; whoever has ended or left has no row there, since its place may be another's."""
         decoding, openings = self._weighing.weighed()
         for reply, opening in zip(self._replies, openings.tolist(), strict=True):
             for token in opening:
                 if reply.goes_on:
                     reply.give(token, ends)
-        return _Batch(decoding, self._replies)
+        going = [place for place, reply in enumerate(self._replies) if reply.goes_on]
+        decoding.keep(going)
+        return _Batch(decoding, [self._replies[place] for place in going])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.settings import Settings
-from benchmarks.speed import TURN_TOKENS, kv_bytes, memory_is_worse, run
+from benchmarks.speed import TURN_TOKENS, WHOLE, kv_bytes, memory_is_worse, run
 from benchmarks.timing import interleaved, turn_of
 from core.chat import encode
 from core.engine import Engine
@@ -47,6 +47,13 @@ def test_a_history_the_base_cannot_read_has_no_time(result: dict[str, Any]) -> N
     assert [row["turns"] for row in result["history"]] == [10, 20, 40]
     assert result["history"][-1]["prompt"] is None
     assert result["history"][-1]["memory"] > 0
+    assert result["history"][-1]["prompt_whole"] is None
+
+
+def test_a_whole_reply_is_timed_with_the_tokens_that_it_has(result: dict[str, Any]) -> None:
+    row = result["history"][0]
+    assert row["whole"] > 0
+    assert row["memory_tokens"] > WHOLE // 2  # random weights seldom come to an end; told in words anew, they are many
 
 
 def test_a_turn_of_64_tokens_has_at_most_64(engine: Engine) -> None:
@@ -59,8 +66,10 @@ def test_the_bytes_of_a_key_value_cache_follow_from_the_config(engine: Engine) -
 
 def test_the_bounds_of_a_memory_that_does_not_pay_are_where_the_bytes_cross() -> None:
     row = {"turns": 10, "tokens": 100, "made_anew": 2.0, "state_bytes": 1000, "kv_bytes": 5000, "text_bytes": 400}
+    row |= {"whole": 3.0, "prompt_whole": 4.0}
     worse = memory_is_worse([row | {"prompt": 1.0}, row | {"turns": 20, "prompt": None}])
     assert worse["slower_at_turns"] == [10]
+    assert worse["slower_whole_at_turns"] == []
     assert (worse["larger_than_text_below"], worse["larger_than_kv_below"]) == (50, 20)
 
 

@@ -138,6 +138,24 @@ def test_whoever_comes_while_openings_are_written_begins_with_the_next(
     ]
 
 
+def test_whoever_leaves_while_openings_are_written_leaves_a_place(engine: Engine, rows: list[Row]) -> None:
+    compiling = partial(
+        CompiledDecoding, engine.base, engine.materialise(engine.empty_state()), 2, 200, backend="aot_eager"
+    )
+    batching = Batching(engine.base, (), compiling)
+    short = [replace(row, sampling=Sampling(max_tokens=20)) for row in rows]
+    guided = [_Reply(row, 20) for row in short if row.is_guided][:2]
+    plain = _Reply(next(row for row in short if not row.is_guided), 20)
+    batching._arrived.extend([*guided, plain])
+    batching._step()
+    guided[0].wanted = False  # so that there is room for the third
+    while plain.left or guided[1].left:
+        batching._step()
+    assert [list(reply.tokens) for reply in (guided[1], plain)] == [
+        alone(engine.base, reply.row) for reply in (guided[1], plain)
+    ]
+
+
 def test_whoever_leaves_off_is_let_go_of(engine: Engine, rows: list[Row], widths: list[int]) -> None:
     batching = Batching(engine.base, ends=())
     staying, leaving = batching.tokens(rows[0], 20), [batching.tokens(row, 200) for row in rows[1:5]]

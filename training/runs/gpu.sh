@@ -30,7 +30,7 @@
 # The shipped weights are an hour of everyday.sh over three runs of this: HEALING=0.45 MINUTES=3.6 SETTLE=1
 # BATCH=48000 over the base alone (with the mix of 03ac363),
 # MINUTES=9.15 SETTLE=1 over what that exported (with the mix of 1b07c7b), and MINUTES=9.15 SETTLE=1 once more over
-# what that exported (as at 542ecc8, EVERYDAY=0.7 RECALLED=0.3 NEVER_TOLD=1); GUIDANCE was chosen then.
+# what that exported (as at 542ecc8, EVERYDAY=0.7 RECALLED=0.3 NEVER_TOLD=1); GUIDANCE was chosen after.
 # What the next one is to mend is in models/README.md.
 set -euo pipefail
 corpora=$1 out=$2 export=${3:-}
