@@ -17,7 +17,8 @@ RESULTS = HOME / "benchmarks" / "results"
 RECALL = (
     "Recall (`benchmarks/runs/recall.sh`; share right, its 95 % interval, probes). But for the first five rows, cases "
     "are generated with values and phrasings held out of training; *update* also fails when the old value is said, "
-    "*falsely denied* are told facts said to be unknown; where a way has a star, a GPU answered, in float32:"
+    "*falsely denied* are told facts said to be unknown; memory replies as the app does, its openings weighed, the "
+    "other two, which have no memory to weigh with, word by word; where a way has a star, a GPU answered, in float32:"
 )
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 PAGES = (HOME / "README.md", *sorted((HOME / "models").glob("*/README.md")))

@@ -231,12 +231,10 @@ class Engine:
         One step serves all rows, so prompts of like length waste least.
         """
         rows = [self._row(adapter, messages, sampling) for adapter, messages in asked]
-        guided, plain = ([i for i, row in enumerate(rows) if row.is_guided is are] for are in (True, False))
-        written = {
-            i: text
-            for part in (guided, plain)
-            for i, text in zip(part, self._written([rows[i] for i in part]), strict=True)
-        }
+        written = dict[int, str]()
+        for guided in (True, False):
+            places = [i for i, row in enumerate(rows) if row.is_guided is guided]
+            written |= zip(places, self._written([rows[i] for i in places]), strict=True)
         return [written[i] for i in range(len(rows))]
 
     def _written(self, rows: Sequence[Row]) -> list[str]:
