@@ -34,8 +34,14 @@ class Adapter:
         return sum(factor.nbytes for factor in (*self.lora_A, *self.lora_B))
 
     def delta(self, layer: int, x: Tensor) -> Tensor:
-        """What target layer `layer` adds for its input `x` (rows, T, d_in): (rows, T, d_out)."""
-        return x @ self.lora_A[layer].mT @ self.lora_B[layer].mT
+        """What target layer `layer` adds for its input `x` (rows, T, d_in): (rows, T, d_out).
+
+        One row of `x` may be for all rows here; and where it has n times as many, n in turn are for each.
+        """
+        several = len(x) > self.rows
+        own = x.reshape(self.rows, -1, x.shape[-1]) if several else x
+        added = own @ self.lora_A[layer].mT @ self.lora_B[layer].mT
+        return added.view(*x.shape[:-1], -1) if several else added
 
     def row(self, index: Tensor) -> Adapter:
         """The rows `index` names, in that order, repeats allowed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -149,7 +150,7 @@ class Decoding:
             self._mask, self._ids = self._mask[places], self._ids[places]
             caching.keep(self._cache, places)
         if list(map(id, rows)) != list(map(id, self._rows)):
-            self._adapters = Stack([row.adapter for row in rows], self._base.device, self._base.dtype)
+            self._adapters = Stack([row.adapter for row in _once(rows)], self._base.device, self._base.dtype)
         self._rows, self.dice = rows, [self.dice[i] for i in places]
         return list(places)
 
@@ -212,6 +213,12 @@ def in_nucleus(chances: Tensor, top_p: Tensor, throw: Tensor) -> Tensor:
         likeliest, order = chances.sort(descending=True)
     likeliest[likeliest.cumsum(-1) - likeliest >= top_p] = 0
     return order.gather(-1, fallen_on(likeliest, throw)[:, None])[:, 0]
+
+
+def _once(rows: Sequence[Row]) -> Sequence[Row]:
+    """Each row once, where all follow themselves equally often: their adapter need not be copied then."""
+    runs = [list(run) for _, run in groupby(rows, key=id)]
+    return [run[0] for run in runs] if len({len(run) for run in runs}) == 1 else rows
 
 
 def _widened(mask: Tensor, columns: int) -> Tensor:

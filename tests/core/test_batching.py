@@ -310,6 +310,16 @@ def test_one_memory_in_many_rows_is_there_once() -> None:
         assert ours.untyped_storage().data_ptr() == theirs.untyped_storage().data_ptr()
 
 
+def test_rows_that_share_a_memory_get_what_each_would_get() -> None:
+    dice = torch.Generator().manual_seed(0)
+    shared, own = torch.randn(2, 4, generator=dice), torch.randn(3, 2, 4, generator=dice)
+    x, b = torch.randn(6, 5, 4, generator=dice), torch.randn(3, 4, 2, generator=dice)
+    for a in (shared, own):
+        adapter = Adapter((a,), (b,))
+        alone = [adapter.row(torch.tensor([i // 2])).delta(0, x[i : i + 1]) for i in range(6)]
+        torch.testing.assert_close(adapter.delta(0, x), torch.cat(alone))
+
+
 def test_steps_are_compiled_by_the_thread_that_runs_them(engine: Engine) -> None:
     by = list[str]()
 

@@ -114,6 +114,14 @@ def test_an_opening_does_not_depend_on_the_others(engine: Engine, rows: list[Row
     assert [weighed(engine.base, [row], ())[1][0].tolist() for row in rows] == together.tolist()
 
 
+def test_openings_share_the_adapter_of_their_memory(engine: Engine, rows: list[Row]) -> None:
+    weighing = Weighing(engine.base, rows[:2], ())
+    for _ in range(BRANCHING + 1):
+        weighing.step()
+    adapter = weighing._told._adapters.whole
+    assert adapter and adapter.rows == 2
+
+
 def test_dice_fall_on_an_opening_as_often_as_it_weighs(engine: Engine) -> None:
     def warm(seed: int, temperature: float = 0.3) -> list[int]:
         sampling = Sampling(temperature=temperature, seed=seed)
