@@ -94,8 +94,8 @@ class Batching:
             for openings in list(self._openings):
                 openings.step()
                 if openings.are_done:
-                    self._openings.remove(openings)
                     self._place(openings.batch(self._ends))
+                    self._openings.remove(openings)
             for replies in self._groups(arrived):
                 self._begin(replies)
             for batch in self._batches:

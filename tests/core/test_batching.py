@@ -24,7 +24,7 @@ from core.checkpoint import Checkpoint
 from core.compiled import CompiledDecoding
 from core.decoding import Decoding, Row, Sampling, rows_come_and_go
 from core.engine import Engine
-from core.weighing import OPENING, OPENINGS, weighed
+from core.weighing import OPENING, OPENINGS, Weighing, weighed
 from tests.core.families import generator_for, model_of
 from tests.tiny import tiny_engine, tiny_tokenizer
 
@@ -184,6 +184,15 @@ def test_a_step_that_fails_fails_for_its_rows_alone(
         with pytest.raises(ZeroDivisionError):
             list(tokens)
     assert list(batching.tokens(rows[3], 5)) == alone(engine.base, rows[3])[:5]
+
+
+def test_openings_that_cannot_be_weighed_fail(engine: Engine, rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+    batching, row = Batching(engine.base, ends=()), next(row for row in rows if row.is_guided)
+    with monkeypatch.context() as broken:
+        broken.setattr(Weighing, "_bare_sums", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            list(batching.tokens(row, 5))
+    assert list(batching.tokens(row, 3)) == alone(engine.base, row)[:3]
 
 
 def test_a_prompt_that_cannot_be_read_fails_alone(
