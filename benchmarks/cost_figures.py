@@ -22,7 +22,7 @@ def speed_table(result: dict[str, Any]) -> str:
         lines.append(f"| fold of {tokens} tokens | {took:.1f} ms | {ratio} |")
     for row in result["first_piece"]:
         name = f"first token, {result['earlier_turns']} turns in memory, adapter {row['adapter']}"
-        ratio = f"{row['full/empty']:.2f}x that of an empty memory ({row['empty']:.1f} ms)"
+        ratio = f"{row['full/new']:.2f}x that of a memory of one turn ({row['new']:.1f} ms)"
         lines.append(f"| {name} | {row['full']:.1f} ms | {ratio} |")
     for row in result["history"]:
         text = f"{row['text_bytes']:,} B of text, {row['kv_bytes']:,} B of KV cache"
@@ -31,7 +31,7 @@ def speed_table(result: dict[str, Any]) -> str:
         lines.append(f"| {row['turns']} turns: memory | {memory} | {row['state_bytes']:,} B of state |")
         lines.append(f"| {row['turns']} turns: all in the prompt | {prompt} | {text} |")
     fairness = (
-        "At hand is not like for like: the empty memory's adapter is made anew. The prompt is re-read each time. Where "
+        "At hand is not like for like: the adapter of one turn is made anew. The prompt is re-read each time. Where "
         "a memory guides, nothing is shown before the openings are weighed, which are most of a short reply."
     )
     lines += ["", fairness]

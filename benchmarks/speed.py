@@ -1,7 +1,7 @@
 """`python -m benchmarks.speed [--model DIR] [--repeats R] [--json OUT]`: what remembering costs in time and bytes.
 
 A fold against the bare forward pass of the same tokens; the time to the first piece of a reply with much and with
-nothing in memory; and memory against what one would do without it, the whole history in the prompt: to the first piece,
+little in memory; and memory against what one would do without it, the whole history in the prompt: to the first piece,
 which is a whole opening where a memory guides its reply, and to the last. Compared sides take turns in one process, and
 medians are given. Knows nothing of how good the replies are: see `benchmarks/recall.py`.
 """
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from itertools import count, cycle, islice
+from itertools import cycle, islice
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,7 +80,7 @@ def run(engine: Engine, settings: Settings, repeats: int, earlier: int = EARLIER
     folds = [fold_against_forward(engine, tokens, repeats) for tokens in TURN_TOKENS]
     _print_rows("Fold of one turn (ms): with tokenising, against the bare decoder without and with tokenising", folds)
     first = first_pieces(engine, settings, repeats, earlier)
-    _print_rows(f"First piece through the service (ms): nothing in memory, {earlier} turns in memory", first)
+    _print_rows(f"First piece through the service (ms): one turn in memory, {earlier} turns in memory", first)
     histories = [memory_against_prompt(engine, turns, repeats) for turns in HISTORIES]
     _print_rows("First piece from the engine (ms), and bytes: memory against the history in the prompt", histories)
     worse = memory_is_worse(histories)
@@ -113,7 +113,8 @@ def first_pieces(engine: Engine, settings: Settings, repeats: int, earlier: int)
     """From `Service.send` to the first piece, each time in a new conversation, for two kinds of adapter cache.
 
     `made anew`: no adapter is kept, so both users' are made within the time: like against like. `at hand`: as the app
-    runs, where the user with a past has an adapter ready and each new one's is made.
+    runs, where the user with a past has an adapter ready and each new one's is made. New ones have told one turn,
+    since a memory that holds nothing guides no reply.
     """
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory() as folder, closing(open_database(file_url(Path(folder) / "speed.db"))) as database:
@@ -122,11 +123,14 @@ def first_pieces(engine: Engine, settings: Settings, repeats: int, earlier: int)
         say_much(store, full, earlier)
         for adapter, cache_bytes in (("made anew", 0), ("at hand", settings.adapter_cache_bytes)):
             chosen = {"adapter_cache_bytes": cache_bytes, "reply_tokens": REPLY_TOKENS}
+            # One more than is timed, since the first time warms up.
+            new = [store.ensure_user(f"{adapter} {number}").id for number in range(repeats + 1)]
+            for user in new:
+                say_much(store, user, 1)
             with closing(service_over(store, engine, settings.model_copy(update=chosen))) as service:
                 service.recover()
-                nobody = (store.ensure_user(f"{adapter} {number}").id for number in count())
-                took = interleaved(_senders(service, nobody, full), repeats)
-            rows.append({"adapter": adapter, **took, "full/empty": round(took["full"] / took["empty"], 3)})
+                took = interleaved(_senders(service, iter(new), full), repeats)
+            rows.append({"adapter": adapter, **took, "full/new": round(took["full"] / took["new"], 3)})
     return rows
 
 
@@ -145,9 +149,9 @@ def service_over(store: Store, engine: Engine, settings: Settings) -> Service:
     return Service(store, loading, settings)
 
 
-def _senders(service: Service, nobody: Iterator[int], full: int) -> dict[str, Side]:
-    """A memory is empty only once, so that every time it is another user."""
-    return {"empty": lambda: first_piece(service, next(nobody)), "full": lambda: first_piece(service, full)}
+def _senders(service: Service, new: Iterator[int], full: int) -> dict[str, Side]:
+    """A memory holds one turn only once, so that every time it is another user."""
+    return {"new": lambda: first_piece(service, next(new)), "full": lambda: first_piece(service, full)}
 
 
 def first_piece(service: Service, user_id: int) -> float:
@@ -235,8 +239,8 @@ def memory_is_worse(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     words = (
         f"its {last['state_bytes']:,} bytes are more than the plain text of fewer than {turns:,} turns, which is kept "
         f"as well, and more than a key-value cache of fewer than {tokens:,} tokens; with its adapter made anew, its "
-        f"first piece is no sooner than the prompt's at {_listed(slower)} of the histories, and its whole reply at "
-        f"{_listed(slower_whole)}."
+        f"first piece is no sooner than the prompt's at {_listed(slower)} of the histories; with it at hand, its whole "
+        f"reply is no sooner at {_listed(slower_whole)}."
     )
     return {
         "slower_at_turns": slower,
@@ -248,7 +252,7 @@ def memory_is_worse(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _listed(turns: Sequence[int]) -> str:
-    return " and ".join(f"{count} turns" for count in turns) or "none"
+    return " and ".join(f"{number} turns" for number in turns) or "none"
 
 
 def _print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

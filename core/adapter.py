@@ -33,6 +33,11 @@ class Adapter:
         """Bytes of all the factors."""
         return sum(factor.nbytes for factor in (*self.lora_A, *self.lora_B))
 
+    @property
+    def adds_nothing(self) -> bool:
+        """Whether it leaves the base as it is: that of an empty memory does, and any at no strength."""
+        return not any(bool(b.any()) for b in self.lora_B)
+
     def delta(self, layer: int, x: Tensor) -> Tensor:
         """What target layer `layer` adds for its input `x` (rows, T, d_in): (rows, T, d_out).
 

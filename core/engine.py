@@ -265,7 +265,8 @@ class Engine:
             yield decoding.step()
 
     def _row(self, adapter: Adapter | None, messages: Sequence[Message], sampling: Sampling) -> Row:
-        return Row(self._prompt(messages), adapter, sampling, self.guidance)
+        guides = self.guidance != 1 and adapter is not None and not adapter.adds_nothing
+        return Row(self._prompt(messages), adapter, sampling, self.guidance if guides else 1.0)
 
     def _prompt(self, messages: Sequence[Message]) -> list[int]:
         """The tokens before a reply; raise PromptError where they leave no room for one."""

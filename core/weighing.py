@@ -2,7 +2,9 @@
 
 Whether a reply answers or denies is decided in its first words. There is one way to deny and there are many to answer
 ("You live in", "Your home is in"), so where a denial begins likeliest an answer may still be likelier as a whole.
-Knows tokens, not messages.
+What weighs is guidance for a prompt (Sanchez et al. 2023, "Stay on topic") and for what is read (Shi et al. 2023,
+"Trusting your evidence"), of whole openings; that answers share their chance among their wordings is what Holtzman et
+al. (2021) call surface form competition. Knows tokens, not messages.
 """
 
 from __future__ import annotations

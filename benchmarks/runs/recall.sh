@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every recall figure of the README and the model card, STREAMS runs side by side: two hours and a half on two cores, of which
+# Every recall figure of the README and the model card, STREAMS runs side by side: some three hours on two cores, of which
 # the whole history of 100 facts in a prompt takes half an hour (the README has that row without it). On a GPU,
 # with STREAMS=12 TOGETHER=64 SKIP=2, which leaves out the first two, an H100 with 16 cores got through ten of the others in 150 seconds.
 # Usage: [SHARE=5] [SEED=2027] benchmarks/runs/recall.sh [RESULTS]; SHARE times as many generated cases narrow the intervals

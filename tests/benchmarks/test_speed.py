@@ -40,7 +40,7 @@ def test_a_fold_is_held_against_both_forward_passes(result: dict[str, Any]) -> N
 
 def test_the_first_piece_is_timed_with_adapters_made_anew_and_at_hand(result: dict[str, Any]) -> None:
     assert [row["adapter"] for row in result["first_piece"]] == ["made anew", "at hand"]
-    assert all(row["full"] > 0 and row["empty"] > 0 for row in result["first_piece"])
+    assert all(row["full"] > 0 and row["new"] > 0 for row in result["first_piece"])
 
 
 def test_a_history_the_base_cannot_read_has_no_time(result: dict[str, Any]) -> None:

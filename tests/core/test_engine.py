@@ -102,6 +102,8 @@ def test_the_opening_of_a_reply_is_weighed_where_its_memory_guides_it() -> None:
         "".join(engine.reply(adapter, ASK, Sampling(max_tokens=3)))
     ]
     assert written not in (bare, "".join(plain.reply(adapter, ASK, sampling)))
+    nothing = (engine.materialise(engine.empty_state()), adapter.scaled(0.0))  # has nothing to weigh with
+    assert ["".join(engine.reply(one, ASK, sampling)) for one in nothing] == [bare, bare]
 
 
 def test_a_reply_ends_at_every_token_that_the_bases_generation_config_names() -> None:
